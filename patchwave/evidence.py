@@ -106,7 +106,7 @@ def _links(lines: Iterable[bytes], seq: int, prev: str) -> Iterator[tuple[Record
             yield record, f"line {number} is torn"
         elif record is None:
             yield None, f"line {number} is not a record"
-        elif _content_hash(line) != record.hash:
+        elif _content_hash(line[:-1]) != record.hash:
             yield record, f"record {record.seq}: hash does not match its content"
         elif record.seq != seq + 1 or record.prev != prev:
             named = f"record {record.seq}" + ("" if record.seq == number else f" (line {number})")
@@ -318,7 +318,7 @@ def _signed_by(path: Path, record: Record, signers: Path | None) -> tuple[str | 
     if fits.returncode != 0:
         return (
             None,
-            f"{SIGNATURE} does not fit record head {head[:12]}: records were lost or rewritten, or it was",
+            f"{SIGNATURE} does not fit record {record.seq}: records were lost or rewritten since it was made",
         )
     found = _FINGERPRINT.search(fits.stdout + fits.stderr)
     fingerprint = found.group() if found else "an unnamed key"
