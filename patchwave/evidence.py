@@ -21,8 +21,10 @@ NAMESPACE = "patchwave-evidence"
 IDENTITY = "runner"
 GENESIS = "0" * 64
 
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 _HASH_MEMBER = b',"hash":"'
 _KEYS = frozenset({"seq", "at", "run", "kind", "data", "prev", "hash"})
+_TYPES = [int, str, str, str, dict, str, str]
 _FINGERPRINT = re.compile(r"\bSHA256:[A-Za-z0-9+/]+")
 
 Signed = Literal["signed", "in-progress", "missing", "foreign", "wrong"]
@@ -53,10 +55,8 @@ class Verdict(NamedTuple):
 
 def canonical(value: Any) -> bytes:
     """The one byte form of a JSON value: sorted keys, no spaces, UTF-8, no NaN."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return text.encode(
-        "utf-8", "replace"
-    )  # a lone surrogate (undecodable bytes of a host's output) becomes "?"
+    # A lone surrogate (undecodable bytes of a host's output) becomes "?".
+    return _ENCODER.encode(value).encode("utf-8", "replace")
 
 
 def _sealed(
@@ -74,15 +74,13 @@ def _sealed(
 def _parse(line: bytes) -> Record | None:
     """The record that the line holds, or nothing when it is not exactly one record in its canonical form."""
     try:
-        value = json.loads(line)
+        value = json.loads(line.decode())
         if type(value) is not dict or value.keys() != _KEYS or canonical(value) != line:
             return None
     except (ValueError, RecursionError):
         return None
     record = Record(**value)
-    texts = (record.at, record.run, record.kind, record.prev, record.hash)
-    sound = type(record.seq) is int and type(record.data) is dict and all(type(text) is str for text in texts)
-    return record if sound else None
+    return record if [type(member) for member in record] == _TYPES else None
 
 
 def _content_hash(line: bytes) -> str:
@@ -110,10 +108,8 @@ def _links(lines: Iterable[bytes], seq: int, prev: str) -> Iterator[tuple[Record
             yield record, f"record {record.seq}: hash does not match its content"
         elif record.seq != seq + 1 or record.prev != prev:
             named = f"record {record.seq}" + ("" if record.seq == number else f" (line {number})")
-            yield (
-                record,
-                f"{named}: " + (f"does not follow record {seq}" if seq else "does not begin the chain"),
-            )
+            fault = f"does not follow record {seq}" if seq else "does not begin the chain"
+            yield record, f"{named}: {fault}"
         else:
             yield record, None
         if record is not None:
