@@ -1,0 +1,137 @@
+"""The pure decisions of a wave: who goes together, whether to go on, and how each host ended."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Literal
+
+from patchwave.inventory import Host
+from patchwave.model import Model
+from patchwave.release import Advisory, Package, Release
+from patchwave.settings import Ring, Rollout, Settings
+from patchwave.standard import Standard
+
+State = Literal[
+    "patched",
+    "already-current",
+    "deferred",
+    "held",
+    "failed-restored",
+    "failed-unrestored",
+    "unknown",
+    "not-attempted",
+]
+COMPLIANT: frozenset[State] = frozenset({"patched", "already-current"})
+RESERVE = timedelta(minutes=5)
+
+
+class Batch(Model):
+    """Hosts that are out of service together; `number` counts from 1 over the whole wave."""
+
+    number: int
+    ring: str
+    hosts: tuple[Host, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(host.name for host in self.hosts)
+
+
+def batches(hosts: Sequence[Host], rollout: Rollout) -> tuple[Batch, ...]:
+    """Every host once, in ring order, never more of the live slot away than the rollout allows."""
+    made: list[Batch] = []
+    for ring in rollout.rings:
+        waiting = sorted((host for host in hosts if host.ring == ring.name), key=lambda host: host.name)
+        while waiting:
+            taken = _fill(waiting, ring, rollout.live_out_of_service)
+            made.append(Batch(number=len(made) + 1, ring=ring.name, hosts=tuple(taken)))
+            waiting = [host for host in waiting if host not in taken]
+    return tuple(made)
+
+
+def _fill(waiting: Sequence[Host], ring: Ring, live_room: int) -> list[Host]:
+    taken: list[Host] = []
+    for host in waiting:
+        if len(taken) == ring.batch:
+            break
+        if not host.live or sum(h.live for h in taken) < live_room:
+            taken.append(host)
+    return taken
+
+
+def expected_count(settings: Settings) -> int:
+    """The fewest hosts that a complete inventory has: both slots, the machines and one Arc machine."""
+    return 2 * settings.slots.instances + settings.machines.instances + 1
+
+
+def needed(todo: Sequence[Batch], rollout: Rollout) -> timedelta:
+    """How long these batches may take: they run one after the other, each as long as a host may."""
+    return rollout.host_takes * len(todo) + RESERVE
+
+
+class Sample(Model):
+    """What asking the public endpoint gave."""
+
+    asked: int
+    failed: int
+    median_ms: float | None
+
+    @property
+    def error_percent(self) -> float:
+        return 100 * self.failed / self.asked if self.asked else 100.0
+
+
+class Gate(Model):
+    """Whether the next batch may start; without positive evidence it may not."""
+
+    passed: bool
+    reason: str
+
+
+def gate(before: Sample, during: Sample, after: Sample, *, stack: str, standard: Standard, enough: int) -> Gate:
+    """Errors while a batch was away, and latency afterwards, against the baseline."""
+    for when, sample in (("before", before), ("after", after)):
+        if sample.asked < enough or sample.median_ms is None:
+            return Gate(passed=False, reason=f"{sample.asked} answers {when} the batch, {enough} are needed: no evidence")
+    allowed = standard.rollback.error_rate_increase_percent
+    for when, sample in (("during", during), ("after", after)):
+        increase = sample.error_percent - before.error_percent
+        if sample.asked and increase > allowed:
+            return Gate(passed=False, reason=f"error rate rose by {increase:.1f} % {when} the batch, {allowed} % are allowed")
+    assert before.median_ms is not None and after.median_ms is not None
+    slower = after.median_ms - before.median_ms
+    percent = standard.stacks[stack].latency_increase_percent  # type: ignore[index]
+    if slower > standard.rollback.latency_floor_ms and slower > before.median_ms * percent / 100:
+        reason = f"median latency rose from {before.median_ms:.0f} to {after.median_ms:.0f} ms, {percent} % are allowed"
+        return Gate(passed=False, reason=reason)
+    return Gate(passed=True, reason=f"{after.asked} answers, median {after.median_ms:.0f} ms, {during.failed} failed meanwhile")
+
+
+def applicable(release: Release, installed: Mapping[str, str]) -> tuple[Package, ...]:
+    """The release's packages that a host has at all, whatever their version."""
+    return tuple(package for package in release.packages if package.name in installed)
+
+
+def versions(release: Release, installed: Mapping[str, str]) -> dict[str, str]:
+    """The host's versions of the release's packages."""
+    return {package.name: installed[package.name] for package in applicable(release, installed)}
+
+
+def outstanding(release: Release, installed: Mapping[str, str], pending: Mapping[str, str]) -> dict[str, str]:
+    """Packages of the release that the host's apt still wants to bring to the release's version."""
+    wanted = {package.name: package.to for package in release.packages}
+    return {name: to for name, to in pending.items() if wanted.get(name) == to and name in installed}
+
+
+class Late(Model):
+    """A fix that reaches a host after it was due."""
+
+    advisory: str
+    host: str
+    due: datetime
+    earliest: datetime
+
+
+def late(advisories: Sequence[Advisory], host: str, earliest: datetime, standard: Standard) -> list[Late]:
+    """Which of a host's fixes miss their SLA when the host is done at `earliest`."""
+    due = {advisory.id: standard.due(advisory.published, advisory.severity) for advisory in advisories}
+    return [Late(advisory=key, host=host, due=at, earliest=earliest) for key, at in due.items() if at < earliest]
