@@ -7,15 +7,17 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from patchwave.errors import Failed
 from patchwave.inventory import FILE, HOSTS, Host
 from patchwave.model import Model
 
 PR_SET_PDEATHSIG = 1
+POLL = 0.1
 
 
 class HostResult(Model):
@@ -31,10 +33,18 @@ class HostResult(Model):
         return self.reached and self.problem is None and all(step in self.steps for step in steps)
 
 
+Line = dict[str, Any]
+
+
 def run(
-    project: Path, playbook: str, hosts: Sequence[Host], *, variables: dict[str, Any]
+    project: Path,
+    playbook: str,
+    hosts: Sequence[Host],
+    *,
+    variables: dict[str, Any],
+    heard: Callable[[Line], None] = lambda line: None,
 ) -> dict[str, HostResult]:
-    """One result for each host that was asked for, in any case."""
+    """One result for each host that was asked for, in any case; `heard` gets each line as it is reported."""
     home = project / "playbooks"
     with tempfile.TemporaryDirectory(prefix="patchwave-") as scratch:
         results, inventory, extra = (Path(scratch, name) for name in ("results.jsonl", "hosts.json", "vars.json"))
@@ -50,19 +60,37 @@ def run(
         argv = [sys.executable, "-m", "ansible", "playbook", str(home / f"{playbook}.yml")]
         argv += ["-i", str(home / "inventory" / "patchwave.yml"), "-e", f"@{extra}"]
         child = subprocess.Popen(argv, cwd=home, env=environ, stdin=subprocess.DEVNULL, preexec_fn=_die_with_parent)
+        lines: list[Line] = []
         try:
-            child.wait()
+            with results.open(encoding="utf-8") as report:
+                while True:
+                    over = child.poll() is not None
+                    for line in _complete_lines(report):
+                        lines.append(line)
+                        heard(line)
+                    if over:
+                        break
+                    time.sleep(POLL)
         except BaseException:
             child.terminate()
             child.wait()
             raise
-        lines = [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()]
     if not lines:
         raise Failed(f"playbooks/{playbook}.yml reported nothing (exit {child.returncode}): read its output above")
     return {host.name: _of(host.name, lines) for host in hosts}
 
 
-def _of(host: str, lines: Sequence[dict[str, Any]]) -> HostResult:
+def _complete_lines(report: TextIO) -> Iterator[Line]:
+    while True:
+        start = report.tell()
+        text = report.readline()
+        if not text.endswith("\n"):
+            report.seek(start)
+            return
+        yield json.loads(text)
+
+
+def _of(host: str, lines: Sequence[Line]) -> HostResult:
     mine = [line for line in lines if line["host"] == host]
     bad = [line for line in mine if line["status"] in ("failed", "unreachable")]
     return HostResult(
@@ -73,7 +101,7 @@ def _of(host: str, lines: Sequence[dict[str, Any]]) -> HostResult:
     )
 
 
-def _problem(line: dict[str, Any]) -> str:
+def _problem(line: Line) -> str:
     message = line["result"].get("msg") or line["result"].get("stderr") or line["status"]
     return f"{line['step']}: {' '.join(str(message).split())}"
 

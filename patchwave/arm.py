@@ -28,7 +28,9 @@ class Arm:
         try:
             self.subscription = environ["ARM_SUBSCRIPTION_ID"]
         except KeyError:
-            raise Misuse("ARM_SUBSCRIPTION_ID is not set: export it, or `source .sandbox/env` for the sandbox") from None
+            raise Misuse(
+                "ARM_SUBSCRIPTION_ID is not set: export it, or `source .sandbox/env` for the sandbox"
+            ) from None
         self._credential = DefaultAzureCredential(
             exclude_interactive_browser_credential=True,
             exclude_powershell_credential=True,
@@ -41,7 +43,9 @@ class Arm:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._http.close()
         self._credential.close()
 
@@ -56,7 +60,7 @@ class Arm:
                 return self.call("GET", path, api=api)
         return answer.json() if answer.content else {}
 
-    def list(self, path: str, *, api: str) -> Iterator[dict[str, Any]]:
+    def pages(self, path: str, *, api: str) -> Iterator[dict[str, Any]]:
         """Every item of a paged list."""
         page = self.call("GET", path, api=api)
         while True:
@@ -100,10 +104,9 @@ class Arm:
                     raise Failed(f"{method} {url}: {error}: is the resource manager reachable?") from None
                 time.sleep(2**attempt / 4)
                 continue
-            if answer.status_code == 429 or answer.status_code >= 500:
-                if attempt < ATTEMPTS:
-                    time.sleep(float(answer.headers.get("Retry-After", 2**attempt / 4)))
-                    continue
+            if (answer.status_code == 429 or answer.status_code >= 500) and attempt < ATTEMPTS:
+                time.sleep(float(answer.headers.get("Retry-After", 2**attempt / 4)))
+                continue
             if answer.is_error:
                 raise Failed(f"{method} {url.removeprefix(self.endpoint)}: {_problem(answer)}")
             return answer

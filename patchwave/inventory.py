@@ -48,13 +48,11 @@ def discover(stack: str, settings: Settings, environ: Mapping[str, str] = os.env
     with Arm(environ) as arm:
         rows = arm.graph(QUERY.replace("{stack}", stack))
         sets = sorted({scale_set_id(row["id"]) for row in rows if _kind(row) == "vmss"})
-        nics = [nic for sid in sets for nic in arm.list(f"{sid}/networkInterfaces", api=NETWORK)]
+        nics = [nic for sid in sets for nic in arm.pages(f"{sid}/networkInterfaces", api=NETWORK)]
     return hosts(rows, nics, settings)
 
 
-def hosts(
-    rows: Sequence[Mapping[str, Any]], nics: Sequence[Mapping[str, Any]], settings: Settings
-) -> tuple[Host, ...]:
+def hosts(rows: Sequence[Mapping[str, Any]], nics: Sequence[Mapping[str, Any]], settings: Settings) -> tuple[Host, ...]:
     """Resource Graph's rows and the scale sets' network interfaces, joined into hosts."""
     interfaces = [*nics, *(row for row in rows if _type(row) == "microsoft.network/networkinterfaces")]
     addresses = {owner: address for nic in interfaces for owner, address in _addresses(nic)}
@@ -68,7 +66,9 @@ def hosts(
         tags = _object(row.get("tags")) or {}
         address = _arc_address(properties) if source == "arc" else addresses.get(row["id"].lower())
         if not address:
-            raise Failed(f"{row['id']}: no private address in Azure's answer: is it running and its interface attached?")
+            raise Failed(
+                f"{row['id']}: no private address in Azure's answer: is it running and its interface attached?"
+            )
         if name in found:
             raise Failed(f"two machines are named {name} ({found[name].id}, {row['id']}): rename or untag one")
         slot: Slot | None = tags.get("patchwave-slot") if source == "vmss" else None

@@ -11,7 +11,7 @@ from patchwave.errors import Refused
 from patchwave.model import Model
 from patchwave.release import Release
 from patchwave.settings import Settings
-from patchwave.standard import Standard
+from patchwave.standard import StackName, Standard
 
 
 def folder(project: Path, stack: str, release: str) -> Path:
@@ -53,10 +53,10 @@ class Soak(Model):
 
 
 def promotion(
-    project: Path, stack: str, release: Release, standard: Standard, at: datetime, real: datetime, signers: Path | None
+    project: Path, stack: StackName, release: Release, standard: Standard, at: datetime, real: datetime, signers: Path | None
 ) -> Soak | None:
     """The soak that admits a release to a stack, None where none is asked; Refused says what is missing."""
-    rules = standard.stacks[stack]  # type: ignore[index]
+    rules = standard.stacks[stack]
     source = rules.promoted_from
     if source is None:
         return None
@@ -65,25 +65,30 @@ def promotion(
         raise Refused(f"{stack}: release {release.id} has no evidence from {source}: patch {source} with it first")
     records, verdict = evidence.inspect(place, signers)
     if not verdict.verified:
-        raise Refused(f"{stack}: the evidence from {source} does not verify, {verdict.problem}: see `patchwave evidence verify`")
+        raise Refused(f"{stack}: the evidence from {source} does not verify ({verdict.problem}): patch {source} again")
     shown = evidence.summary(records, verdict)
     if shown["outcome"] != "succeeded":
-        raise Refused(f"{stack}: release {release.id} ended {shown['outcome'] or 'unfinished'} on {source}: make it succeed there first")
+        ended_as = shown["outcome"] or "unfinished"
+        raise Refused(f"{stack}: release {release.id} ended {ended_as} on {source}: make it succeed there first")
     mine = [record for record in records if record.run == shown["run"]]
     started: Mapping[str, Any] = next(r.data for r in mine if r.kind == "wave-started")
     ended = next(r for r in reversed(mine) if r.kind == "wave-ended")
     if started["digest"] != release.digest:
-        raise Refused(f"{stack}: {source} proved digest {started['digest'][:12]}, this release has {release.digest[:12]}: promote what was proved")
-    elapsed = at - datetime.fromisoformat(ended.at)
-    if elapsed < rules.soak:
-        ready = datetime.fromisoformat(ended.at) + rules.soak
-        raise Refused(f"{stack}: release {release.id} has soaked {_hours(elapsed)} of {_hours(rules.soak)} on {source}: run again from {ready:%a %Y-%m-%d %H:%M} UTC")
+        proved, this = started["digest"][:12], release.digest[:12]
+        raise Refused(f"{stack}: {source} proved digest {proved}, this release has {this}: promote what was proved")
+    finished = datetime.fromisoformat(ended.at)
+    if at - finished < rules.soak:
+        soaked, ready = _hours(at - finished), finished + rules.soak
+        raise Refused(
+            f"{stack}: release {release.id} has soaked {soaked} of {_hours(rules.soak)} on {source}: "
+            f"run again from {ready:%a %Y-%m-%d %H:%M} UTC"
+        )
     really = real - datetime.fromisoformat(ended.data["real_time"])
     return Soak(
         stack=source,
         run=shown["run"],
         required_seconds=int(rules.soak.total_seconds()),
-        elapsed_seconds=int(elapsed.total_seconds()),
+        elapsed_seconds=int((at - finished).total_seconds()),
         real_seconds=int(really.total_seconds()),
         shortened=really < rules.soak,
     )

@@ -8,7 +8,7 @@ from patchwave.inventory import Host
 from patchwave.model import Model
 from patchwave.release import Advisory, Package, Release
 from patchwave.settings import Ring, Rollout, Settings
-from patchwave.standard import Standard
+from patchwave.standard import StackName, Standard
 
 State = Literal[
     "patched",
@@ -87,23 +87,33 @@ class Gate(Model):
     reason: str
 
 
-def gate(before: Sample, during: Sample, after: Sample, *, stack: str, standard: Standard, enough: int) -> Gate:
+def gate(before: Sample, during: Sample, after: Sample, *, stack: StackName, standard: Standard, enough: int) -> Gate:
     """Errors while a batch was away, and latency afterwards, against the baseline."""
     for when, sample in (("before", before), ("after", after)):
         if sample.asked < enough or sample.median_ms is None:
-            return Gate(passed=False, reason=f"{sample.asked} answers {when} the batch, {enough} are needed: no evidence")
+            return Gate(
+                passed=False,
+                reason=f"{sample.asked} answers {when} the batch, {enough} are needed: no evidence",
+            )
     allowed = standard.rollback.error_rate_increase_percent
     for when, sample in (("during", during), ("after", after)):
         increase = sample.error_percent - before.error_percent
         if sample.asked and increase > allowed:
-            return Gate(passed=False, reason=f"error rate rose by {increase:.1f} % {when} the batch, {allowed} % are allowed")
-    assert before.median_ms is not None and after.median_ms is not None
+            return Gate(
+                passed=False,
+                reason=f"error rate rose by {increase:.1f} % {when} the batch, {allowed} % are allowed",
+            )
+    assert before.median_ms is not None
+    assert after.median_ms is not None
     slower = after.median_ms - before.median_ms
-    percent = standard.stacks[stack].latency_increase_percent  # type: ignore[index]
+    percent = standard.stacks[stack].latency_increase_percent
     if slower > standard.rollback.latency_floor_ms and slower > before.median_ms * percent / 100:
         reason = f"median latency rose from {before.median_ms:.0f} to {after.median_ms:.0f} ms, {percent} % are allowed"
         return Gate(passed=False, reason=reason)
-    return Gate(passed=True, reason=f"{after.asked} answers, median {after.median_ms:.0f} ms, {during.failed} failed meanwhile")
+    return Gate(
+        passed=True,
+        reason=f"{after.asked} answers, median {after.median_ms:.0f} ms, {during.failed} failed meanwhile",
+    )
 
 
 def applicable(release: Release, installed: Mapping[str, str]) -> tuple[Package, ...]:

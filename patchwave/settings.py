@@ -216,7 +216,7 @@ class Settings(Model):
             raise ValueError(f"fleets have the sources {sources}: name one fleet each for vmss, vm and arc")
         if self.rollout.live_out_of_service >= self.slots.instances:
             raise ValueError(
-                f"rollout.live_out_of_service {self.rollout.live_out_of_service} with {self.slots.instances} instances: "
+                f"rollout.live_out_of_service {self.rollout.live_out_of_service} of {self.slots.instances} instances: "
                 "no live host would be left to answer"
             )
         return self

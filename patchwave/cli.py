@@ -1,0 +1,343 @@
+"""The command line: each command prints one object with `--json`, and ends with 0, 1, 2 or 3."""
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import click
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from patchwave import clock, evidence, permission, plan, release, report
+from patchwave.doctor import examine
+from patchwave.errors import Failed, Misuse, PatchwaveError, Refused
+from patchwave.inventory import discover
+from patchwave.sealing import seal as seal_pending
+from patchwave.settings import STACKS, load_stack
+from patchwave.stackfile import set_release
+from patchwave.standard import StackName, load_standard
+from patchwave.wave import STOP, Wave
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+evidence_app = typer.Typer(no_args_is_help=True, help="Verify or show the record of a wave.")
+app.add_typer(evidence_app, name="evidence")
+
+Stack = Annotated[str, typer.Option("--stack", "-s", help="dev, staging or prod")]
+Json = Annotated[bool, typer.Option("--json", help="print one JSON object")]
+ReleaseOption = Annotated[str | None, typer.Option("--release", help="a release id; the stack's own otherwise")]
+out = Console(highlight=False, soft_wrap=True)
+
+
+def project() -> Path:
+    """The project folder: the nearest one upwards that holds Pulumi.yaml."""
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / "Pulumi.yaml").exists():
+            return folder
+    raise Misuse(f"{here}: no Pulumi.yaml here or above: change into the project's folder")
+
+
+def _stack(name: str) -> StackName:
+    if name not in STACKS:
+        raise Misuse(f"stack {name!r}: choose dev, staging or prod")
+    return name
+
+
+def _utc(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _emit(data: Mapping[str, Any]) -> None:
+    sys.stdout.write(
+        json.dumps(data, ensure_ascii=False, default=lambda v: _utc(v) if isinstance(v, datetime) else str(v)) + "\n"
+    )
+
+
+def _release_id(stack: StackName, named: str | None) -> str:
+    found = named or load_stack(project(), stack).release
+    if found is None:
+        raise Misuse(f"Pulumi.{stack}.yaml names no patchwave:release: name one with --release")
+    return found
+
+
+def _signers() -> Path | None:
+    path = Path(os.environ.get("PATCHWAVE_ALLOWED_SIGNERS") or project() / "policy" / "allowed_signers")
+    return path if path.exists() else None
+
+
+@app.command()
+def windows(
+    stack: Stack,
+    at: Annotated[str | None, typer.Option(help="an instant such as 2026-11-23T09:30:00Z")] = None,
+    as_json: Json = False,
+) -> None:
+    """Whether the stack may be disrupted, why, until when, and the next three openings."""
+    calendar = load_stack(project(), _stack(stack)).settings.calendar
+    instant = _instant(at) if at else clock.now()
+    verdict = calendar.at(instant)
+    coming = calendar.next(instant, 3)
+    if as_json:
+        closes = verdict.closes and _utc(verdict.closes)
+        _emit(
+            {
+                "stack": stack,
+                "at": _utc(instant),
+                "open": verdict.open,
+                "reason": verdict.reason,
+                "closes": closes,
+                "next": [{"opens": _utc(o.opens), "closes": _utc(o.closes)} for o in coming],
+            }
+        )
+        return
+    out.print(f"{stack} at {instant:%a %Y-%m-%d %H:%M} UTC: {'open' if verdict.open else 'closed'}, {verdict.reason}")
+    for opening in coming:
+        out.print(f"  next  {opening.opens:%a %Y-%m-%d %H:%M} - {opening.closes:%a %H:%M} UTC")
+
+
+def _instant(text: str) -> datetime:
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError:
+        raise Misuse(f"--at {text!r}: write an ISO 8601 instant such as 2026-11-23T09:30:00Z") from None
+    if instant.tzinfo is None:
+        raise Misuse(f"--at {text!r} has no zone: end it with Z or an offset")
+    return instant.astimezone(UTC)
+
+
+@app.command()
+def inventory(stack: Stack, as_json: Json = False) -> None:
+    """The stack's hosts, from Azure."""
+    hosts = discover(_stack(stack), load_stack(project(), stack).settings)
+    if as_json:
+        _emit(
+            {
+                "stack": stack,
+                "at": _utc(clock.now()),
+                "complete": True,
+                "hosts": [h.model_dump(mode="json") for h in hosts],
+            }
+        )
+        return
+    _table(
+        ["name", "address", "source", "fleet", "ring", "slot", "live"],
+        [[h.name, h.address, h.source, h.fleet, h.ring, h.slot or "", "live" if h.live else ""] for h in hosts],
+    )
+
+
+@app.command()
+def seal(stack: Stack, as_json: Json = False) -> None:
+    """Seals the security updates that the stack's hosts are really offered, and names the release in the stack file."""
+    root = project()
+    if load_standard(root).stacks[_stack(stack)].promoted_from is not None:
+        raise Refused(f"{stack}: releases are sealed in dev and promoted: run `patchwave promote`")
+    sealed, new = seal_pending(root, _stack(stack), clock.now())
+    if sealed is None:
+        if as_json:
+            _emit({"stack": stack, "release": None, "new": False})
+        else:
+            out.print("nothing is pending: no release to seal")
+        return
+    set_release(root, _stack(stack), sealed.id)
+    if as_json:
+        _emit(
+            {
+                "stack": stack,
+                "release": sealed.id,
+                "digest": sealed.digest,
+                "new": new,
+                "packages": len(sealed.packages),
+                "cves": len(sealed.cves),
+            }
+        )
+        return
+    note = "sealed from what is pending" if new else "nothing new to seal"
+    out.print(
+        f"{sealed.id}  {len(sealed.packages)} packages, {len(sealed.cves)} CVEs, digest {sealed.digest[:12]}  ({note})"
+    )
+
+
+@app.command()
+def promote(source: str, target: str, as_json: Json = False) -> None:
+    """Names the release that SOURCE has proved in TARGET's stack file, if the gates allow it."""
+    root = project()
+    standard = load_standard(root)
+    if standard.stacks[_stack(target)].promoted_from != _stack(source):
+        raise Refused(
+            f"{target} takes releases from {standard.stacks[_stack(target)].promoted_from}, not from {source}"
+        )
+    chosen = release.load(root, _release_id(_stack(source), None))
+    soak = permission.promotion(root, _stack(target), chosen, standard, clock.now(), datetime.now(UTC), _signers())
+    assert soak is not None
+    set_release(root, _stack(target), chosen.id)
+    if as_json:
+        _emit({"stack": target, "release": chosen.id, "digest": chosen.digest, "soak": soak.model_dump()})
+        return
+    short = f", shortened to {soak.real_seconds} s in this rehearsal" if soak.shortened else ""
+    out.print(
+        f"{chosen.id}  digest {chosen.digest[:12]}  {source} -> {target}, soaked {soak.elapsed_seconds / 3600:.1f} h{short}"
+    )
+
+
+@app.command(name="plan")
+def show_plan(stack: Stack, as_json: Json = False) -> None:
+    """Hosts, packages, batches, start times and reboots of the stack's next wave, and what misses its SLA."""
+    made = plan.make(project(), _stack(stack), clock.now())
+    if as_json:
+        _emit(made)
+        return
+    out.print(
+        f"{stack}  release {made['release']}  {made['starts']} - {made['ends']}  {'fits' if made['fits'] else 'DOES NOT FIT the window'}"
+    )
+    _table(
+        ["host", "ring", "batch", "starts", "packages", "reboot"],
+        [
+            [
+                h["name"],
+                h["ring"],
+                str(h["batch"] or "-"),
+                h["starts"] or "-",
+                str(len(h["packages"])),
+                "yes" if h["reboot"] else "no",
+            ]
+            for h in made["hosts"]
+        ],
+    )
+    for note in made["notes"]:
+        out.print(f"note: {note}")
+    if made["late"]:
+        out.print(
+            f"{len(made['late'])} fixes reach a host after they were due, the first: {made['late'][0]['advisory']} on {made['late'][0]['host']}, due {made['late'][0]['due']}"
+        )
+
+
+@app.command()
+def stop(stack: Stack, reason: Annotated[str, typer.Option(help="why, for the evidence")] = "no reason given") -> None:
+    """Stops the line: the running wave ends before its next batch."""
+    place = project() / "evidence" / "patching" / _stack(stack)
+    place.mkdir(parents=True, exist_ok=True)
+    (place / STOP).write_text(f"{os.environ.get('USER', 'somebody')} ({reason})\n", encoding="utf-8")
+    out.print(f"{stack}: the line stops before the next batch")
+
+
+@app.command(hidden=True)
+def wave(
+    phase: Annotated[Literal["preflight", "protect", "patch", "prove"], typer.Argument()],
+    stack: Stack,
+    ring: Annotated[str | None, typer.Option()] = None,
+) -> None:
+    """One phase of a wave, as the program's Command resources run it."""
+    work = Wave(project(), _stack(stack))
+    if phase == "patch":
+        if ring is None:
+            raise Misuse("wave patch needs --ring")
+        work.patch(ring)
+    else:
+        getattr(work, phase)()
+
+
+@evidence_app.command()
+def verify(stack: Stack, release_id: ReleaseOption = None, as_json: Json = False) -> None:
+    """Whether the record is whole and signed; names the first record that is not."""
+    place = permission.folder(project(), _stack(stack), _release_id(_stack(stack), release_id))
+    verdict = evidence.verify(place, _signers())
+    if as_json:
+        _emit({"stack": stack, **verdict._asdict()})
+    elif verdict.verified:
+        out.print(f"{place.relative_to(project())}  verified, {verdict.records} records, signed by {verdict.signer}")
+    if not verdict.verified:
+        raise Failed(f"{place / evidence.FILE}: {verdict.problem}: do not rely on it, compare with the exported copy")
+
+
+@evidence_app.command()
+def show(
+    stack: Stack,
+    release_id: ReleaseOption = None,
+    run: Annotated[str | None, typer.Option(help="a run id; the last otherwise")] = None,
+    as_json: Json = False,
+) -> None:
+    """What a wave came to, host by host."""
+    place = permission.folder(project(), _stack(stack), _release_id(_stack(stack), release_id))
+    records, verdict = evidence.inspect(place, _signers())
+    shown = evidence.summary(records, verdict, run=run)
+    if as_json:
+        _emit(shown)
+        return
+    out.print(
+        f"{shown['stack']}  release {shown['release']}  run {shown['run']}  {shown['outcome'] or 'running'}"
+        f"{'  (rehearsal)' if shown['rehearsal'] else ''}"
+    )
+    _table(
+        ["host", "state", "changed", "reason"],
+        [
+            [
+                h["name"],
+                h["state"],
+                str(sum(h["before"].get(k) != v for k, v in h["after"].items())),
+                h.get("reason") or "",
+            ]
+            for h in shown["hosts"]
+        ],
+    )
+    chain = shown["chain"]
+    out.print(
+        f"chain {chain['records']} records, head {chain['head'][:16]}, {'verified' if chain['verified'] else 'NOT verified: ' + str(verdict.problem)}"
+    )
+
+
+@app.command(name="report")
+def page(stack: Stack, release_id: ReleaseOption = None) -> None:
+    """Draws the page of a wave again, from its evidence."""
+    chosen = _release_id(_stack(stack), release_id)
+    place = permission.folder(project(), _stack(stack), chosen)
+    known = release.load(project(), chosen) if release.path_of(project(), chosen).exists() else None
+    out.print(str(report.render(place, signers=_signers(), release=known)))
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """What this machine has and lacks, each with its mend."""
+    findings = examine(project())
+    if as_json:
+        _emit({"ok": all(f.ok for f in findings), "checks": [f.model_dump() for f in findings]})
+    else:
+        for finding in findings:
+            out.print(f"{'ok  ' if finding.ok else 'MISS'}  {finding.name:<18} {finding.detail}")
+    if missing := [f for f in findings if not f.ok]:
+        raise Failed(f"{len(missing)} of {len(findings)} are missing, first {missing[0].name}: {missing[0].detail}")
+
+
+def _table(head: list[str], rows: list[list[str]]) -> None:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for title in head:
+        table.add_column(title, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    out.print(table)
+
+
+def main() -> None:
+    """Runs the command line; an error is one line on stderr."""
+    os.umask(0o022)
+    try:
+        code = app(standalone_mode=False)
+    except PatchwaveError as error:
+        code = _complain(str(error), error.code)
+    except click.ClickException as error:
+        code = _complain(error.format_message(), Misuse.code)
+    except (KeyboardInterrupt, click.Abort):
+        code = _complain("interrupted: run the same command again, it goes on where it stopped", 130)
+    sys.exit(code or 0)
+
+
+def _complain(text: str, code: int) -> int:
+    sys.stderr.write(f"patchwave: {' '.join(text.split())}\n")
+    return code
+
+
+if __name__ == "__main__":
+    main()
