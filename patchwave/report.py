@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from patchwave.errors import Failed
+from patchwave.evidence import FILE as EVIDENCE
 from patchwave.evidence import Record, Verdict, canonical, inspect, summary
 from patchwave.release import Advisory, Release
 
@@ -26,6 +28,7 @@ PHASES = {
     "restore": "taken back",
     "prove": "scanned again and compared",
 }
+# The end states, and the two words for a host that has none yet because its wave still runs.
 STATES = {
     "patched": "good",
     "already-current": "good",
@@ -35,7 +38,10 @@ STATES = {
     "deferred": "wait",
     "held": "wait",
     "not-attempted": "wait",
+    "under way": "wait",
+    "waiting": "wait",
 }
+PHASE_OF = {"return": "restore"}  # the playbook that undrains after a snapshot came back
 TONES = {"succeeded": "good", "rolled-back": "back", "failed": "bad", "refused": "wait", None: "wait"}
 LOG_LIMIT = 5_000
 
@@ -47,14 +53,22 @@ def render(
     records, verdict = inspect(folder, signers)
     target = folder / FILE
     fresh = folder / f".{FILE}.{os.getpid()}"
-    fresh.write_text(page(records, verdict, release=release, run=run), encoding="utf-8")
+    fresh.write_text(_drawn(folder, records, verdict, release, run), encoding="utf-8")
     fresh.replace(target)
     return target
 
 
-def page(
-    records: Sequence[Record], verdict: Verdict, *, release: Release | None = None, run: str | None = None
-) -> str:
+def _drawn(folder: Path, records: Sequence[Record], verdict: Verdict, release: Release | None, run: str | None) -> str:
+    try:
+        return page(records, verdict, release=release, run=run)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        if verdict.signed != "wrong":
+            raise
+        # Only a record that was tampered with lacks what its kind always has.
+        raise Failed(f"{folder / EVIDENCE}: {verdict.problem}: too damaged to draw ({error!r})") from None
+
+
+def page(records: Sequence[Record], verdict: Verdict, *, release: Release | None = None, run: str | None = None) -> str:
     """The page of one run as HTML; every value that comes from evidence is escaped."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
@@ -113,7 +127,6 @@ class Band(NamedTuple):
     """A phase or batch behind the bars of all hosts."""
 
     label: str
-    kind: str
     left: float
     width: float
 
@@ -236,10 +249,14 @@ def view(
     started = next((record.data for record in mine if record.kind == "wave-started"), {})
     genuine = release if release is not None and release.digest == started.get("digest") else None
     begins, ends = _time(mine[0].at), _time(mine[-1].at)
-    stages = list(_stages(mine, ends))
+    stages = _stages(mine, ends)
     works = {host["name"]: list(_host_works(host["name"], mine, stages)) for host in shown["hosts"]}
     scale = Scale([work for all_of_one in works.values() for work in all_of_one], begins, ends)
     rows = list(_rows(shown["hosts"], started, mine, works, scale))
+    if shown["ended"] is None:
+        for row in rows:
+            if row.state == "not-attempted":
+                row.state = "under way" if _touched(works[row.name]) else "waiting"
     rows.sort(key=lambda row: (_number(row.plan.get("batch")), row.name))
     counts = Counter(row.state for row in rows)
     sources = _sources(shown["hosts"], genuine)
@@ -248,6 +265,7 @@ def view(
     return {
         **shown,
         "tone": TONES.get(shown["outcome"], "bad"),
+        "reason": next((r.data.get("reason") for r in reversed(mine) if r.kind == "wave-ended"), None),
         "headline": _headline(shown["outcome"], counts, len(rows)),
         "digest": started.get("digest", ""),
         "window": started.get("window"),
@@ -257,10 +275,7 @@ def view(
         "rows": rows,
         "moved": moved,
         "counts": [(state, counts[state], STATES[state]) for state in STATES if counts[state]],
-        "bands": [
-            Band(label, work.kind, scale.at(work.start), scale.at(work.end) - scale.at(work.start))
-            for work, label, _ in stages
-        ],
+        "bands": list(_bands(stages, scale)),
         "marks": [
             Mark(_gate_name(r.data), bool(r.data.get("passed")), scale.at(_time(r.at)))
             for r in mine
@@ -305,61 +320,68 @@ def _gate_name(data: Mapping[str, Any]) -> str:
     return " ".join(str(part) for part in (data.get("ring"), batch) if part) or str(data.get("gate", "gate"))
 
 
-def _stages(mine: Sequence[Record], end: datetime) -> Iterator[tuple[Work, str, frozenset[str]]]:
-    """Each phase or batch as (interval, label, hosts); one without an end lasts until the last record."""
-    open_at: dict[tuple[Any, ...], tuple[datetime, Mapping[str, Any]]] = {}
-    found: list[tuple[Work, str, frozenset[str]]] = []
+class Stage(NamedTuple):
+    """A phase or batch; `hosts` is None where the record names none, which means all of them."""
+
+    work: Work
+    label: str
+    hosts: frozenset[str] | None
+
+
+def _stages(mine: Sequence[Record], end: datetime) -> list[Stage]:
+    """Each phase or batch by its start; one without an end lasts until the last record."""
+    open_at: dict[tuple[str, ...], tuple[datetime, Mapping[str, Any]]] = {}
+    found: list[Stage] = []
 
     def close(begun: tuple[datetime, Mapping[str, Any]], until: datetime) -> None:
         since, data = begun
         name = str(data.get("phase"))
+        hosts = data.get("hosts")
         label = _gate_name(data) if name == "patch" else name
-        work = Work(name, since, until)
-        found.append((work, label, frozenset(data.get("hosts") or ())))
+        found.append(Stage(Work(name, since, until), label, None if hosts is None else frozenset(hosts)))
 
     for record in mine:
         if record.kind != "phase":
             continue
         key = tuple(str(record.data.get(part)) for part in ("phase", "ring", "batch"))
         if record.data.get("event") == "started":
+            if key in open_at:  # it was killed, and a later process began it again
+                close(open_at.pop(key), _time(record.at))
             open_at[key] = (_time(record.at), record.data)
         elif key in open_at:
             close(open_at.pop(key), _time(record.at))
     for begun in open_at.values():
         close(begun, end)
-    yield from sorted(found, key=lambda stage: stage[0].start)
+    return sorted(found, key=lambda stage: stage.work.start)
 
 
-def _host_works(
-    host: str, mine: Sequence[Record], stages: Sequence[tuple[Work, str, frozenset[str]]]
-) -> Iterator[Work]:
+def _bands(stages: Sequence[Stage], scale: Scale) -> Iterator[Band]:
+    """The stages side by side: one that lies within another cuts it short."""
+    for place, (work, label, _) in enumerate(stages):
+        end = min([work.end, *(later.work.start for later in stages[place + 1 :])])
+        yield Band(label, scale.at(work.start), scale.at(end) - scale.at(work.start))
+
+
+def _host_works(host: str, mine: Sequence[Record], stages: Sequence[Stage]) -> Iterator[Work]:
     """What was done on one host: its steps where they were recorded, else its share of the phase."""
     for stage, _, hosts in stages:
-        steps = [
+        reported = [
             record
             for record in mine
-            if record.kind in {"host", "restore"}
-            and record.data.get("host") == host
-            and record.data.get("phase", "restore") == stage.kind
+            if record.kind == "host"
+            and PHASE_OF.get(str(record.data.get("phase")), record.data.get("phase")) == stage.kind
             and stage.start <= _time(record.at) <= stage.end
         ]
+        steps = [record for record in reported if record.data.get("host") == host]
         if steps:
             yield from _placed(stage, steps)
-        elif host in hosts:
-            yield stage
-    inside = [stage for stage, _, _ in stages if stage.kind == "restore"]
-    for record in mine:
-        at = _time(record.at)
-        loose = record.kind == "restore" and record.data.get("host") == host
-        if loose and not any(stage.start <= at <= stage.end for stage in inside):
-            since = max(
-                (_time(r.at) for r in mine if r.seq < record.seq and _ends_something(r, host)), default=at
+        elif (host in hosts) if hosts is not None else not reported:
+            ok = all(
+                record.data.get("ok") is not False
+                for record in mine
+                if record.kind == stage.kind and record.data.get("host") == host
             )
-            yield Work("restore", since, at, bool(record.data.get("ok")), str(record.data.get("method", "")))
-
-
-def _ends_something(record: Record, host: str) -> bool:
-    return record.kind == "gate" or (record.kind == "host" and record.data.get("host") == host)
+            yield Work(stage.kind, stage.start, stage.end, ok)
 
 
 def _placed(stage: Work, steps: Sequence[Record]) -> Iterator[Work]:
@@ -398,12 +420,11 @@ def _rows(
             name=name,
             state=host["state"],
             tone=STATES.get(host["state"], "bad"),
-            reason=host.get("reason", ""),
+            reason=host.get("reason") or "",
             plan=plans.get(name, {}),
             changed=sum(before.get(package) != version for package, version in after.items()),
             rebooted=any(
-                record.kind == "host" and record.data.get("host") == name and _rebooted(record.data)
-                for record in mine
+                record.kind == "host" and record.data.get("host") == name and _rebooted(record.data) for record in mine
             ),
         )
         for work in works[name]:
@@ -413,6 +434,10 @@ def _rows(
             left = scale.at(work.start)
             row.bars.append(Bar(kind, work.ok, label, left, max(scale.at(work.end) - left, 0.2)))
         yield row
+
+
+def _touched(works: Iterable[Work]) -> bool:
+    return any(work.kind not in {"preflight", "protect", "prove"} for work in works)
 
 
 def _number(batch: Any) -> float:
@@ -436,9 +461,7 @@ def _sources(hosts: Sequence[Mapping[str, Any]], release: Release | None) -> lis
     found: dict[str, Source] = {}
     for package in sorted(moves):
         sealed = known.get(package)
-        source = found.setdefault(
-            sealed.source if sealed else package, Source(sealed.source if sealed else package)
-        )
+        source = found.setdefault(sealed.source if sealed else package, Source(sealed.source if sealed else package))
         source.changes.append(Change(package, [(*pair, names) for pair, names in moves[package].items()]))
         for key in sealed.advisories if sealed else ():
             if key in fixes and fixes[key] not in source.advisories:
@@ -462,17 +485,19 @@ def _events(mine: Sequence[Record]) -> Iterator[Event]:
         if record.kind == "gate":
             passed = bool(data.get("passed"))
             title = f"Gate after {_gate_name(data)} {'passed' if passed else 'did not pass'}"
-            yield Event(
-                record.at, "good" if passed else "bad", title, str(data.get("reason", "")), _samples(data)
-            )
+            yield Event(record.at, "good" if passed else "bad", title, str(data.get("reason") or ""), _samples(data))
         elif record.kind == "restore":
             ok = bool(data.get("ok"))
             how = "taken back" if ok else "could not be taken back"
             title = f"{data.get('host')} {how} by {data.get('method')}"
-            yield Event(record.at, "back" if ok else "bad", title, str(data.get("reason", "")), [])
+            yield Event(record.at, "back" if ok else "bad", title, str(data.get("reason") or ""), [])
         elif record.kind == "host" and data.get("ok") is False:
             result = data.get("summary")
-            why = str(result.get("reason") or result.get("msg") or "") if isinstance(result, Mapping) else ""
+            why = (
+                str(result.get("problem") or result.get("reason") or result.get("msg") or "")
+                if isinstance(result, Mapping)
+                else ""
+            )
             yield Event(record.at, "bad", f"{data.get('host')}: {data.get('step')} failed", why, [])
 
 
