@@ -59,9 +59,7 @@ def canonical(value: Any) -> bytes:
     return _ENCODER.encode(value).encode("utf-8", "replace")
 
 
-def _sealed(
-    seq: int, at: datetime, run: str, kind: str, data: Mapping[str, Any], prev: str
-) -> tuple[Record, bytes]:
+def _sealed(seq: int, at: datetime, run: str, kind: str, data: Mapping[str, Any], prev: str) -> tuple[Record, bytes]:
     if at.tzinfo is None:
         raise ValueError("evidence needs a time with a zone")
     when = at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -195,9 +193,7 @@ class Chain:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
     def _write(self, line: bytes) -> None:
@@ -209,9 +205,7 @@ class Chain:
         except OSError as error:
             os.ftruncate(self._file, self._end)
             where = self.folder / FILE
-            raise Failed(
-                f"cannot write {where}: {error.strerror}: free space there, then run again"
-            ) from None
+            raise Failed(f"cannot write {where}: {error.strerror}: free space there, then run again") from None
         self._end += len(line)
 
     def _catch_up(self) -> None:
@@ -219,9 +213,7 @@ class Chain:
         size = os.fstat(self._file).st_size
         path = self.folder / FILE
         if size < self._end:
-            raise Failed(
-                f"{path}: shorter than when it was opened: something cut it, restore it from its export"
-            )
+            raise Failed(f"{path}: shorter than when it was opened: something cut it, restore it from its export")
         if size == self._end:
             return
         new = os.pread(self._file, size - self._end, self._end)
@@ -229,9 +221,7 @@ class Chain:
             if problem is None and record is not None:
                 self._records.append(record)
             elif problem is not None and problem.endswith("is torn"):
-                raise Failed(
-                    f"{path}: {problem}, by a crash while it was written: cut it with `sed -i '$d' {path}`"
-                )
+                raise Failed(f"{path}: {problem}, by a crash while it was written: cut it with `sed -i '$d' {path}`")
             else:
                 raise Failed(f"{path}: {problem}: nothing may follow it, restore the file from its export")
         self._end = size
@@ -281,9 +271,7 @@ def sign(folder: Path, key: Path) -> None:
     fresh.replace(folder / SIGNATURE)
 
 
-def _signature(
-    folder: Path, records: Sequence[Record], signers: Path | None
-) -> tuple[Signed, str | None, str | None]:
+def _signature(folder: Path, records: Sequence[Record], signers: Path | None) -> tuple[Signed, str | None, str | None]:
     """How the chain is signed, by whom, and the problem with that if there is one."""
     path = folder / SIGNATURE
     running = records[-1].kind != "wave-ended"
@@ -300,9 +288,7 @@ def _signature(
         if earlier.kind == "wave-ended" and _signed_by(path, earlier, signers)[1] is None:
             since = f"unsigned: {SIGNATURE} ends at record {earlier.seq}, run {records[-1].run}"
             return (
-                ("in-progress", None, f"{since} has not ended")
-                if running
-                else ("missing", None, f"{since} has ended")
+                ("in-progress", None, f"{since} has not ended") if running else ("missing", None, f"{since} has ended")
             )
     return "wrong", None, why
 
@@ -347,18 +333,14 @@ def _last_line(text: str) -> str:
     return lines[-1].strip() if lines else "ssh-keygen gave no reason"
 
 
-def summary(
-    records: Sequence[Record], verdict: Verdict | None = None, *, run: str | None = None
-) -> dict[str, Any]:
+def summary(records: Sequence[Record], verdict: Verdict | None = None, *, run: str | None = None) -> dict[str, Any]:
     """What a run came to, each planned host with its one end state; the last run unless another is named."""
     if not records:
         raise Misuse("the evidence is empty: no wave has begun here")
     chosen = records[-1].run if run is None else run
     mine = [record for record in records if record.run == chosen]
     if not mine:
-        raise Misuse(
-            f"no run {chosen} in this evidence: it holds {', '.join(dict.fromkeys(r.run for r in records))}"
-        )
+        raise Misuse(f"no run {chosen} in this evidence: it holds {', '.join(dict.fromkeys(r.run for r in records))}")
     started = next((record for record in mine if record.kind == "wave-started"), None)
     ended = next((record for record in reversed(mine) if record.kind == "wave-ended"), None)
     facts = started.data if started else {}

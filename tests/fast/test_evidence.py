@@ -52,9 +52,7 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two SSH keys; `allowed` lists only the runner's."""
     folder = tmp_path_factory.mktemp("keys")
     for name in ("runner", "stranger"):
-        subprocess.run(
-            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", folder / name], check=True
-        )
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", folder / name], check=True)
     (folder / "allowed").write_text(f"runner {(folder / 'runner.pub').read_text()}")
     return folder
 
@@ -82,9 +80,7 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @given(st.lists(payloads, min_size=1, max_size=4))
-def test_what_was_appended_is_read_back(
-    tmp_path_factory: pytest.TempPathFactory, data: list[dict[str, Any]]
-) -> None:
+def test_what_was_appended_is_read_back(tmp_path_factory: pytest.TempPathFactory, data: list[dict[str, Any]]) -> None:
     folder = write(tmp_path_factory.mktemp("any"), *data)
     records = read(folder)
     assert [record.data for record in records] == data
@@ -108,9 +104,7 @@ def test_any_changed_byte_is_found_and_named(
 
 
 @given(st.data())
-def test_a_dropped_record_is_found_at_its_place(
-    scratch: Path, intact: list[bytes], draw: st.DataObject
-) -> None:
+def test_a_dropped_record_is_found_at_its_place(scratch: Path, intact: list[bytes], draw: st.DataObject) -> None:
     gone = draw.draw(st.integers(0, len(intact) - 2))
     found = problem(scratch, [*intact[:gone], *intact[gone + 1 :]])
     follows = f"does not follow record {gone}" if gone else "does not begin the chain"
@@ -136,9 +130,7 @@ def test_an_inserted_record_is_found(scratch: Path, intact: list[bytes], draw: s
 
 
 @given(cut=st.integers(1, 60))
-def test_a_torn_tail_is_found_and_nothing_is_appended_to_it(
-    scratch: Path, intact: list[bytes], cut: int
-) -> None:
+def test_a_torn_tail_is_found_and_nothing_is_appended_to_it(scratch: Path, intact: list[bytes], cut: int) -> None:
     assert problem(scratch, [*intact[:-1], intact[-1][:-cut]]) == f"line {len(intact)} is torn"
     with pytest.raises(Failed, match=rf"line {len(intact)} is torn.*sed -i"):
         Chain.open(scratch)

@@ -112,9 +112,7 @@ class Teller:
                 self.say("host", after, host=host, phase="patch", step=step, ok=ok, summary=result)
         passed = not failing
         reason = (
-            "60 answers, median 4 ms, 0 failed meanwhile"
-            if passed
-            else f"{len(failing)} of {len(hosts)} unhealthy"
+            "60 answers, median 4 ms, 0 failed meanwhile" if passed else f"{len(failing)} of {len(hosts)} unhealthy"
         )
         samples = {
             "before": {"asked": 60, "failed": 0, "median_ms": 3.9},
@@ -201,9 +199,7 @@ def tell(folder: Path, story: Story = "clean") -> Path:
             teller.say("check", 0.01, host=host, name=name, ok=True, detail="")
     teller.say("phase", phase="preflight", event="ended")
     teller.phase("protect", HOSTS, 6)
-    failing = {"restored": frozenset({"dev-blue-0"}), "stuck": frozenset({"dev-blue-0"})}.get(
-        story, frozenset()
-    )
+    failing = {"restored": frozenset({"dev-blue-0"}), "stuck": frozenset({"dev-blue-0"})}.get(story, frozenset())
     done: dict[str, str] = {}
     for number, hosts in BATCHES.items():
         bad = failing if number == 2 else frozenset()
@@ -458,8 +454,6 @@ def test_a_wave_of_hundreds_of_hosts_is_still_a_small_page(tmp_path: Path) -> No
         planned = [{"name": f"h{n}", "ring": "rest", "batch": n // 20 + 1} for n in range(400)]
         chain.append("wave-started", RUN, {"stack": "dev", "release": "r", "planned": planned}, at=NINE)
         for host in planned:
-            chain.append(
-                "state", RUN, {"host": host["name"], "state": "patched", "before": {}, "after": {}}, at=NINE
-            )
+            chain.append("state", RUN, {"host": host["name"], "state": "patched", "before": {}, "after": {}}, at=NINE)
         chain.append("wave-ended", RUN, {"outcome": "succeeded"}, at=NINE + timedelta(minutes=9))
     assert render(tmp_path).stat().st_size < 500_000
