@@ -1,6 +1,6 @@
 """Everything that a human decides for one stack: the `patchwave:settings` object of `Pulumi.<stack>.yaml`."""
 
-from datetime import timedelta
+from datetime import date, timedelta
 from fnmatch import fnmatchcase
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -179,6 +179,13 @@ class Preflight(Model):
     reboot_deadline: Duration
 
 
+class Maintenance(Model):
+    """When Update Manager's schedules begin to count, and where the Arc machines stand."""
+
+    starts_on: date
+    arc_resource_group: Name
+
+
 class Snapshots(Model):
     """How long restore points are kept."""
 
@@ -206,6 +213,7 @@ class Settings(Model):
     preflight: Preflight
     slots: Slots
     machines: Machines
+    maintenance: Maintenance
     snapshots: Snapshots
     alerts: Alerts
 

@@ -1,0 +1,184 @@
+"""What waves report to Log Analytics, who is told, and the page that shows it."""
+
+import json
+import uuid
+from pathlib import Path
+
+import pulumi
+import pulumi_azure_native as azure
+
+from components import tags
+from components.site import Site
+from patchwave.settings import Settings
+
+QUERIES = Path(__file__).parent / "queries"
+TABLE = "PatchHosts_CL"
+STREAM = "Custom-PatchHosts"
+COLUMNS = ("Stack", "Release", "Run", "Host", "State", "Reason")
+NAMESPACE = uuid.UUID("6a2fd1c8-7b0e-5a55-9d1e-0c4b8f2f9f10")
+
+
+class Alerts(pulumi.ComponentResource):
+    """A host that a wave leaves unpatched or broken raises an alert that reaches somebody.
+
+    Attributes: `ingestion_url`, `ingestion_rule` (immutable id), `workspace_id`.
+    """
+
+    def __init__(
+        self, name: str, *, stack: str, settings: Settings, site: Site, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        super().__init__("patchwave:index:Alerts", name, None, opts)
+        child = pulumi.ResourceOptions(parent=self)
+        workspace = azure.operationalinsights.Workspace(
+            f"{name}-workspace",
+            workspace_name=f"{name}-workspace",
+            resource_group_name=site.group,
+            location=settings.location,
+            sku={"name": "PerGB2018"},
+            retention_in_days=settings.alerts.retention_days,
+            tags=tags.common(stack),
+            opts=child,
+        )
+        table = azure.operationalinsights.Table(
+            f"{name}-table",
+            table_name=TABLE,
+            workspace_name=workspace.name,
+            resource_group_name=site.group,
+            plan="Analytics",
+            retention_in_days=settings.alerts.retention_days,
+            schema={"name": TABLE, "columns": table_columns()},
+            opts=child,
+        )
+        endpoint = azure.monitor.DataCollectionEndpoint(
+            f"{name}-endpoint",
+            data_collection_endpoint_name=f"{name}-endpoint",
+            resource_group_name=site.group,
+            location=settings.location,
+            network_acls={"public_network_access": "Enabled"},
+            tags=tags.common(stack),
+            opts=child,
+        )
+        rule = azure.monitor.DataCollectionRule(
+            f"{name}-rule",
+            data_collection_rule_name=f"{name}-rule",
+            resource_group_name=site.group,
+            location=settings.location,
+            data_collection_endpoint_id=endpoint.id,
+            stream_declarations={STREAM: {"columns": stream_columns()}},
+            destinations={"log_analytics": [{"name": "workspace", "workspace_resource_id": workspace.id}]},
+            data_flows=[
+                {
+                    "streams": [STREAM],
+                    "destinations": ["workspace"],
+                    "transform_kql": "source",
+                    "output_stream": f"Custom-{TABLE}",
+                }
+            ],
+            tags=tags.common(stack),
+            # the service refuses a rule whose output table is not there yet
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[table]),
+        )
+        told = azure.monitor.ActionGroup(
+            f"{name}-told",
+            action_group_name=f"{name}-told",
+            resource_group_name=site.group,
+            location="Global",
+            group_short_name=stack,
+            enabled=True,
+            email_receivers=[
+                {"name": f"email-{i}", "email_address": address, "use_common_alert_schema": True}
+                for i, address in enumerate(settings.alerts.emails)
+            ],
+            webhook_receivers=[
+                {"name": f"webhook-{i}", "service_uri": url, "use_common_alert_schema": True}
+                for i, url in enumerate(settings.alerts.webhooks)
+            ],
+            tags=tags.common(stack),
+            opts=child,
+        )
+        for query, severity in (("noncompliant_hosts", 2), ("unrestored_hosts", 1)):
+            azure.monitor.ScheduledQueryRule(
+                f"{name}-{query.replace('_', '-')}",
+                rule_name=f"{name}-{query.replace('_', '-')}",
+                resource_group_name=site.group,
+                location=settings.location,
+                display_name=f"{stack}: {query.replace('_', ' ')}",
+                enabled=True,
+                severity=severity,
+                scopes=[workspace.id],
+                evaluation_frequency="PT15M",
+                window_size="PT1H",
+                auto_mitigate=True,
+                criteria={"all_of": [condition(query)]},
+                actions={"action_groups": [told.id]},
+                tags=tags.common(stack),
+                # the provider plans a changed scope as an update, which the service refuses
+                opts=pulumi.ResourceOptions(
+                    parent=self, depends_on=[table], replace_on_changes=["scopes"], delete_before_replace=True
+                ),
+            )
+        azure.applicationinsights.Workbook(
+            f"{name}-workbook",
+            resource_name_=str(uuid.uuid5(NAMESPACE, name)),
+            resource_group_name=site.group,
+            location=settings.location,
+            kind="shared",
+            category="workbook",
+            display_name=f"Patching {stack}",
+            source_id=workspace.id,
+            serialized_data=workbook(),
+            tags=tags.common(stack),
+            opts=child,
+        )
+        self.workspace_id = workspace.id
+        self.ingestion_url = endpoint.logs_ingestion.apply(lambda door: (door.endpoint if door else None) or "")
+        self.ingestion_rule = rule.immutable_id
+        self.register_outputs({"ingestion_url": self.ingestion_url, "ingestion_rule": self.ingestion_rule})
+
+
+def table_columns() -> list[azure.operationalinsights.ColumnArgsDict]:
+    """The table's columns; a table spells the time's type `dateTime`."""
+    texts: list[azure.operationalinsights.ColumnArgsDict] = [{"name": name, "type": "string"} for name in COLUMNS]
+    return [{"name": "TimeGenerated", "type": "dateTime"}, *texts]
+
+
+def stream_columns() -> list[azure.monitor.ColumnDefinitionArgsDict]:
+    """The stream's columns; a stream spells the time's type `datetime`."""
+    texts: list[azure.monitor.ColumnDefinitionArgsDict] = [{"name": name, "type": "string"} for name in COLUMNS]
+    return [{"name": "TimeGenerated", "type": "datetime"}, *texts]
+
+
+def query_text(name: str) -> str:
+    """A query's text, from its file."""
+    return (QUERIES / f"{name}.kql").read_text(encoding="utf-8").strip()
+
+
+def condition(query: str) -> azure.monitor.ConditionArgsDict:
+    """Fires on any row."""
+    return {
+        "query": query_text(query),
+        "time_aggregation": "Count",
+        "operator": "GreaterThan",
+        "threshold": 0,
+        "failing_periods": {"number_of_evaluation_periods": 1, "min_failing_periods_to_alert": 1},
+    }
+
+
+def workbook() -> str:
+    """The workbook's content: each query as a table."""
+    items = [
+        {
+            "type": 3,
+            "name": name,
+            "content": {
+                "version": "KqlItem/1.0",
+                "query": query_text(name),
+                "size": 0,
+                "title": name.replace("_", " ").capitalize(),
+                "queryType": 0,
+                "resourceType": "microsoft.operationalinsights/workspaces",
+            },
+        }
+        for name in ("wave_states", "noncompliant_hosts", "unrestored_hosts")
+    ]
+    return json.dumps({"version": "Notebook/1.0", "items": items}, sort_keys=True)

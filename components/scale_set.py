@@ -1,0 +1,120 @@
+"""One slot's scale set: identical instances that are replaced in batches and watched by the health extension."""
+
+import pulumi
+import pulumi_azure_native as azure
+
+from components import tags
+from components.images import image_id
+from patchwave.settings import Probe, Rolling, Settings, Slot
+
+
+class ScaleSet(pulumi.ComponentResource):
+    """A Uniform scale set whose model changes roll out in batches, judged by the application's own health.
+
+    Attributes: `id`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        stack: str,
+        slot: Slot,
+        settings: Settings,
+        group: pulumi.Input[str],
+        group_id: pulumi.Input[str],
+        subnet_id: pulumi.Input[str],
+        pool_id: pulumi.Input[str],
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        super().__init__("patchwave:index:ScaleSet", name, None, opts)
+        slots = settings.slots
+        scale_set = azure.compute.VirtualMachineScaleSet(
+            f"{name}-vmss",
+            vm_scale_set_name=name,
+            resource_group_name=group,
+            location=settings.location,
+            orchestration_mode="Uniform",
+            overprovision=False,
+            sku={"name": slots.size, "tier": "Standard", "capacity": slots.instances},
+            upgrade_policy={
+                "mode": azure.compute.UpgradeMode.ROLLING,
+                "rolling_upgrade_policy": rolling_policy(slots.rolling),
+                "automatic_os_upgrade_policy": {
+                    "enable_automatic_os_upgrade": False,
+                    "use_rolling_upgrade_policy": True,
+                },
+            },
+            virtual_machine_profile={
+                "os_profile": {
+                    "computer_name_prefix": f"{name}-",
+                    "admin_username": "patchwave",
+                    "linux_configuration": linux(settings.ssh_public_key),
+                },
+                "storage_profile": {
+                    "image_reference": {"id": image_id(group_id, slots.image)},
+                    "os_disk": {"create_option": "FromImage", "managed_disk": {"storage_account_type": "Premium_LRS"}},
+                },
+                "network_profile": {
+                    "network_interface_configurations": [
+                        {
+                            "name": f"{name}-nic",
+                            "primary": True,
+                            "ip_configurations": [
+                                {
+                                    "name": "primary",
+                                    "subnet": {"id": subnet_id},
+                                    "load_balancer_backend_address_pools": [{"id": pool_id}],
+                                }
+                            ],
+                        }
+                    ]
+                },
+                "extension_profile": {"extensions": [health_extension(settings.service.probe)]},
+            },
+            tags=tags.host(stack, settings, "vmss", slot=slot),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        self.id = scale_set.id
+        self.register_outputs({"id": self.id})
+
+
+def rolling_policy(rolling: Rolling) -> azure.compute.RollingUpgradePolicyArgsDict:
+    """The service's form of the rolling decisions."""
+    return {
+        "max_batch_instance_percent": rolling.max_batch_percent,
+        "max_unhealthy_instance_percent": rolling.max_unhealthy_percent,
+        "max_unhealthy_upgraded_instance_percent": rolling.max_unhealthy_upgraded_percent,
+        "pause_time_between_batches": f"PT{int(rolling.pause.total_seconds())}S",
+        "rollback_failed_instances_on_policy_breach": True,
+    }
+
+
+def health_extension(probe: Probe) -> azure.compute.VirtualMachineScaleSetExtensionArgsDict:
+    """The application-health extension with rich states.
+
+    https://learn.microsoft.com/azure/virtual-machine-scale-sets/virtual-machine-scale-sets-health-extension
+    """
+    return {
+        "name": "ApplicationHealth",
+        "publisher": "Microsoft.ManagedServices",
+        "type": "ApplicationHealthLinux",
+        "type_handler_version": "2.0",
+        "auto_upgrade_minor_version": True,
+        "settings": {
+            "protocol": "http",
+            "port": probe.port,
+            "requestPath": probe.path,
+            "intervalInSeconds": int(probe.interval.total_seconds()),
+            "numberOfProbes": probe.threshold,
+        },
+    }
+
+
+def linux(ssh_public_key: str) -> azure.compute.LinuxConfigurationArgsDict:
+    """Login by key only."""
+    return {
+        "disable_password_authentication": True,
+        "provision_vm_agent": True,
+        "ssh": {"public_keys": [{"path": "/home/patchwave/.ssh/authorized_keys", "key_data": ssh_public_key}]},
+    }

@@ -1,0 +1,68 @@
+"""A wave as resources: a few commands that run playbooks, re-run only by another release."""
+
+from collections.abc import Callable
+
+import pulumi
+from pulumi_command import local
+
+from patchwave import clock, permission
+from patchwave.errors import Refused
+from patchwave.release import Release
+from patchwave.settings import Settings
+
+
+class Wave(pulumi.ComponentResource):
+    """One release carried out on one stack: preflight, protect, each ring in its order, prove.
+
+    An `up` that brings no other release runs nothing; an `up` that would run is refused outside the windows.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        stack: str,
+        settings: Settings,
+        release: Release,
+        public_url: pulumi.Input[str],
+        ingestion_url: pulumi.Input[str],
+        ingestion_rule: pulumi.Input[str],
+        after: list[pulumi.Resource],
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        super().__init__("patchwave:index:Wave", name, None, opts)
+        guard = pulumi.ResourceHook(f"{name}-guard", _guard(stack, settings))
+        phases = [("preflight", "preflight"), ("protect", "protect")]
+        phases += [(f"patch-{ring.name}", f"patch --ring {ring.name}") for ring in settings.rollout.rings]
+        for phase, arguments in [*phases, ("prove", "prove")]:
+            command = local.Command(
+                f"{name}-{phase}",
+                create=f"exec patchwave wave {arguments} --stack {stack}",
+                environment={
+                    "PATCHWAVE_STACK": stack,
+                    "PATCHWAVE_RELEASE": release.id,
+                    "PATCHWAVE_DIGEST": release.digest,
+                    "PATCHWAVE_PUBLIC_URL": public_url,
+                    "PATCHWAVE_INGESTION_URL": ingestion_url,
+                    "PATCHWAVE_INGESTION_RULE": ingestion_rule,
+                },
+                triggers=[release.digest],
+                opts=pulumi.ResourceOptions(
+                    parent=self,
+                    depends_on=after,
+                    hooks=pulumi.ResourceHookBinding(before_create=[guard], before_update=[guard]),
+                ),
+            )
+            after = [command]
+        self.register_outputs({"release": release.id})
+
+
+def _guard(stack: str, settings: Settings) -> Callable[[pulumi.ResourceHookArgs], None]:
+    """Refuses at the moment when something would really run; an unchanged wave never gets here."""
+
+    def guard(args: pulumi.ResourceHookArgs) -> None:
+        verdict = permission.window(settings, clock.now(), settings.rollout.host_takes)
+        if not verdict.open:
+            raise Refused(permission.refusal(stack, settings, verdict))
+
+    return guard
