@@ -19,8 +19,8 @@ from sandbox.processes import last_lines
 
 IMAGE = "fieldops-web"
 PACKAGES = (
-    "systemd", "systemd-sysv", "dbus", "openssh-server", "sudo", "procps", "iproute2", "ca-certificates", "curl",
-    "openssl", "python3", "python3-apt", "python3-psycopg2", "postgresql", "nginx-light", "needrestart",
+    "systemd", "systemd-sysv", "dbus", "openssh-server", "sudo", "procps", "iproute2", "ca-certificates",
+    "curl", "openssl", "python3", "python3-apt", "python3-psycopg2", "postgresql", "nginx-light", "needrestart",
 )  # fmt: skip
 _RECIPE = Path(__file__).parent / "image"
 
@@ -85,9 +85,7 @@ def image_lower(sandbox: Sandbox, name: str, version: str) -> tuple[Path, ...]:
         record = json.loads((sandbox.folder / "images.json").read_text())
         return tuple(Path(path) for path in record[name][version])
     except (FileNotFoundError, KeyError):
-        raise Failed(
-            f"image {name} {version} is not in this sandbox: run `make up`, it prepares its images"
-        ) from None
+        raise Failed(f"image {name} {version} is not in this sandbox: run `make up`, it prepares its images") from None
 
 
 def _bootstrap(origin: Mirror, rootfs: Path, log: Path) -> None:
@@ -102,7 +100,7 @@ def _bootstrap(origin: Mirror, rootfs: Path, log: Path) -> None:
 
 
 def _install(bottom: Path, draft: Path, deb: Path) -> None:
-    """The layer that installing the package leaves; the mount lives in a namespace that ends with the command."""
+    """The layer that installing the package leaves; its mount is in a namespace that ends with the command."""
     for name in ("upper", "work", "merged"):
         (draft / name).mkdir()
     options = f"lowerdir={bottom},upperdir={draft / 'upper'},workdir={draft / 'work'},index=off"

@@ -180,18 +180,14 @@ def choose_subnet(taken: Iterable[IPv4Network], digest: str) -> IPv4Network:
     for candidate in candidates[start:] + candidates[:start]:
         if not any(candidate.overlaps(network) for network in occupied):
             return candidate
-    raise Failed(
-        f"every /24 from {POOL[0]} to {POOL[-1]} is routed here: free one, the lab needs it for its hosts"
-    )
+    raise Failed(f"every /24 from {POOL[0]} to {POOL[-1]} is routed here: free one, the lab needs it for its hosts")
 
 
 def routed_networks(*, apart_from: str = "") -> list[IPv4Network]:
     """Every IPv4 network in the machine's routing tables and on its interfaces, one bridge left out."""
     found = []
     for command in (["ip", "-j", "-4", "route", "show", "table", "all"], ["ip", "-j", "-4", "address"]):
-        for entry in json.loads(
-            subprocess.run(command, check=True, capture_output=True, text=True).stdout or "[]"
-        ):
+        for entry in json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout or "[]"):
             if apart_from and apart_from in (entry.get("dev"), entry.get("ifname")):
                 continue
             texts = [entry["dst"]] if "dst" in entry else []

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
@@ -65,6 +64,7 @@ class Hosts:
         """Boots the host unless it runs, and waits for its sshd."""
         with self._own(name):
             record = self._known(name)
+            self._thaw(name)
             if not self.running(name):
                 self._clear_cgroups(record["machine"])
                 folder = self.folder(name)
@@ -82,6 +82,7 @@ class Hosts:
         """Shuts the host down in order, by force after twenty seconds."""
         with self._own(name):
             record = self._known(name)
+            self._thaw(name)
             processes.stop(self.sandbox, _process(name), grace=20.0)
             self._clear_cgroups(record["machine"])
 
@@ -116,7 +117,7 @@ class Hosts:
         return self.sandbox.hosts / name
 
     def snapshot(self, name: str, target: Path) -> None:
-        """A copy of the host's own layer as a power cut would leave it; the host stands still meanwhile."""
+        """A copy of the host's own layer as a power cut would leave it; the host is frozen meanwhile."""
         with self._own(name):
             self._known(name)
             draft = target.with_name(f".{target.name}.draft")
@@ -145,7 +146,7 @@ class Hosts:
             shutil.rmtree(old, ignore_errors=True)
 
     def allocate(self) -> str:
-        """The next address of the subnet that nobody has; it stays taken until it is released or its host deleted."""
+        """The next address of the subnet that nobody has; taken until it is released or its host deleted."""
         with self._shared() as ledger:
             taken = {self.sandbox.gateway, *ledger, *(self._known(name)["address"] for name in self.names())}
             for address in self.sandbox.subnet.hosts():
@@ -159,16 +160,6 @@ class Hosts:
         with self._shared() as ledger:
             if address in ledger:
                 ledger.remove(address)
-
-    def processes_of(self, name: str) -> list[int]:
-        """Every process of the running host, by the machine's numbers, its PID 1 first."""
-        found = processes.identity(self.sandbox, _process(name))
-        first = _container_init(found.pid) if found and found.alive else None
-        if first is None:
-            return []
-        space = _pid_namespace(first)
-        others = [pid for pid in _pids() if pid != first and _pid_namespace(pid) == space]
-        return [first, *others]
 
     def _lay(self, spec: HostSpec) -> None:
         folder = self.folder(spec.name)
@@ -233,18 +224,30 @@ class Hosts:
 
     @contextlib.contextmanager
     def _still(self, name: str) -> Iterator[None]:
-        stopped: set[int] = set()
+        """The host's processes are frozen by their control group, which none of them can notice."""
+        group = self._freezer(name)
+        if group is None:
+            yield
+            return
         try:
-            while fresh := [pid for pid in self.processes_of(name) if pid not in stopped]:
-                for pid in fresh:
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(pid, signal.SIGSTOP)
-                    stopped.add(pid)
+            (group / "cgroup.freeze").write_text("1")
+            deadline = time.monotonic() + 10
+            while "frozen 1" not in (group / "cgroup.events").read_text():
+                if time.monotonic() > deadline:
+                    raise HostError(f"{name} does not stand still within 10 s: look for a process in state D")
+                time.sleep(0.005)
             yield
         finally:
-            for pid in sorted(stopped, reverse=True):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGCONT)
+            self._thaw(name)
+
+    def _thaw(self, name: str) -> None:
+        group = self._freezer(name)
+        if group is not None:
+            (group / "cgroup.freeze").write_text("0")
+
+    def _freezer(self, name: str) -> Path | None:
+        groups = [root / self.sandbox.bridge / self._machine(name) for root in _CGROUPS]
+        return next((group for group in groups if (group / "cgroup.freeze").exists()), None)
 
     def _machine(self, name: str) -> str:
         return f"{name}.{self.sandbox.digest}"
@@ -292,7 +295,7 @@ class Hosts:
             top = root / self.sandbox.bridge / machine
             for folder, _, _ in os.walk(top, topdown=False):
                 with contextlib.suppress(OSError):
-                    os.rmdir(folder)
+                    Path(folder).rmdir()
             with contextlib.suppress(OSError):
                 top.parent.rmdir()
 
@@ -365,27 +368,3 @@ def _greets(address: str) -> bool:
             return connection.recv(4) == b"SSH-"
     except OSError:
         return False
-
-
-def _pids() -> list[int]:
-    return [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
-
-
-def _pid_namespace(pid: int) -> str:
-    try:
-        return os.readlink(f"/proc/{pid}/ns/pid")
-    except OSError:
-        return ""
-
-
-def _container_init(supervisor: int) -> int | None:
-    """The PID 1 of the host that this supervisor runs: the process of its session's tree that is 1 in its own space."""
-    own = _pid_namespace(supervisor)
-    parents: dict[int, int] = {}
-    for pid in _pids():
-        with contextlib.suppress(OSError):
-            parents[pid] = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-    for pid, parent in parents.items():
-        if parents.get(parent) == supervisor and _pid_namespace(pid) not in ("", own):
-            return pid
-    return None

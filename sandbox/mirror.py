@@ -1,4 +1,4 @@
-"""Where this machine gets its Debian packages from, and the caching proxy through which the lab's hosts get theirs."""
+"""Where this machine gets its packages from, and the caching proxy through which the hosts get theirs."""
 
 import fcntl
 import os
@@ -42,9 +42,7 @@ def mirror() -> Mirror:
     """The machine's own mirror."""
     layout = "$(ORIGIN)\t$(CODENAME)\t$(COMPONENT)\t$(REPO_URI)\t$(IDENTIFIER)"
     try:
-        return choose(
-            _ask("apt-get", "indextargets", "--format", layout), _ask("dpkg", "--print-architecture").strip()
-        )
+        return choose(_ask("apt-get", "indextargets", "--format", layout), _ask("dpkg", "--print-architecture").strip())
     except FileNotFoundError:
         raise Failed("apt-get is not here: the lab needs a Debian or Ubuntu machine") from None
 
@@ -55,9 +53,7 @@ def choose(targets: str, architecture: str) -> Mirror:
     rows = [row for row in rows if len(row) == 5 and row[0] in _COMPONENTS and row[4] == "Packages"]
     base = next((row for row in rows if "-" not in row[1]), None)
     if base is None:
-        raise Failed(
-            "apt knows no Debian or Ubuntu release here: run `apt-get update`, the lab is built from it"
-        )
+        raise Failed("apt knows no Debian or Ubuntu release here: run `apt-get update`, the lab is built from it")
     origin, suite, _, main, _ = base
     security = next((row[3] for row in rows if row[1] == f"{suite}-security"), "")
     if not security:
@@ -83,13 +79,8 @@ def serve(sandbox: Sandbox) -> None:
         packages, lock = _packages(sandbox)
         try:
             (settings / "acng.conf").write_text(_configuration(sandbox, mirror(), packages))
-            program = (
-                shutil.which("apt-cacher-ng", path="/usr/sbin:" + os.environ.get("PATH", ""))
-                or "apt-cacher-ng"
-            )
-            processes.spawn(
-                sandbox, _PROCESS, [program, "-c", str(settings), "ForeGround=1"], keep_open=[lock]
-            )
+            program = shutil.which("apt-cacher-ng", path="/usr/sbin:" + os.environ.get("PATH", "")) or "apt-cacher-ng"
+            processes.spawn(sandbox, _PROCESS, [program, "-c", str(settings), "ForeGround=1"], keep_open=[lock])
         finally:
             os.close(lock)
     wait_for_port(sandbox, _PROCESS, sandbox.gateway, APT_CACHE_PORT)
@@ -119,7 +110,7 @@ def _configuration(sandbox: Sandbox, origin: Mirror, packages: Path) -> str:
 
 
 def _packages(sandbox: Sandbox) -> tuple[Path, int]:
-    """The folder of cached packages and its open lock: the shared one, or a copy when another sandbox holds that."""
+    """The folder of cached packages and its open lock: the shared one, or a copy while another has that."""
     shared = sandbox.cache / "apt-cache"
     shared.mkdir(parents=True, exist_ok=True)
     lock = os.open(sandbox.cache / "apt-cache.lock", os.O_RDWR | os.O_CREAT, 0o644)

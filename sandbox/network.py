@@ -19,9 +19,7 @@ def up(sandbox: Sandbox) -> None:
     others = [network for network in routed_networks(apart_from=sandbox.bridge) if network.prefixlen > 0]
     clash = [str(network) for network in others if network.overlaps(sandbox.subnet)]
     if clash:
-        raise Failed(
-            f"subnet {sandbox.subnet} is taken by {clash[0]}: run down, delete {sandbox.folder}, run up again"
-        )
+        raise Failed(f"subnet {sandbox.subnet} is taken by {clash[0]}: run down, delete {sandbox.folder}, run up again")
     if not exists(sandbox):
         _run("ip", "link", "add", sandbox.bridge, "type", "bridge", "forward_delay", "0")
     _run("ip", "address", "replace", f"{sandbox.gateway}/{sandbox.subnet.prefixlen}", "dev", sandbox.bridge)
@@ -31,7 +29,7 @@ def up(sandbox: Sandbox) -> None:
 
 
 def ruleset(sandbox: Sandbox) -> str:
-    """The one nftables table: leaves for other networks carry the machine's address, and nothing else changes."""
+    """The one nftables table: what leaves for other networks carries the machine's address."""
     table = f"ip patchwave_{sandbox.bridge.replace('-', '_')}"
     return f"""table {table} {{}}
 delete table {table}

@@ -1,5 +1,6 @@
-"""Long-lived processes that outlast the command that started them, each recorded before it runs its program."""
+"""Long-lived processes that outlast the command that started them, each recorded before it runs."""
 
+import contextlib
 import json
 import os
 import signal
@@ -56,7 +57,7 @@ def started(pid: int) -> int | None:
 
 
 def parse_started(stat: str) -> int | None:
-    """Field 22 of a /proc/PID/stat line, None for a zombie; the command's name may hold spaces and brackets."""
+    """Field 22 of a /proc/PID/stat line, None for a zombie; the name in it may hold spaces and brackets."""
     fields = stat.rpartition(")")[2].split()
     return None if fields[0] in "ZX" else int(fields[19])
 
@@ -121,7 +122,7 @@ def spawn(
 
 
 def stop(sandbox: Sandbox, name: str, *, grace: float = 5.0) -> None:
-    """Ends the recorded process group, gently and then by force, and forgets it; a reused number is left alone."""
+    """Ends the recorded process group, gently, then by force, and forgets it; a reused number is left alone."""
     found = identity(sandbox, name)
     if found is not None and found.alive:
         for number, patience in ((signal.SIGTERM, grace), (signal.SIGKILL, 5.0)):
@@ -129,9 +130,7 @@ def stop(sandbox: Sandbox, name: str, *, grace: float = 5.0) -> None:
             if _gone(found, patience):
                 break
         else:
-            raise Failed(
-                f"{name} (process {found.pid}) does not end: look at it with ps, then run down again"
-            )
+            raise Failed(f"{name} (process {found.pid}) does not end: look at it with ps, then run down again")
         _signal_group(found.pid, signal.SIGKILL)
     (sandbox.run / f"{name}.json").unlink(missing_ok=True)
 
@@ -152,10 +151,8 @@ def last_lines(path: Path, lines: int = 3) -> str:
 
 
 def _signal_group(pid: int, number: signal.Signals) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(pid, number)
-    except ProcessLookupError:
-        pass
 
 
 def _gone(found: Identity, patience: float) -> bool:

@@ -44,15 +44,13 @@ def public_key(sandbox: Sandbox) -> str:
                 "ed25519",
                 "sign",
             )
-            write_atomically(
-                sandbox.keys / "repository.asc", _gpg(home, "--export-secret-keys", "--armor"), 0o600
-            )
+            write_atomically(sandbox.keys / "repository.asc", _gpg(home, "--export-secret-keys", "--armor"), 0o600)
             write_atomically(armoured, _gpg(home, "--export", "--armor"))
     return armoured.read_text()
 
 
 def publish(sandbox: Sandbox, version: str, *, fault: Fault = "none") -> Path:
-    """Builds fieldops-desk VERSION, adds it and signs the new index; a version once published never changes."""
+    """Builds fieldops-desk VERSION, adds it and signs the index; a published version never changes."""
     sandbox.repo.mkdir(exist_ok=True)
     with (sandbox.repo / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -63,9 +61,7 @@ def publish(sandbox: Sandbox, version: str, *, fault: Fault = "none") -> Path:
         if version in [one["version"] for one in known]:
             before = next(one["fault"] for one in known if one["version"] == version)
             if before != fault:
-                raise Misuse(
-                    f"{package.NAME} {version} is published already (fault {before}): choose a new version"
-                )
+                raise Misuse(f"{package.NAME} {version} is published already (fault {before}): choose a new version")
         else:
             at = package.EPOCH if version == package.FIRST else datetime.now(UTC).replace(microsecond=0)
             known.append({"version": version, "at": at.isoformat(), "fault": fault})
@@ -138,14 +134,12 @@ def _index(sandbox: Sandbox) -> None:
 
 @contextmanager
 def _keyring() -> Iterator[Path]:
-    """A key ring that is gone afterwards, its agent too; short-lived because the agent's socket needs a short path."""
+    """A key ring that is gone afterwards, its agent too; in /tmp because the agent's socket needs a short path."""
     with tempfile.TemporaryDirectory(prefix="pw-gpg-", ignore_cleanup_errors=True) as folder:
         try:
             yield Path(folder)
         finally:
-            subprocess.run(
-                ["gpgconf", "--homedir", folder, "--kill", "all"], capture_output=True, check=False
-            )
+            subprocess.run(["gpgconf", "--homedir", folder, "--kill", "all"], capture_output=True, check=False)
 
 
 def _gpg(home: Path, *arguments: str) -> str:
