@@ -462,7 +462,8 @@ def _sources(hosts: Sequence[Mapping[str, Any]], release: Release | None) -> lis
     for package in sorted(moves):
         sealed = known.get(package)
         source = found.setdefault(sealed.source if sealed else package, Source(sealed.source if sealed else package))
-        source.changes.append(Change(package, [(*pair, names) for pair, names in moves[package].items()]))
+        pairs = sorted(moves[package].items(), key=lambda move: move[0][0] == move[0][1])
+        source.changes.append(Change(package, [(*pair, names) for pair, names in pairs]))
         for key in sealed.advisories if sealed else ():
             if key in fixes and fixes[key] not in source.advisories:
                 source.advisories.append(fixes[key])
