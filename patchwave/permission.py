@@ -53,7 +53,13 @@ class Soak(Model):
 
 
 def promotion(
-    project: Path, stack: StackName, release: Release, standard: Standard, at: datetime, real: datetime, signers: Path | None
+    project: Path,
+    stack: StackName,
+    release: Release,
+    standard: Standard,
+    at: datetime,
+    real: datetime,
+    signers: Path | None,
 ) -> Soak | None:
     """The soak that admits a release to a stack, None where none is asked; Refused says what is missing."""
     rules = standard.stacks[stack]

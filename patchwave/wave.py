@@ -531,7 +531,9 @@ STEPS = frozenset({"drain", "transaction", "reboot", "verify", "undrain", "resto
 def _short(line: Mapping[str, Any]) -> dict[str, Any]:
     """What of a step's result is worth keeping for years: figures and reasons, no logs and no package lists."""
     result = line["result"]
-    kept: dict[str, Any] = {key: value for key, value in result.items() if isinstance(value, (bool, int, float)) and key != "failed"}
+    kept: dict[str, Any] = {
+        key: value for key, value in result.items() if isinstance(value, (bool, int, float)) and key != "failed"
+    }
     if "msg" in result:
         kept["msg"] = " ".join(str(result["msg"]).split())[:500]
     return kept

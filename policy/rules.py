@@ -182,7 +182,7 @@ def machines_can_go_back(resources: Sequence[Declared]) -> Iterator[str]:
 
 
 def prod_never_patches_itself(declared: Declared, moment: Moment) -> Iterator[str]:
-    """Where the standard forbids unattended upgrades, the platform and the image must not bring updates by themselves."""
+    """Where the standard forbids unattended upgrades, neither the platform nor the image brings updates by itself."""
     stack = _stack(declared.props)
     if stack is None:
         yield "tags name no patchwave-stack that the standard knows: tag it dev, staging or prod"

@@ -1,0 +1,1 @@
+"""The organisation's rules for patching, and the pack that enforces them."""

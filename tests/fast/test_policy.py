@@ -1,0 +1,167 @@
+"""Each rule refuses what it is for and admits its neighbour; all are silent over the program itself."""
+
+import copy
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from patchwave import evidence
+from patchwave.settings import STACKS
+from policy import rules
+from policy.rules import RULES, STACK_RULES, Declared, Moment, Rule
+from tests.fast.engine import declare_stack
+
+OPEN = Moment(datetime(2026, 11, 23, 9, 30, tzinfo=UTC), preview=False)
+CLOSED = Moment(datetime(2026, 11, 22, 9, 30, tzinfo=UTC), preview=False)
+BY_NAME: dict[str, Rule] = {rule.name: rule for rule in RULES}
+
+
+def complaints(rule: str, declared: Declared, moment: Moment = OPEN) -> list[str]:
+    return list(rules.complaints(BY_NAME[rule], declared, moment))
+
+
+def declared(stack: str, kind: str) -> Declared:
+    found = next(d for d in declare_stack(stack) if d.type.endswith(f":{kind}"))
+    return Declared(found.type, found.name, copy.deepcopy(found.props))
+
+
+def wave(**environment: str) -> Declared:
+    variables = {"PATCHWAVE_STACK": "dev", "PATCHWAVE_RELEASE": "2026-11-22.1", "PATCHWAVE_DIGEST": "d" * 64}
+    return Declared(
+        rules.COMMAND,
+        "dev-wave-preflight",
+        {"create": "exec patchwave wave preflight --stack dev", "environment": variables | environment},
+    )
+
+
+@pytest.mark.parametrize("stack", STACKS)
+def test_the_program_itself_is_refused_by_no_rule(stack: str) -> None:
+    resources = [Declared(d.type, d.name, d.props) for d in declare_stack(stack)]
+    found = [c for rule in RULES for d in resources for c in rules.complaints(rule, d, OPEN)]
+    assert found + [c for rule in STACK_RULES for c in rule.check(resources)] == []
+
+
+def test_an_update_outside_the_window_is_refused_and_names_the_next_opening() -> None:
+    (complaint,) = complaints("waves-run-inside-a-window", wave(), CLOSED)
+    assert "Mon 2026-11-23 09:00 UTC" in complaint
+    assert complaints("waves-run-inside-a-window", wave(), OPEN) == []
+
+
+def test_a_preview_outside_the_window_only_warns() -> None:
+    preview = CLOSED._replace(preview=True)
+    assert BY_NAME["waves-wait-for-the-next-window"].level == "advisory"
+    assert complaints("waves-run-inside-a-window", wave(), preview) == []
+    (warning,) = complaints("waves-wait-for-the-next-window", wave(), preview)
+    assert "2026-11-23 09:00" in warning
+
+
+def test_a_wave_that_has_succeeded_is_no_reason_to_refuse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = tmp_path / "evidence" / "patching" / "dev" / "2026-11-22.1"
+    with evidence.Chain.open(place) as chain:
+        for kind, data in (("wave-started", {"digest": "d" * 64}), ("wave-ended", {"outcome": "succeeded"})):
+            chain.append(kind, "run-1", data, at=OPEN.now)
+    monkeypatch.setattr(rules.permission, "folder", lambda project, stack, release: place)
+    assert complaints("waves-run-inside-a-window", wave(), CLOSED) == []
+    assert complaints("waves-run-inside-a-window", wave(PATCHWAVE_DIGEST="e" * 64), CLOSED) != []
+
+
+def test_a_hand_made_wave_without_its_release_is_refused() -> None:
+    assert complaints("waves-run-inside-a-window", wave(PATCHWAVE_STACK="qa")) != []
+
+
+@pytest.mark.parametrize(
+    ("change", "refused"),
+    [
+        ({}, False),
+        ({"duration": "02:01"}, True),
+        ({"startDateTime": "2026-12-01 08:59"}, True),
+        ({"startDateTime": "2026-12-01 15:00"}, False),
+        ({"startDateTime": "2026-12-01 15:01"}, True),
+        ({"startDateTime": None}, True),
+        ({"tags": {}}, True),
+    ],
+)
+def test_maintenance_windows_are_held_against_the_standard(change: dict[str, Any], refused: bool) -> None:
+    configuration = declared("dev", "MaintenanceConfiguration")
+    changed = configuration._replace(props={**configuration.props, **change})
+    assert bool(complaints("windows-stay-within-the-standard", changed)) == refused
+
+
+@pytest.mark.parametrize(
+    "extensions",
+    [
+        None,
+        [],
+        [{"type": "CustomScript"}],
+        [{"type": "ApplicationHealthLinux", "publisher": "Somebody", "settings": {}}],
+        [
+            {
+                "type": "ApplicationHealthLinux",
+                "publisher": "Microsoft.ManagedServices",
+                "settings": {"protocol": "http"},
+            }
+        ],
+    ],
+)
+def test_a_scale_set_that_nobody_watches_is_refused(extensions: Any) -> None:
+    scale_set = declared("dev", "VirtualMachineScaleSet")
+    assert complaints("scale-sets-watch-application-health", scale_set) == []
+    scale_set.props["virtualMachineProfile"]["extensionProfile"] = {"extensions": extensions}
+    assert complaints("scale-sets-watch-application-health", scale_set) != []
+
+
+@pytest.mark.parametrize(
+    ("key", "admitted", "refused"),
+    [
+        ("maxBatchInstancePercent", 50, 51),
+        ("maxUnhealthyInstancePercent", 50, None),
+        ("maxUnhealthyUpgradedInstancePercent", 20, 21),
+        ("rollbackFailedInstancesOnPolicyBreach", True, False),
+    ],
+)
+def test_rolling_limits(key: str, admitted: Any, refused: Any) -> None:
+    scale_set = declared("dev", "VirtualMachineScaleSet")
+    policy = scale_set.props["upgradePolicy"]["rollingUpgradePolicy"]
+    policy[key] = admitted
+    assert complaints("scale-sets-roll-within-the-standard", scale_set) == []
+    policy[key] = refused
+    (complaint,) = complaints("scale-sets-roll-within-the-standard", scale_set)
+    assert key in complaint
+
+
+def test_a_machine_without_its_restore_points_is_refused() -> None:
+    resources = [Declared(d.type, d.name, d.props) for d in declare_stack("dev")]
+    bare = [d for d in resources if d.type != rules.COLLECTION]
+    (complaint,) = STACK_RULES[0].check(bare)
+    assert "dev-vm-0" in complaint
+
+
+@pytest.mark.parametrize(
+    ("stack", "patching", "refused"),
+    [
+        ("dev", {"patchMode": "ImageDefault"}, False),
+        ("prod", {"patchMode": "ImageDefault"}, True),
+        ("prod", {"patchMode": "AutomaticByPlatform"}, True),
+        ("prod", None, True),
+    ],
+)
+def test_prod_never_patches_itself(stack: str, patching: Any, refused: bool) -> None:
+    machine = declared(stack, "VirtualMachine")
+    assert complaints("prod-never-patches-itself", machine) == []
+    machine.props["osProfile"]["linuxConfiguration"]["patchSettings"] = patching
+    assert bool(complaints("prod-never-patches-itself", machine)) == refused
+
+
+@pytest.mark.parametrize("automatic", [True, None])
+def test_prod_scale_sets_do_not_upgrade_themselves(automatic: Any) -> None:
+    scale_set = declared("prod", "VirtualMachineScaleSet")
+    scale_set.props["upgradePolicy"]["automaticOSUpgradePolicy"] = {"enableAutomaticOSUpgrade": automatic}
+    assert complaints("prod-never-patches-itself", scale_set) != []
+
+
+def test_a_rule_that_cannot_run_denies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(rules, "load_stack", lambda project, stack: (_ for _ in ()).throw(rules.PatchwaveError("gone")))
+    (complaint,) = complaints("waves-run-inside-a-window", wave(), OPEN)
+    assert "cannot run: gone" in complaint

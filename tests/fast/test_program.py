@@ -1,0 +1,88 @@
+"""The whole program for each stack, on the mock engine: its shape, its names, its maintenance windows."""
+
+import re
+from datetime import datetime, time, timedelta
+from pathlib import Path
+
+import pytest
+
+from components import maintenance
+from patchwave import release as releases
+from patchwave.settings import STACKS
+from tests.fast.builders import patch_sunday, release, weekly
+from tests.fast.engine import PROJECT, Declared, declare_stack
+
+
+@pytest.fixture(scope="module", params=STACKS)
+def declared(request: pytest.FixtureRequest) -> list[Declared]:
+    return declare_stack(request.param)
+
+
+def test_every_resource_is_named_for_its_stack(declared: list[Declared]) -> None:
+    stack = declared[0].name
+    assert [d.name for d in declared if not d.name.startswith(stack)] == []
+
+
+def test_every_taggable_resource_carries_its_stack(declared: list[Declared]) -> None:
+    stack = declared[0].name
+    untagged = {d.type.rsplit(":", 1)[1] for d in declared if d.type.startswith("azure") and "tags" not in d.props}
+    assert untagged == {"ConfigurationAssignmentsForResourceGroup", "Table"}
+    assert all(d.props["tags"]["patchwave-stack"] == stack for d in declared if "tags" in d.props)
+
+
+def test_both_slots_are_alike_but_for_name_pool_and_tag(declared: list[Declared]) -> None:
+    blue, green = sorted((d for d in declared if d.type.endswith("VirtualMachineScaleSet")), key=lambda d: d.name)
+    assert str(blue.props).replace("blue", "green") == str(green.props)
+
+
+def test_nothing_names_a_fixed_subscription(declared: list[Declared]) -> None:
+    text = "".join(path.read_text(encoding="utf-8") for path in (PROJECT / "components").glob("*.py"))
+    assert not re.search(r"/subscriptions/[0-9a-f]{8}", text)
+
+
+def test_a_release_adds_a_wave_whose_phases_follow_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sealed = release()
+    monkeypatch.setattr(releases, "path_of", lambda project, name: tmp_path / f"{name}.json")
+    (tmp_path / "releases").mkdir()
+    releases.save(tmp_path, sealed)
+    commands = [d for d in declare_stack("dev", sealed.id) if d.type == "command:local:Command"]
+    assert [d.name.removeprefix("dev-wave-") for d in commands] == [
+        "preflight",
+        "protect",
+        "patch-canary",
+        "patch-rest",
+        "prove",
+    ]
+    assert {d.props["environment"]["PATCHWAVE_DIGEST"] for d in commands} == {sealed.digest}
+    assert all(d.props["triggers"] == [sealed.digest] for d in commands)
+
+
+def test_the_seeds_four_hours_become_the_services_three_fifty_five() -> None:
+    assert maintenance.duration(patch_sunday()) == "03:55"
+    assert maintenance.duration(weekly("Monday", lasts=timedelta(hours=1, minutes=30))) == "01:30"
+    with pytest.raises(ValueError, match="too short for Update Manager"):
+        maintenance.duration(weekly("Monday", lasts=timedelta(hours=1, minutes=29)))
+
+
+@pytest.mark.parametrize(
+    ("window", "text"),
+    [
+        (patch_sunday(), "1Month Second Tuesday Offset5"),
+        (weekly("Wednesday"), "1Week Wednesday"),
+        (weekly("Monday", "Friday"), "1Week Monday,Friday"),
+    ],
+)
+def test_recurrences_are_written_in_the_services_grammar(window: maintenance.Window, text: str) -> None:
+    assert maintenance.recur_every(window) == text
+
+
+def test_a_zone_without_a_windows_name_is_refused() -> None:
+    with pytest.raises(ValueError, match="no Windows name"):
+        maintenance.windows_zone("Asia/Kathmandu")
+
+
+@pytest.mark.parametrize("stack", STACKS)
+def test_declared_maintenance_starts_with_the_stacks_own_window(stack: str) -> None:
+    for configuration in [d for d in declare_stack(stack) if d.type.endswith("MaintenanceConfiguration")]:
+        starts = datetime.strptime(configuration.props["startDateTime"], "%Y-%m-%d %H:%M")
+        assert starts.time() == {"dev": time(9), "staging": time(14), "prod": time(2)}[stack]
