@@ -1,0 +1,296 @@
+"""apt and dpkg without surprises: locks are waited for, breaks are mended, and a transaction changes exactly what it says."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import re
+import struct
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.patchwave_host import Done, StepError, alive, command_line, last_line, processes, run
+from ansible.module_utils.patchwave_versions import (
+    Action,
+    Installed,
+    Item,
+    Plan,
+    compare,
+    judge,
+    make_plan,
+    parse_simulation,
+    release_items,
+)
+
+LOCKS = ("/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock", "/var/cache/apt/archives/lock")
+LISTS_LOCK = "/var/lib/apt/lists/lock"
+MAINTAINER_SCRIPT = re.compile(r"/var/lib/dpkg/(?:info|tmp\.ci)/\S*(?:preinst|postinst|prerm|postrm|config)\b")
+APT = (
+    "apt-get", "-q", "-y",
+    "-o", "Dpkg::Options::=--force-confdef",
+    "-o", "Dpkg::Options::=--force-confold",
+    "-o", "Dpkg::Use-Pty=0",
+    "-o", "DPkg::Lock::Timeout=60",
+    "-o", "APT::Get::AutomaticRemove=false",
+    "-o", "APT::Install-Recommends=false",
+    "-o", "APT::Sandbox::User=root",
+)  # fmt: skip
+_FORMAT = r"${Package}\t${Architecture}\t${Version}\t${db:Status-Want}\t${db:Status-Status}\t${source:Package}\t${source:Version}\n"
+
+
+def native_architecture() -> str:
+    """The host's own architecture."""
+    return run(["dpkg", "--print-architecture"], timeout=10).checked("dpkg").out.strip()
+
+
+def installed_packages(native: str) -> dict[str, Installed]:
+    """Every package that has files on the host, by key."""
+    found = {}
+    listing = run(["dpkg-query", "-W", "-f", _FORMAT], timeout=60).checked("dpkg-query")
+    for line in listing.out.splitlines():
+        name, arch, version, want, status, source, source_version = line.split("\t")
+        if status in ("not-installed", "config-files"):
+            continue
+        key = name if arch in (native, "all") else f"{name}:{arch}"
+        found[key] = Installed(name, arch, version, want == "hold", status, source, source_version)
+    return found
+
+
+def plan_for(release: Mapping[str, Any]) -> tuple[Plan, dict[str, Installed], str]:
+    """What the release means here and now, with what is installed and the architecture."""
+    native = native_architecture()
+    installed = installed_packages(native)
+    return make_plan(release_items(release), installed, native), installed, native
+
+
+def lock_holder(path: str) -> tuple[int, str] | None:
+    """Who holds a dpkg-style lock, as (pid, command line), or None when it is free."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        query = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+        kind, _, _, _, pid = struct.unpack("hhqqi4x", fcntl.fcntl(descriptor, fcntl.F_GETLK, query))
+    finally:
+        os.close(descriptor)
+    return None if kind == fcntl.F_UNLCK else (pid, command_line(pid) or "a process that cannot be seen")
+
+
+def wait_for_locks(timeout: float, locks: Sequence[str] = LOCKS) -> float:
+    """Returns when nobody holds the package manager, with the seconds it took; past the timeout a StepError names the holder."""
+    started = time.monotonic()
+    while True:
+        held = [(path, holder) for path in locks if (holder := lock_holder(path))]
+        if not held:
+            return time.monotonic() - started
+        if time.monotonic() - started >= timeout:
+            path, (pid, who) = held[0]
+            raise StepError(
+                f"{path} is held by pid {pid} ({who[:120]}) after {timeout:g} s: let it finish or end it",
+                lock={"path": path, "pid": pid, "command": who},
+            )
+        time.sleep(0.5)
+
+
+def maintainer_scripts() -> dict[int, str]:
+    """Maintainer scripts that are running now, also those whose dpkg has died."""
+    return {pid: line for pid in processes() if alive(pid) and MAINTAINER_SCRIPT.search(line := command_line(pid))}
+
+
+def wait_for_orphans(timeout: float) -> list[str]:
+    """Returns when no maintainer script runs any more, with the ones waited for; repairing beside one would race it."""
+    until = time.monotonic() + timeout
+    seen: dict[int, str] = {}
+    while running := maintainer_scripts():
+        seen.update(running)
+        if time.monotonic() >= until:
+            pid, line = next(iter(running.items()))
+            raise StepError(f"maintainer script still runs after {timeout:g} s: pid {pid} ({line[:120]}): end it, then run again")
+        time.sleep(0.5)
+    return sorted(seen.values())
+
+
+def interrupted() -> str:
+    """Why dpkg is not at rest, in one line, or an empty string when it is."""
+    journal = Path("/var/lib/dpkg/updates")
+    if journal.is_dir() and any(entry.name.isdigit() for entry in journal.iterdir()):
+        return "dpkg was killed in mid-write: its journal in /var/lib/dpkg/updates is not empty"
+    audit = run(["dpkg", "--audit"], timeout=60)
+    if audit.out.strip():
+        names = [line.split()[0] for line in audit.out.splitlines() if line.startswith(" ") and line.split()]
+        return f"dpkg --audit names {', '.join(names[:8])}" + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+    return ""
+
+
+def repair(timeout: float) -> str:
+    """Finishes what an earlier dpkg left undone, after its orphans have ended; returns what was mended."""
+    wait_for_orphans(timeout)
+    problem = interrupted()
+    if not problem:
+        return ""
+    mended = run(["dpkg", "--configure", "-a", "--force-confdef", "--force-confold"], timeout=timeout)
+    if (left := interrupted()) or mended.code:
+        raise StepError(f"dpkg --configure -a did not mend the host: {last_line(mended.err) or left}", dpkg=mended.err[-2000:])
+    return problem
+
+
+def refresh(timeout: float, tries: int = 3) -> None:
+    """Brings the package lists up to date, all of them; a mirror in mid-sync gets a second and a third chance."""
+    wait_for_locks(timeout, (LISTS_LOCK,))
+    for left in reversed(range(tries)):
+        done = run([*APT, "-o", "APT::Update::Error-Mode=any", "-o", "Acquire::Retries=1", "update"], timeout=timeout)
+        if done.code == 0:
+            return
+        if left:
+            time.sleep(2.0 * (tries - left))
+    raise StepError(f"apt-get update: {last_line(done.err) or last_line(done.out)}: check the mirror and the network")
+
+
+def simulate(arguments: Sequence[str], native: str, *, options: Sequence[str] = ()) -> list[Action]:
+    """What apt-get install would do with these arguments; a transaction that apt cannot work out is a StepError."""
+    done = run([*APT, "-s", *options, "install", "--", *arguments], timeout=120, environment={"LC_ALL": "C"})
+    if done.code:
+        reason = "; ".join(line.strip() for line in done.out.splitlines() if " : " in line)[:300]
+        raise StepError(f"apt finds no way to the release's versions: {reason or last_line(done.err)}")
+    return parse_simulation(done.out, native)
+
+
+def exact_arguments(plan: Plan) -> list[str]:
+    """`name:arch=version` for each upgrade."""
+    return [f"{item.name}:{item.arch}={item.to}" if item.arch != "all" else f"{item.name}={item.to}" for _, item in plan.upgrades.values()]
+
+
+def simulate_plan(plan: Plan, native: str) -> tuple[list[str], dict[str, Item]]:
+    """The complaints about the plan's transaction, and the new dependencies that it brings along."""
+    if not plan.upgrades:
+        return [], {}
+    actions = simulate(exact_arguments(plan), native)
+    allowed = {key: item.to for key, item in plan.candidates.items()}
+    brought = {action.key for action in actions if action.what == "Inst"} & set(allowed)
+    return judge(actions, plan.expected, allowed), {key: plan.candidates[key] for key in sorted(brought)}
+
+
+def install(arguments: Sequence[str], *, timeout: float, log: Path, keep: Sequence[int], options: Sequence[str] = ()) -> Done:
+    """One transaction from local files, with no download, its output in `log`; the lock goes along, so an orphan keeps it."""
+    with log.open("ab") as file:
+        done = run([*APT, "--no-download", *options, "install", "--", *arguments], timeout=timeout, stdout=file, keep=keep)
+        file.write(done.err.encode())
+    return done
+
+
+def automatic() -> set[str]:
+    """The packages that apt considers installed as dependencies."""
+    return set(run(["apt-mark", "showauto"], timeout=60).checked("apt-mark").out.split())
+
+
+def mark_automatic(names: Iterable[str]) -> None:
+    """Gives packages their automatic mark back: naming them in a transaction makes them manual."""
+    if marked := sorted(names):
+        run(["apt-mark", "auto", "--", *marked], timeout=60).checked("apt-mark")
+
+
+def sha256_of(path: Path) -> str:
+    """A file's digest."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def deb_fields(path: Path) -> tuple[str, str, str]:
+    """A package file's own name, version and architecture."""
+    done = run(["dpkg-deb", "--showformat", r"${Package}\t${Version}\t${Architecture}", "--show", str(path)], timeout=30)
+    name, version, arch = (done.checked(f"{path.name} is not a package").out.strip().split("\t") + ["", "", ""])[:3]
+    return name, version, arch
+
+
+def verified(path: Path, name: str, version: str, arch: str, sha256: str) -> None:
+    """Refuses a package file that is not exactly the one that was promised."""
+    if not path.is_file():
+        raise StepError(f"{path} is not there: run protect.yml for this run first")
+    if (have := sha256_of(path)) != sha256:
+        raise StepError(f"{path.name}: sha256 is {have[:16]}… and not {sha256[:16]}…: it is not the sealed package; refuse it")
+    if (fields := deb_fields(path)) != (name, version, arch):
+        raise StepError(f"{path.name} contains {' '.join(fields)} and not {name} {version} {arch}: it is not the sealed package")
+
+
+def download(wanted: Sequence[str], folder: Path, *, timeout: float) -> Done:
+    """Fetches `name:arch=version` files into a folder, checked by apt against its signed lists."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    wait_for_locks(timeout, (LISTS_LOCK,))
+    return run([*APT, "-o", "Acquire::Retries=3", "download", "--", *wanted], timeout=timeout, cwd=folder)
+
+
+def cached(name: str, version: str, arch: str, root: Path) -> Path | None:
+    """A package file that apt or an earlier run has kept."""
+    file = f"{name}_{version.replace(':', '%3a')}_{arch}.deb"
+    places = [Path("/var/cache/apt/archives"), *root.glob("*/new"), *root.glob("*/old")]
+    return next((place / file for place in places if (place / file).is_file()), None)
+
+
+def pending() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Every installed package that has a newer candidate, and the packages that these would bring along, with their origins."""
+    apt_pkg = load_apt_pkg()
+    cache = apt_pkg.Cache(None)
+    depcache, records = apt_pkg.DepCache(cache), apt_pkg.PackageRecords(cache)
+    upgrades, brought = [], []
+    with contextlib.suppress(SystemError, apt_pkg.Error):
+        depcache.upgrade(True)
+    for package in cache.packages:
+        candidate, current = depcache.get_candidate_ver(package), package.current_ver
+        if candidate is None or (current and compare(candidate.ver_str, current.ver_str) <= 0):
+            continue
+        if not current and not depcache.marked_install(package):
+            continue
+        origin = next((file for file, _ in candidate.file_list if file.site or file.archive not in ("now", "")), None)
+        if origin is None or not records.lookup(candidate.file_list[0]):
+            continue
+        row = {
+            "name": package.name,
+            "arch": candidate.arch,
+            "from": current.ver_str if current else "",
+            "to": candidate.ver_str,
+            "origin": origin.origin,
+            "label": origin.label,
+            "suite": origin.archive,
+            "size": candidate.size,
+            "sha256": str(records.hashes.find("sha256")).partition(":")[2],
+            "source": records.source_pkg or package.name,
+        }
+        (upgrades if current else brought).append(row)
+    return tuple(sorted(rows, key=lambda row: (row["name"], row["arch"])) for rows in (upgrades, brought))
+
+
+def known_versions(wanted: Iterable[tuple[str, str, str]], cache: Any = None) -> dict[tuple[str, str, str], tuple[str, int]]:
+    """For each (name, version, architecture) that the signed lists know: its sha256 and size."""
+    apt_pkg = load_apt_pkg()
+    cache = cache or apt_pkg.Cache(None)
+    records, found = apt_pkg.PackageRecords(cache), {}
+    for name, version, arch in wanted:
+        with contextlib.suppress(KeyError):
+            package = cache[name] if arch == "all" else cache[name, arch]
+            for candidate in package.version_list:
+                if candidate.ver_str != version or candidate.arch != arch:
+                    continue
+                for entry in candidate.file_list:
+                    if entry[0].archive == "now" or not records.lookup(entry):
+                        continue
+                    if digest := records.hashes.find("sha256"):
+                        found[name, version, arch] = (str(digest).partition(":")[2], candidate.size)
+    return found
+
+
+def load_apt_pkg() -> Any:
+    """The system's apt bindings."""
+    try:
+        import apt_pkg  # only the host's own Python has it
+    except ImportError:
+        raise StepError("python3-apt is not installed: apt-get install python3-apt") from None
+    apt_pkg.init()
+    return apt_pkg

@@ -1,0 +1,107 @@
+"""Configuration trees: what they are, an archive that keeps every attribute, and a way back that loses nobody's edit."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from ansible.module_utils.patchwave_host import StepError, run, write_durably
+
+Manifest = Mapping[str, str]
+
+
+def paths(names: Iterable[str]) -> list[str]:
+    """The absolute paths of these that exist; one that climbs or is not absolute is a StepError."""
+    found = []
+    for name in names:
+        path = Path(name)
+        if not path.is_absolute() or ".." in path.parts or len(path.parts) < 3 or "\n" in name:
+            raise StepError(f"configuration path {name!r} is not one below a top folder: mend the settings")
+        if os.path.lexists(name):
+            found.append(os.path.normpath(name))
+    return found
+
+
+def manifest(roots: Iterable[str]) -> dict[str, str]:
+    """Each file, folder and link below the roots with its kind, mode, owner, attributes and content, as one digest-like line."""
+    found: dict[str, str] = {}
+    for root in roots:
+        pending = [root]
+        while pending:
+            path = pending.pop()
+            try:
+                found[path] = _entry(path)
+                if stat.S_ISDIR(os.lstat(path).st_mode):
+                    pending.extend(os.path.join(path, name) for name in os.listdir(path))
+            except FileNotFoundError:
+                continue
+    return dict(sorted(found.items()))
+
+
+def _entry(path: str) -> str:
+    status = os.lstat(path)
+    kind, content = stat.S_IFMT(status.st_mode), ""
+    if stat.S_ISLNK(status.st_mode):
+        content = os.readlink(path)
+    elif stat.S_ISREG(status.st_mode):
+        content = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    extra = ""
+    if not stat.S_ISLNK(status.st_mode):
+        extra = ",".join(f"{name}={os.getxattr(path, name).hex()}" for name in sorted(os.listxattr(path)))
+    return f"{kind:o} {stat.S_IMODE(status.st_mode):o} {status.st_uid}:{status.st_gid} {content} {extra}".rstrip()
+
+
+def archive(roots: Sequence[str], target: Path, timeout: float) -> None:
+    """Packs the roots with modes, numeric owners, ACLs and extended attributes; the archive appears whole or not at all."""
+    partial = target.with_suffix(".partial")
+    members = [root.lstrip("/") for root in roots]
+    argv = ["tar", "--create", "--acls", "--xattrs", "--numeric-owner", "--file", str(partial), "--directory", "/", "--", *members]
+    run(argv, timeout=timeout).checked("the configuration cannot be archived")
+    listed = run(["tar", "--list", "--file", str(partial)], timeout=timeout).checked("the archive cannot be read back").out
+    if not listed.strip():
+        raise StepError("the archive of the configuration is empty: nothing was archived")
+    partial.rename(target)
+
+
+def changes(before: Manifest, after: Manifest, now: Manifest) -> tuple[list[str], list[str], list[str]]:
+    """What to restore, what to remove, and what to leave because someone edited it after the run had changed it."""
+    restore, remove, leave = [], [], []
+    for path in sorted(set(before) | set(after)):
+        if before.get(path) == after.get(path) or now.get(path) == before.get(path):
+            continue
+        if now.get(path) != after.get(path):
+            leave.append(path)
+        elif path in before:
+            restore.append(path)
+        else:
+            remove.append(path)
+    return restore, remove, leave
+
+
+def restore(archived: Path, files: Sequence[str], scratch: Path, timeout: float) -> None:
+    """Puts exactly these paths back with all their attributes."""
+    if not files:
+        return
+    names = scratch / "restore.list"
+    write_durably(names, "\0".join(path.lstrip("/") for path in files) + "\0")
+    argv = ["tar", "--extract", "--acls", "--xattrs", "--numeric-owner", "--same-owner", "--same-permissions", "--no-recursion"]
+    argv += ["--file", str(archived), "--directory", "/", "--null", "--verbatim-files-from", "--files-from", str(names)]
+    run(argv, timeout=timeout).checked("the configuration cannot be restored")
+
+
+def remove(files: Iterable[str]) -> list[str]:
+    """Removes what the run had added, deepest first; a folder that is not empty stays."""
+    gone = []
+    for path in sorted(files, reverse=True):
+        try:
+            if os.path.isdir(path) and not os.path.islink(path):
+                os.rmdir(path)
+            else:
+                os.unlink(path)
+        except (FileNotFoundError, OSError):
+            continue
+        gone.append(path)
+    return gone

@@ -1,0 +1,261 @@
+#!/usr/bin/python
+"""Finds out whether a host is fit to be patched with a release, without changing anything but its package lists."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils import patchwave_apt as apt
+from ansible.module_utils import patchwave_service as service
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.patchwave_facts import scan
+from ansible.module_utils.patchwave_host import ROOT, StepError, count, host_lock, run, serve
+from ansible.module_utils.patchwave_versions import DATABASE, Installed, Plan, exact
+
+DOCUMENTATION = """
+module: patchwave_preflight
+short_description: Finds out whether a host is fit to be patched with a release
+description:
+  - Runs every check, also after one has failed, and returns them all. An unfit host is an answer and not a failure of the task.
+options:
+  release: {description: The sealed release., type: dict, required: true}
+  settings: {description: The stack's settings for hosts., type: dict, required: true}
+  controller_time: {description: The controller's clock when the task was sent., type: float, required: true}
+  reboot_packages: {description: Patterns of packages whose change needs a reboot., type: list, elements: str, required: true}
+  lock_timeout: {description: Seconds to wait for the package manager., type: int, default: 30}
+  refresh_timeout: {description: Seconds for the package lists., type: int, default: 180}
+author: Patchwave
+"""
+EXAMPLES = """
+- patchwave_preflight:
+    release: "{{ pw_release }}"
+    settings: "{{ pw_settings }}"
+    controller_time: "{{ now(utc=true).timestamp() }}"
+    reboot_packages: [libc6, systemd]
+"""
+RETURN = """
+checks: {description: "Each check as name, ok, detail and mend.", type: list, returned: success}
+applies: {description: Version to come by package., type: dict, returned: success}
+scan: {description: As patchwave_scan returns it., type: dict, returned: success}
+"""
+
+MIB = 1 << 20
+INODES = 5000
+INITRD = 150 * MIB
+
+
+class Checks:
+    """Runs checks one after the other; one that fails or breaks never hides the next."""
+
+    def __init__(self) -> None:
+        self.done: list[dict[str, Any]] = []
+
+    def run(self, name: str, mend: str, check: Callable[[], tuple[bool, str]]) -> bool:
+        try:
+            ok, detail = check()
+        except StepError as error:
+            ok, detail = False, str(error)
+        except (OSError, ValueError) as error:
+            ok, detail = False, f"{type(error).__name__}: {error}"
+        self.done.append({"name": name, "ok": ok, "detail": detail, "mend": "" if ok else mend})
+        return ok
+
+
+def clock(sent: float, received: float, allowed: float) -> tuple[bool, str]:
+    """The host's clock against the controller's; what the transport took is on the host's side of the difference."""
+    skew = received - sent
+    return -allowed <= skew <= allowed + 5, f"{skew:+.1f} s against the controller, {allowed:g} s are allowed"
+
+
+def space(needed: int, least: int) -> tuple[bool, str]:
+    """Room where packages are unpacked and kept, beyond what the release itself takes."""
+    said, ok = [], True
+    for place in ("/", "/var", "/usr"):
+        free = _statistics(place)
+        mib = free.f_bavail * free.f_frsize // MIB
+        ok = ok and mib >= least + needed // MIB
+        said.append(f"{place} {mib}")
+    return ok, f"MiB free: {', '.join(said)}; needed: {least + needed // MIB}"
+
+
+def inodes() -> tuple[bool, str]:
+    """Room for new files; file systems without a fixed number of inodes report none at all."""
+    said, ok = [], True
+    for place in ("/", "/var", "/usr", "/boot"):
+        free = _statistics(place)
+        if free.f_files:
+            ok = ok and free.f_favail >= INODES
+            said.append(f"{place} {free.f_favail}")
+    return ok, f"inodes free: {', '.join(said) or 'not limited'}; needed: {INODES}"
+
+
+def boot_space(plan: Plan) -> tuple[bool, str]:
+    """Room in /boot for one more kernel and its initrd, when the release brings one."""
+    kernels = [key for key in (*plan.upgrades, *plan.candidates) if key.startswith(("linux-image-", "initramfs-tools"))]
+    free = _statistics("/boot")
+    mib = free.f_bavail * free.f_frsize // MIB
+    if not kernels:
+        return True, f"{mib} MiB free in /boot; the release brings no kernel"
+    return mib * MIB >= INITRD, f"{mib} MiB free in /boot; {', '.join(kernels)} needs {INITRD // MIB}"
+
+
+def _statistics(place: str) -> os.statvfs_result:
+    while not Path(place).exists():
+        place = str(Path(place).parent)
+    return os.statvfs(place)
+
+
+def dpkg_sane() -> tuple[bool, str]:
+    """At rest, or in a state that the transaction's own repair mends first."""
+    scripts = apt.maintainer_scripts()
+    if scripts:
+        return False, f"a maintainer script is running: {next(iter(scripts.values()))[:120]}"
+    problem = apt.interrupted()
+    if not problem:
+        return True, "at rest"
+    broken = run(["dpkg", "--configure", "-a", "--no-act"], timeout=60)
+    return broken.code == 0, f"{problem}; {'the transaction mends it first' if broken.code == 0 else 'dpkg cannot mend it'}"
+
+
+def held(plan: Plan) -> tuple[bool, str]:
+    names = [f"{key} {version}" for key, (version, _) in sorted(plan.held.items())]
+    return not names, f"on hold and left alone: {', '.join(names)}" if names else "nothing of the release is on hold"
+
+
+def available(plan: Plan, installed: Mapping[str, Installed]) -> tuple[bool, str]:
+    """Each version is in the signed lists with the release's digest, and the version to go back to is there as well."""
+    items = [item for _, item in plan.upgrades.values()]
+    old = {(item.name, version, installed[key].arch): key for key, (version, item) in plan.upgrades.items()}
+    known = apt.known_versions([*((item.name, item.to, item.arch) for item in items), *old])
+    problems = []
+    for item in items:
+        digest = known.get((item.name, item.to, item.arch), ("", 0))[0]
+        if not digest:
+            problems.append(f"{item.name} {item.to} is not offered")
+        elif digest != item.sha256:
+            problems.append(f"{item.name} {item.to} is offered with another sha256 than the release's")
+    for (name, version, arch), key in old.items():
+        if (name, version, arch) not in known and not apt.cached(name, version, arch, ROOT):
+            problems.append(f"{key} {version}, the way back, is offered no more and kept nowhere")
+    return not problems, "; ".join(problems[:3]) or f"{count(len(items), 'package')}, new and old"
+
+
+def removals(plan: Plan, native: str) -> tuple[bool, str]:
+    complaints, brought = apt.simulate_plan(plan, native)
+    more = f" and brings {', '.join(brought)}" if brought else ""
+    return not complaints, "; ".join(complaints[:3]) or f"changes {count(len(plan.upgrades), 'package')}{more}, removes none"
+
+
+def services_healthy(settings: Mapping[str, Any]) -> tuple[bool, str]:
+    """Every named service that is on the host runs, and its health says so, with the negative control first."""
+    found = service.units(settings.get("services") or [])
+    down = [unit.name for unit in found if not unit.running]
+    if down:
+        return False, f"{', '.join(down)} does not run"
+    health = settings.get("health") or {}
+    if not found or not health.get("url"):
+        return True, "no service is named for this host"
+    if service.control(health["url"]).healthy:
+        return False, "a path that does not exist answers healthy: the health address proves nothing"
+    result = service.sample(health["url"], samples=1, interval=0.5, deadline=5, drained=False)
+    return not result.problem, result.problem or f"{len(found)} running, healthy in {result.median_ms:g} ms"
+
+
+def backup(databases: list[str]) -> tuple[bool, str]:
+    """Each database can be dumped now: its schema is."""
+    if not databases:
+        return True, "no database is named"
+    for database in databases:
+        argv = ["runuser", "-u", "postgres", "--", "pg_dump", "--schema-only", "--no-password", "--dbname", exact(DATABASE, database, "database")]
+        done = run(argv, timeout=60)
+        if done.code or "PostgreSQL database dump" not in done.out:
+            return False, f"{database} cannot be dumped: {done.err.strip().splitlines()[-1:] or ['no output']}"
+    return True, f"{', '.join(databases)} can be dumped"
+
+
+def unattended() -> tuple[bool, str]:
+    """Nothing but a wave patches this host."""
+    done = run(["systemctl", "is-enabled", "unattended-upgrades.service"], timeout=30)
+    enabled = done.out.strip() == "enabled"
+    config = run(["apt-config", "shell", "value", "APT::Periodic::Unattended-Upgrade"], timeout=30).out
+    armed = enabled and "'1'" in config
+    return not armed, "unattended-upgrades would patch outside of a wave" if armed else "off"
+
+
+def repositories() -> tuple[bool, str]:
+    """What the signed lists are and when their publishers made them."""
+    done = run(["apt-get", "indextargets", "--format", "$(ORIGIN) $(CODENAME)", "Created-By: Packages"], timeout=60)
+    names = sorted(set(done.checked("apt-get indextargets").out.splitlines()))
+    return bool(names), ", ".join(names) or "no package source is configured"
+
+
+def work(params: dict[str, Any]) -> dict[str, Any]:
+    received = time.time()
+    settings, checks = params["settings"], Checks()
+    checks.run(
+        "clock",
+        "set the clock: systemctl restart systemd-timesyncd",
+        lambda: clock(params["controller_time"], received, float(settings.get("clock_skew_seconds", 10))),
+    )
+    free = checks.run("lock_free", "let it finish or end it", lambda: _lock_free(params["lock_timeout"]))
+    fresh = free and checks.run(
+        "repositories", "mend the package source or wait for the mirror", lambda: _refreshed(params["refresh_timeout"])
+    )
+    plan, installed, native = apt.plan_for(params["release"])
+    needed = 4 * sum(item.size for _, item in plan.upgrades.values())
+    checks.run("disk", "make room: apt-get clean", lambda: space(needed, int(settings.get("disk_free_mb", 500))))
+    checks.run("inodes", "remove what fills the file system", inodes)
+    checks.run("boot_space", "remove old kernels: apt-get autoremove", lambda: boot_space(plan))
+    checks.run("dpkg_sane", "dpkg --configure -a", dpkg_sane)
+    checks.run("held", "apt-mark unhold, or a waiver", lambda: held(plan))
+    checks.run("versions_available", "wait for the mirror, or seal again", lambda: available(plan, installed))
+    checks.run("removals", "seal a release that holds what is missing", lambda: removals(plan, native))
+    checks.run("services_healthy", "mend the service before patching", lambda: services_healthy(settings))
+    checks.run("backup", "start the database, then look at its log", lambda: backup(settings.get("databases") or []))
+    if settings.get("unattended_upgrades") is False:
+        checks.run("unattended_upgrades", "systemctl disable --now unattended-upgrades", unattended)
+    unfit = [check for check in checks.done if not check["ok"]]
+    applies = plan.expected
+    summary = f"{unfit[0]['name']}: {unfit[0]['detail']}" if unfit else f"fit, {count(len(applies), 'package')} to bring"
+    return {
+        "checks": checks.done,
+        "applies": applies,
+        "held": {key: version for key, (version, _) in plan.held.items()},
+        "fresh": bool(fresh),
+        "scan": scan(params["reboot_packages"]),
+        "summary": summary,
+    }
+
+
+def _lock_free(timeout: float) -> tuple[bool, str]:
+    waited = apt.wait_for_locks(timeout)
+    return True, "free" if waited < 1 else f"free after {waited:.0f} s"
+
+
+def _refreshed(timeout: float) -> tuple[bool, str]:
+    with host_lock("preflight", timeout=timeout):
+        apt.refresh(timeout)
+    return repositories()
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "release": {"type": "dict", "required": True},
+            "settings": {"type": "dict", "required": True},
+            "controller_time": {"type": "float", "required": True},
+            "reboot_packages": {"type": "list", "elements": "str", "required": True},
+            "lock_timeout": {"type": "int", "default": 30},
+            "refresh_timeout": {"type": "int", "default": 180},
+        },
+        supports_check_mode=True,
+    )
+    serve(module, "preflight", work)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,183 @@
+#!/usr/bin/python
+"""Makes sure of the way back before anything changes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils import patchwave_apt as apt
+from ansible.module_utils import patchwave_config as config
+from ansible.module_utils import patchwave_service as service
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.patchwave_host import ROOT, Journal, StepError, count, host_lock, last_line, run, serve
+from ansible.module_utils.patchwave_versions import DATABASE, Installed, Item, exact
+
+DOCUMENTATION = """
+module: patchwave_protect
+short_description: Makes sure of the way back before anything changes
+description:
+  - Keeps the new and the installed versions of what the release changes on the host, each with a verified digest, an archive
+    of the configuration, a dump of each database and the service's latency. A second call of the same run changes nothing.
+options:
+  run_id: {description: The run., type: str, required: true}
+  release: {description: The sealed release., type: dict, required: true}
+  settings: {description: The stack's settings for hosts., type: dict, required: true}
+  timeout: {description: Seconds for each of the parts., type: int, default: 900}
+  keep_runs: {description: How many runs' folders stay on the host., type: int, default: 5}
+author: Patchwave
+"""
+EXAMPLES = """
+- patchwave_protect:
+    run_id: "{{ pw_run }}"
+    release: "{{ pw_release }}"
+    settings: "{{ pw_settings }}"
+"""
+RETURN = """
+new: {description: The release's packages that apply here., type: list, returned: success}
+old: {description: The versions to go back to., type: list, returned: success}
+archive: {description: The archived configuration., type: dict, returned: success}
+dumps: {description: The dumped databases., type: list, returned: success}
+baseline_ms: {description: Median latency of the service's page., type: float, returned: success}
+bytes: {description: What all of it takes., type: int, returned: success}
+"""
+
+BASELINE_SAMPLES = 10
+
+
+def gather(folder: Path, wanted: Sequence[tuple[str, str, str, str]], timeout: float) -> list[dict[str, Any]]:
+    """The package files of each (key, name, version, architecture): kept, found on the host, or downloaded."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    missing = []
+    for _, name, version, arch in wanted:
+        target = folder / file_name(name, version, arch)
+        if target.is_file():
+            continue
+        if (kept := apt.cached(name, version, arch, ROOT)) is not None:
+            partial = target.with_suffix(".partial")
+            shutil.copyfile(kept, partial)
+            partial.rename(target)
+        else:
+            missing.append(f"{name}={version}" if arch == "all" else f"{name}:{arch}={version}")
+    if missing:
+        done = apt.download(missing, folder, timeout=timeout)
+        if done.code:
+            raise StepError(f"{len(missing)} packages cannot be had: {last_line(done.err)}: without them there is no way back")
+    return [
+        {"key": key, "name": name, "version": version, "arch": arch, "file": file_name(name, version, arch)}
+        for key, name, version, arch in wanted
+    ]
+
+
+def file_name(name: str, version: str, arch: str) -> str:
+    """As apt names a package file."""
+    return f"{name}_{version.replace(':', '%3a')}_{arch}.deb"
+
+
+def promised(rows: list[dict[str, Any]], folder: Path, digests: Mapping[str, str], what: str) -> None:
+    """Checks each file against the digest that was promised for it and writes that digest down; a wrong one is thrown away."""
+    for row in rows:
+        path = folder / row["file"]
+        row["sha256"] = digests.get(row["key"]) or (apt.sha256_of(path) if path.is_file() else "")
+        try:
+            apt.verified(path, row["name"], row["version"], row["arch"], row["sha256"])
+        except StepError:
+            path.unlink(missing_ok=True)
+            raise
+        row["bytes"] = path.stat().st_size
+        row["promised_by"] = what if row["key"] in digests else "the file itself"
+
+
+def dump(database: str, folder: Path, timeout: float) -> dict[str, Any]:
+    """One database in PostgreSQL's own format, read back by its own tool."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    target, partial = folder / f"{database}.dump", folder / f".{database}.partial"
+    argv = ["runuser", "-u", "postgres", "--", "pg_dump", "--format=custom", "--no-password", "--dbname", exact(DATABASE, database, "database")]
+    with partial.open("wb") as file:
+        run(argv, timeout=timeout, stdout=file).checked(f"{database} cannot be dumped")
+        file.flush()
+        os.fsync(file.fileno())
+    entries = run(["pg_restore", "--list", str(partial)], timeout=timeout).checked(f"the dump of {database} cannot be read back").out
+    if not any(line and not line.startswith(";") for line in entries.splitlines()):
+        raise StepError(f"the dump of {database} is empty: look whether it is the right database")
+    partial.rename(target)
+    return {"database": database, "file": str(target), "bytes": target.stat().st_size, "sha256": apt.sha256_of(target)}
+
+
+def work(params: dict[str, Any]) -> dict[str, Any]:
+    journal = Journal(params["run_id"])
+    with host_lock(f"protect of {journal.run}", timeout=params["timeout"]):
+        journal.open()
+        recorded = journal.read("protect")
+        if recorded and recorded["state"] == "done":
+            if recorded["digest"] != params["release"].get("digest"):
+                raise StepError(f"run {journal.run} has protected another release: use a new run id")
+            return {**recorded["result"], "changed": False}
+        result = protect(params, journal)
+        journal.write("protect", "done", digest=params["release"].get("digest"), result=result)
+        journal.prune(params["keep_runs"])
+        return {**result, "changed": True}
+
+
+def protect(params: dict[str, Any], journal: Journal) -> dict[str, Any]:
+    settings, timeout = params["settings"], params["timeout"]
+    plan, installed, native = apt.plan_for(params["release"])
+    complaints, brought = apt.simulate_plan(plan, native)
+    if complaints:
+        raise StepError(f"the transaction {'; '.join(complaints[:3])}: refuse this release here, or seal what is missing")
+    coming: dict[str, Item] = {**{key: item for key, (_, item) in plan.upgrades.items()}, **brought}
+    new = gather(journal.folder / "new", [(key, item.name, item.to, item.arch) for key, item in coming.items()], timeout)
+    promised(new, journal.folder / "new", {key: item.sha256 for key, item in coming.items()}, "the release")
+    old = ways_back(journal, [installed[key] for key in plan.upgrades], list(plan.upgrades), timeout)
+    roots = config.paths(settings.get("config_paths") or [])
+    archive: dict[str, Any] = {}
+    if roots:
+        target = journal.folder / "config.tar"
+        manifest = config.manifest(roots)
+        config.archive(roots, target, timeout)
+        archive = {"file": str(target), "roots": roots, "files": len(manifest), "bytes": target.stat().st_size}
+        archive["sha256"] = apt.sha256_of(target)
+        journal.write("config", "done", before=manifest, roots=roots)
+    dumps = [dump(database, journal.folder / "dumps", timeout) for database in settings.get("databases") or []]
+    url = (settings.get("health") or {}).get("url")
+    total = sum(row["bytes"] for row in (*new, *old, *dumps)) + archive.get("bytes", 0)
+    return {
+        "new": new,
+        "old": old,
+        "before": {key: version for key, (version, _) in plan.upgrades.items()},
+        "archive": archive,
+        "dumps": dumps,
+        "baseline_ms": service.baseline(url, BASELINE_SAMPLES) if url else None,
+        "bytes": total,
+        "summary": f"{count(len(new), 'package')} and {len(old)} to go back, {count(len(dumps), 'dump')}, {total >> 20} MiB",
+    }
+
+
+def ways_back(journal: Journal, packages: Sequence[Installed], keys: Sequence[str], timeout: float) -> list[dict[str, Any]]:
+    """The installed versions' package files, against the signed lists where these still know them."""
+    wanted = [(key, have.name, have.version, have.arch) for key, have in zip(keys, packages)]
+    rows = gather(journal.folder / "old", wanted, timeout)
+    known = apt.known_versions([(name, version, arch) for _, name, version, arch in wanted])
+    digests = {key: known[name, version, arch][0] for key, name, version, arch in wanted if (name, version, arch) in known}
+    promised(rows, journal.folder / "old", digests, "the signed lists")
+    return rows
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "run_id": {"type": "str", "required": True},
+            "release": {"type": "dict", "required": True},
+            "settings": {"type": "dict", "required": True},
+            "timeout": {"type": "int", "default": 900},
+            "keep_runs": {"type": "int", "default": 5},
+        },
+    )
+    serve(module, "protect", work)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,209 @@
+#!/usr/bin/python
+"""Takes back on a host exactly what one run has changed there."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils import patchwave_apt as apt
+from ansible.module_utils import patchwave_config as config
+from ansible.module_utils import patchwave_reboot as reboot
+from ansible.module_utils import patchwave_service as service
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.patchwave_host import Journal, StepError, boot, count, host_lock, last_line, run, serve
+from ansible.module_utils.patchwave_versions import DATABASE, Installed, exact, judge, release_items
+
+DOCUMENTATION = """
+module: patchwave_restore
+short_description: Takes back on a host exactly what one run has changed there
+description:
+  - Downgrades the changed packages to their kept and verified files in one transaction, restores configuration files that
+    the run changed and nobody has edited since, and, when asked to, the databases. A host that the run has not changed stays.
+options:
+  run_id: {description: The run., type: str, required: true}
+  release: {description: The sealed release., type: dict, required: true}
+  settings: {description: The stack's settings for hosts., type: dict, required: true}
+  restore_data: {description: Whether the dumped databases are put back; what was written since is lost., type: bool, default: false}
+  reboot_packages: {description: Patterns of packages whose change needs a reboot., type: list, elements: str, required: true}
+  lock_timeout: {description: Seconds to wait for the package manager and for orphaned scripts., type: int, default: 300}
+  timeout: {description: Seconds for the transaction itself., type: int, default: 1800}
+author: Patchwave
+"""
+EXAMPLES = """
+- patchwave_restore:
+    run_id: "{{ pw_run }}"
+    release: "{{ pw_release }}"
+    settings: "{{ pw_settings }}"
+    reboot_packages: [libc6, systemd]
+"""
+RETURN = """
+packages: {description: Restored version by package., type: dict, returned: success}
+config: {description: "Configuration paths that were restored, removed or left because somebody edited them.", type: dict, returned: success}
+databases: {description: Databases that were put back., type: list, returned: success}
+beyond: {description: Changed packages for which a downgrade is no full way back., type: list, returned: success}
+"""
+
+
+def work(params: dict[str, Any]) -> dict[str, Any]:
+    journal = Journal(params["run_id"])
+    with host_lock(f"restore of {journal.run}", timeout=params["timeout"]) as lock:
+        journal.open()
+        recorded = journal.read("restore")
+        if recorded and recorded["state"] == "done":
+            return {**recorded["result"], "changed": False}
+        begun = journal.read("transaction")
+        if begun is None:
+            return {"packages": {}, "config": {}, "databases": [], "beyond": [], "summary": "this run has changed nothing here"}
+        result = take_back(params, journal, begun, lock)
+        journal.write("restore", "done", result=result)
+        keep = {key: value for key, value in begun.items() if key not in ("run", "step", "state", "boot", "at")}
+        journal.write("transaction", "undone", **keep)
+        return {**result, "changed": True}
+
+
+def take_back(params: dict[str, Any], journal: Journal, begun: dict[str, Any], lock: int) -> dict[str, Any]:
+    kept = journal.result("protect")
+    if kept is None:
+        raise StepError(f"run {journal.run} has kept nothing on this host: restore it from its snapshot or image")
+    apt.wait_for_locks(params["lock_timeout"])
+    apt.wait_for_orphans(params["lock_timeout"])
+    native = apt.native_architecture()
+    installed = apt.installed_packages(native)
+    changed = {key: version for key, version in begun["before"].items() if differs(installed.get(key), version)}
+    added = [key for key in begun["brought"] if key in installed]
+    rows = [row for row in kept["old"] if row["key"] in changed]
+    if missing := set(changed) - {row["key"] for row in rows}:
+        raise StepError(f"{', '.join(sorted(missing))}: the old package was not kept: restore the host from its snapshot or image")
+    folder = journal.folder / "old"
+    for row in rows:
+        apt.verified(folder / row["file"], row["name"], row["version"], row["arch"], row["sha256"])
+    found = service.units(params["settings"].get("services") or [])
+    touched = {**service.concerned(found, [*changed, *added]), **dict.fromkeys(begun["stopped"], "was stopped by the run")}
+    service.stop(found, touched)
+    log = journal.folder / "restore.log"
+    downgrade(params, [folder / row["file"] for row in rows], changed, added, native, log, lock)
+    after = apt.installed_packages(native)
+    wrong = [key for key, version in changed.items() if differs(after.get(key), version)] + [key for key in added if key in after]
+    if wrong or (problem := apt.interrupted()):
+        raise StepError(f"{', '.join(wrong) or problem} is not as before: restore the host from its snapshot or image", log=tail(log))
+    apt.mark_automatic(begun["automatic"])
+    service.stop(found, touched)
+    configuration = restore_config(journal, kept)
+    reboot.renew_pid_1()
+    changed_at = time.time()
+    names = [unit.name for unit in found if unit.name in touched]
+    databases = start(names, params, kept)
+    why = reboot.reasons(params["reboot_packages"], changed)
+    beyond = sorted(item.name for item in release_items(params["release"]) if item.key(native) in changed and item.reversibility != "downgrade")
+    files = len(configuration["restored"]) + len(configuration["removed"])
+    return {
+        "packages": changed,
+        "after": begun["before"],
+        "removed": added,
+        "config": configuration,
+        "databases": databases,
+        "beyond": beyond,
+        "services": {"stopped": names, "started": list(reversed(names)), "why": touched},
+        "reboot": {"needed": False, "advised": bool(why), "why": why, "boot": boot()},
+        "changed_at": changed_at,
+        "packages_changed": len(changed),
+        "summary": f"{count(len(changed), 'package')} back, {count(files, 'configuration file')}, {count(len(databases), 'database')}",
+    }
+
+
+def differs(have: Installed | None, version: str) -> bool:
+    """Whether a package is not wholly installed at a version."""
+    return have is None or have.version != version or have.status != "installed"
+
+
+def downgrade(
+    params: dict[str, Any], files: list[Path], changed: dict[str, str], added: list[str], native: str, log: Path, lock: int
+) -> None:
+    """One transaction back; where the host is too broken for apt, dpkg unpacks exactly these files itself."""
+    if not files and not added:
+        return
+    arguments = [*map(str, files), *(f"{key}-" for key in added)]
+    options = ["--allow-downgrades"]
+    try:
+        complaints = judge(apt.simulate(arguments, native, options=options), changed, {}, remove=added)
+        problem = f"the way back {'; '.join(complaints[:3])}" if complaints else ""
+    except StepError as error:
+        problem = str(error)
+    if not problem:
+        done = apt.install(arguments, timeout=params["timeout"], log=log, keep=[lock], options=options)
+        if done.code == 0:
+            return
+        problem = last_line(done.err)
+    with log.open("ab") as file:
+        file.write(f"apt could not: {problem}\n".encode())
+        file.flush()
+        force = ["--force-confdef", "--force-confold", "--force-downgrade"]
+        if files:
+            run(["dpkg", *force, "--install", "--", *map(str, files)], timeout=params["timeout"], stdout=file, keep=[lock])
+        if added:
+            run(["dpkg", "--remove", "--", *added], timeout=params["timeout"], stdout=file, keep=[lock])
+        run(["dpkg", *force, "--configure", "-a"], timeout=params["timeout"], stdout=file, keep=[lock])
+
+
+def restore_config(journal: Journal, kept: dict[str, Any]) -> dict[str, list[str]]:
+    """Puts back the configuration that the run changed; an edit made since stays and is named."""
+    record = journal.read("config")
+    if not record or not kept["archive"]:
+        return {"restored": [], "removed": [], "left": []}
+    archive = Path(kept["archive"]["file"])
+    if apt.sha256_of(archive) != kept["archive"]["sha256"]:
+        raise StepError(f"{archive} is not the archive that was made: restore the host from its snapshot or image")
+    now = config.manifest(record["roots"])
+    # When the transaction failed nobody looked afterwards: what differs now is taken as the run's doing.
+    restore, remove, left = config.changes(record["before"], record.get("after", now), now)
+    config.restore(archive, restore, journal.folder, timeout=120)
+    return {"restored": restore, "removed": config.remove(remove), "left": left}
+
+
+def start(names: list[str], params: dict[str, Any], kept: dict[str, Any]) -> list[str]:
+    """Starts the services in reverse; when data is put back, that happens once the database runs and before its users do."""
+    order = list(reversed(names))
+    if not params["restore_data"] or not kept["dumps"]:
+        service.start(order)
+        return []
+    users = [unit.name for unit in service.units(params["settings"].get("services") or []) if not unit.name.startswith("postgresql")]
+    service.stop(service.units(users), users)
+    service.start([name for name in order if name not in users])
+    done = []
+    for row in kept["dumps"]:
+        path = Path(row["file"])
+        if apt.sha256_of(path) != row["sha256"]:
+            raise StepError(f"{path} is not the dump that was made: the data was not touched")
+        argv = ["runuser", "-u", "postgres", "--", "pg_restore", "--clean", "--if-exists", "--single-transaction", "--exit-on-error"]
+        argv += ["--no-password", "--dbname", exact(DATABASE, row["database"], "database")]
+        with path.open("rb") as file:
+            run(argv, timeout=params["timeout"], stdin=file).checked(f"{row['database']} cannot be put back")
+        done.append(row["database"])
+    service.start(list(reversed(users)))
+    return done
+
+
+def tail(log: Path) -> str:
+    """The log's end."""
+    return log.read_text(errors="replace")[-3000:] if log.is_file() else ""
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "run_id": {"type": "str", "required": True},
+            "release": {"type": "dict", "required": True},
+            "settings": {"type": "dict", "required": True},
+            "restore_data": {"type": "bool", "default": False},
+            "reboot_packages": {"type": "list", "elements": "str", "required": True},
+            "lock_timeout": {"type": "int", "default": 300},
+            "timeout": {"type": "int", "default": 1800},
+        },
+    )
+    serve(module, "restore", work)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+#!/usr/bin/python
+"""Tells what a host has installed and what is pending for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible.module_utils import patchwave_apt as apt
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.patchwave_facts import scan
+from ansible.module_utils.patchwave_host import count, host_lock, serve
+
+DOCUMENTATION = """
+module: patchwave_scan
+short_description: Tells what a host has installed and what is pending for it
+description:
+  - Reads the package database and the signed package lists. Nothing but the lists is changed, and those only with O(refresh).
+options:
+  refresh: {description: Bring the package lists up to date first., type: bool, default: true}
+  refresh_timeout: {description: Seconds for that., type: int, default: 180}
+  reboot_packages: {description: Patterns of packages whose change needs a reboot., type: list, elements: str, required: true}
+author: Patchwave
+"""
+EXAMPLES = """
+- patchwave_scan:
+    refresh: true
+    reboot_packages: [libc6, systemd]
+"""
+RETURN = """
+packages: {description: Version by package., type: dict, returned: success}
+pending: {description: Installed packages with a newer candidate., type: list, returned: success}
+"""
+
+
+def work(params: dict[str, Any]) -> dict[str, Any]:
+    if params["refresh"]:
+        with host_lock("scan", timeout=params["refresh_timeout"]):
+            apt.refresh(params["refresh_timeout"])
+    found = scan(params["reboot_packages"])
+    reboot = ", a reboot is due" if found["reboot_required"]["needed"] else ""
+    return {**found, "summary": f"{count(len(found['packages']), 'package')}, {len(found['pending'])} pending{reboot}"}
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "refresh": {"type": "bool", "default": True},
+            "refresh_timeout": {"type": "int", "default": 180},
+            "reboot_packages": {"type": "list", "elements": "str", "required": True},
+        },
+        supports_check_mode=True,
+    )
+    serve(module, "scan", work)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,221 @@
+#!/usr/bin/python
+"""Brings a host exactly to a release's versions, or says in one line why not."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils import patchwave_apt as apt
+from ansible.module_utils import patchwave_config as config
+from ansible.module_utils import patchwave_reboot as reboot
+from ansible.module_utils import patchwave_service as service
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.patchwave_host import Journal, StepError, boot, count, host_lock, last_line, serve
+from ansible.module_utils.patchwave_versions import Plan, judge
+
+DOCUMENTATION = """
+module: patchwave_transaction
+short_description: Brings a host exactly to a release's versions
+description:
+  - Stops the services that are touched in their order, installs the verified package files in one transaction that was
+    simulated first, and starts the services in reverse. A second call of the same run returns what the first has done;
+    after a crash it goes on where dpkg stands.
+options:
+  run_id: {description: The run., type: str, required: true}
+  release: {description: The sealed release., type: dict, required: true}
+  settings: {description: The stack's settings for hosts., type: dict, required: true}
+  reboot_packages: {description: Patterns of packages whose change needs a reboot., type: list, elements: str, required: true}
+  lock_timeout: {description: Seconds to wait for the package manager and for orphaned scripts., type: int, default: 300}
+  timeout: {description: Seconds for the transaction itself., type: int, default: 1800}
+author: Patchwave
+"""
+EXAMPLES = """
+- patchwave_transaction:
+    run_id: "{{ pw_run }}"
+    release: "{{ pw_release }}"
+    settings: "{{ pw_settings }}"
+    reboot_packages: [libc6, systemd]
+"""
+RETURN = """
+state: {description: C(changed) or C(already-current)., type: str, returned: success}
+before: {description: Version by package before the run., type: dict, returned: success}
+after: {description: Version by package now., type: dict, returned: success}
+held: {description: Packages of the release that are on hold., type: dict, returned: success}
+services: {description: The stopped and started services with the reason of each., type: dict, returned: success}
+reboot: {description: "Whether a reboot is due, why, and which boot this is.", type: dict, returned: success}
+"""
+
+
+def work(params: dict[str, Any]) -> dict[str, Any]:
+    journal = Journal(params["run_id"])
+    digest = params["release"].get("digest")
+    with host_lock(f"transaction of {journal.run}", timeout=params["timeout"]) as lock:
+        journal.open()
+        recorded = journal.read("transaction")
+        if recorded and recorded["digest"] != digest:
+            raise StepError(f"run {journal.run} has begun another release here: use a new run id")
+        if recorded and recorded["state"] == "undone":
+            raise StepError(f"run {journal.run} was taken back on this host: patch it again under a new run id")
+        if recorded and recorded["state"] == "done":
+            result = recorded["result"]
+            waiting = result["reboot"]["needed"] and result["reboot"]["boot"] == boot()
+            return {**result, "changed": False, "reboot": {**result["reboot"], "waiting": waiting}}
+        apt.wait_for_locks(params["lock_timeout"])
+        mended = apt.repair(params["lock_timeout"])
+        plan = apt.plan_for(params["release"])[0]
+        if not plan.upgrades and not recorded:
+            return already_current(params, plan)
+        kept = protected(journal, plan, digest)
+        facts = begin(journal, recorded, plan, kept)
+        try:
+            result = change(params, journal, plan, kept, facts, lock)
+        except StepError as error:
+            journal.write("transaction", "failed", digest=digest, problem=str(error), **facts)
+            raise
+        result["mended"] = mended
+        journal.write("transaction", "done", digest=digest, result=result, **facts)
+        return {**result, "changed": True}
+
+
+def already_current(params: dict[str, Any], plan: Plan) -> dict[str, Any]:
+    """Nothing to bring: the host is as it was, and says so."""
+    why = reboot.reasons(params["reboot_packages"], plan.current)
+    return {
+        "state": "already-current",
+        "before": {},
+        "after": {},
+        "held": {key: version for key, (version, _) in plan.held.items()},
+        "services": {},
+        "reboot": {"needed": bool(why), "waiting": False, "why": why, "boot": boot()},
+        "summary": f"already current, {count(len(plan.held), 'package')} on hold" if plan.held else "already current",
+    }
+
+
+def protected(journal: Journal, plan: Plan, digest: str | None) -> dict[str, Any]:
+    """What protect.yml has kept for this run, when it covers everything that will change."""
+    record = journal.read("protect")
+    if not record or record["state"] != "done" or record["digest"] != digest:
+        raise StepError(f"run {journal.run} has not protected this host for this release: run protect.yml first")
+    kept: dict[str, Any] = record["result"]
+    new = {row["key"]: row["version"] for row in kept["new"]}
+    old = {row["key"] for row in kept["old"]}
+    for key, (version, item) in plan.upgrades.items():
+        if new.get(key) != item.to or key not in old or kept["before"].get(key) != version:
+            raise StepError(f"{key} {version} has no protected way back: run protect.yml again under a new run id")
+    return kept
+
+
+def begin(journal: Journal, recorded: dict[str, Any] | None, plan: Plan, kept: dict[str, Any]) -> dict[str, Any]:
+    """Writes down what will change before it does; after a crash the first record's truth stands."""
+    facts = {
+        "before": (recorded or kept)["before"],
+        "automatic": sorted((recorded or {}).get("automatic") or apt.automatic() & {key.split(":")[0] for key in kept["before"]}),
+        "stopped": (recorded or {}).get("stopped", []),
+        "brought": sorted(row["key"] for row in kept["new"] if row["key"] not in kept["before"]),
+    }
+    digest = journal.read("protect")
+    assert digest
+    journal.write("transaction", "begun", digest=digest["digest"], **facts)
+    return facts
+
+
+def change(
+    params: dict[str, Any], journal: Journal, plan: Plan, kept: dict[str, Any], facts: dict[str, Any], lock: int
+) -> dict[str, Any]:
+    """The transaction itself, judged before by simulation and after by dpkg."""
+    folder, native = journal.folder / "new", apt.native_architecture()
+    rows = [row for row in kept["new"] if row["key"] in plan.upgrades or row["key"] in plan.candidates]
+    for row in rows:
+        apt.verified(folder / row["file"], row["name"], row["version"], row["arch"], row["sha256"])
+    expected = {row["key"]: row["version"] for row in rows}
+    arguments = [str(folder / row["file"]) for row in rows]
+    if arguments and (complaints := judge(apt.simulate(arguments, native), expected, {})):
+        raise StepError(f"the transaction {'; '.join(complaints[:3])}: nothing was changed")
+    found = service.units(params["settings"].get("services") or [])
+    reasons = service.concerned(found, [*expected, *facts["brought"]])
+    reasons.update({name: "was stopped before the crash" for name in facts["stopped"] if name not in reasons})
+    before = apt.installed_packages(native)
+    facts["stopped"] = [unit.name for unit in found if unit.name in reasons]
+    journal.write("transaction", "begun", digest=params["release"].get("digest"), **facts)
+    began = time.monotonic()
+    service.stop(found, reasons)
+    log = journal.folder / "transaction.log"
+    if arguments:
+        done = apt.install(arguments, timeout=params["timeout"], log=log, keep=[lock], options=["--no-remove"])
+        if done.code:
+            raise StepError(f"apt-get ended with {done.code}: {last_line(done.err) or last_line(tail(log))}", log=tail(log))
+    seconds = round(time.monotonic() - began, 1)
+    after = apt.installed_packages(native)
+    if problem := apt.interrupted() or unlisted(before, after, expected):
+        raise StepError(f"after the transaction: {problem}: take the host back", log=tail(log))
+    apt.mark_automatic(facts["automatic"])
+    service.stop(found, reasons)  # maintainer scripts may have started them in their own order
+    reboot.renew_pid_1()
+    changed_at = time.time()
+    started = service.start(reversed(facts["stopped"]))
+    configuration = journal.read("config")
+    if configuration:
+        journal.write("config", "done", **{**pick(configuration), "after": config.manifest(configuration["roots"])})
+    why = reboot.reasons(params["reboot_packages"], facts["before"])
+    changed = {key: after[key].version for key in [*facts["before"], *facts["brought"]] if key in after}
+    return {
+        "state": "changed",
+        "before": facts["before"],
+        "after": changed,
+        "held": {key: version for key, (version, _) in plan.held.items()},
+        "services": {"stopped": facts["stopped"], "started": started, "why": reasons, "restarted": restarted(log)},
+        "reboot": {"needed": bool(why), "waiting": bool(why), "why": why, "boot": boot()},
+        "changed_at": changed_at,
+        "packages_changed": len(changed),
+        "dpkg_seconds": seconds,
+        "summary": f"{count(len(changed), 'package')}, {seconds:.1f} s" + (f", reboot: {why[0]}" if why else ""),
+    }
+
+
+def unlisted(before: dict[str, Any], after: dict[str, Any], expected: dict[str, str]) -> str:
+    """How the host differs from exactly what was to change, or an empty string."""
+    for key in sorted(set(before) | set(after)):
+        old, new = before.get(key), after.get(key)
+        if key in expected:
+            if new is None or new.version != expected[key] or new.status != "installed":
+                return f"{key} is {new.version + ' ' + new.status if new else 'gone'} instead of {expected[key]}"
+        elif (old and old.version) != (new and new.version):
+            return f"{key} went from {old.version if old else 'absent'} to {new.version if new else 'absent'} unasked"
+    return ""
+
+
+def restarted(log: Path) -> list[str]:
+    """Services that needrestart has restarted by itself."""
+    found = re.findall(r"systemctl restart (.+)", log.read_text(errors="replace")) if log.is_file() else []
+    return sorted({name for line in found for name in line.split()})
+
+
+def tail(log: Path) -> str:
+    """The log's end."""
+    return log.read_text(errors="replace")[-3000:] if log.is_file() else ""
+
+
+def pick(record: dict[str, Any]) -> dict[str, Any]:
+    """A record's own data, without what the journal adds."""
+    return {key: value for key, value in record.items() if key not in ("run", "step", "state", "boot", "at")}
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "run_id": {"type": "str", "required": True},
+            "release": {"type": "dict", "required": True},
+            "settings": {"type": "dict", "required": True},
+            "reboot_packages": {"type": "list", "elements": "str", "required": True},
+            "lock_timeout": {"type": "int", "default": 300},
+            "timeout": {"type": "int", "default": 1800},
+        },
+    )
+    serve(module, "transaction", work)
+
+
+if __name__ == "__main__":
+    main()
