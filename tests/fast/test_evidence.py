@@ -1,5 +1,6 @@
 """The evidence chain: whatever is done to the file afterwards is found and named."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from patchwave import cli
 from patchwave.errors import Failed, Misuse
 from patchwave.evidence import FILE, GENESIS, SIGNATURE, Chain, read, sign, summary, verify
 
@@ -312,3 +314,46 @@ def test_the_chain_can_be_copied_away_and_still_verifies(tmp_path: Path, keys: P
     sign(wave(tmp_path / "here"), keys / "runner")
     shutil.copytree(tmp_path / "here", tmp_path / "there")
     assert verify(tmp_path / "there", keys / "allowed").verified
+
+
+@pytest.fixture
+def project(tmp_path: Path, keys: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project whose dev stack has one signed wave, as the command line finds it."""
+    (tmp_path / "Pulumi.yaml").write_text("name: patchwave\n")
+    place = tmp_path / "evidence" / "patching" / "dev" / "2026-11-22.1"
+    sign(wave(place, states={"dev-blue-0": "patched", "dev-blue-1": "held"}), keys / "runner")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATCHWAVE_ALLOWED_SIGNERS", str(keys / "allowed"))
+    return place
+
+
+def command(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr("sys.argv", ["patchwave", *arguments, "--stack", "dev", "--release", "2026-11-22.1"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert isinstance(ended.value.code, int)
+    return ended.value.code
+
+
+def test_the_command_line_shows_the_fixed_fields(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(monkeypatch, "evidence", "show", "--json") == 0
+    shown = json.loads(capsys.readouterr().out)
+    fields = ("stack", "release", "run", "rehearsal", "started", "ended", "outcome", "hosts", "chain")
+    assert shown.keys() >= set(fields)
+    assert shown["hosts"][0].keys() >= {"name", "state", "before", "after"}
+    assert shown["chain"].keys() >= {"records", "head", "verified"}
+    assert shown["chain"]["verified"] is True
+
+
+def test_the_command_line_names_the_record_of_one_changed_byte(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(monkeypatch, "evidence", "verify") == 0
+    content = (project / FILE).read_bytes()
+    (project / FILE).write_bytes(content.replace(b"held", b"hele", 1))
+    assert command(monkeypatch, "evidence", "verify") == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "record 3: hash does not match its content" in said
