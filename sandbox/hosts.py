@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -64,9 +65,10 @@ class Hosts:
         """Boots the host unless it runs, and waits for its sshd."""
         with self._own(name):
             record = self._known(name)
-            self._thaw(name)
-            if not self.running(name):
-                self._clear_cgroups(record["machine"])
+            if self.running(name):
+                self._thaw(name)
+            else:
+                self._end(name, grace=0.0)
                 folder = self.folder(name)
                 arguments = [
                     ":".join(_escaped(path) for path in record["lower"]),
@@ -81,10 +83,8 @@ class Hosts:
     def stop(self, name: str) -> None:
         """Shuts the host down in order, by force after twenty seconds."""
         with self._own(name):
-            record = self._known(name)
-            self._thaw(name)
-            processes.stop(self.sandbox, _process(name), grace=20.0)
-            self._clear_cgroups(record["machine"])
+            self._known(name)
+            self._end(name, grace=20.0)
 
     def restart(self, name: str) -> None:
         """A clean shutdown and a new boot."""
@@ -95,8 +95,7 @@ class Hosts:
     def delete(self, name: str) -> None:
         """Nothing of the host is left: no process, file, address or ssh entry."""
         with self._own(name):
-            processes.stop(self.sandbox, _process(name), grace=0.0)
-            self._clear_cgroups(self._machine(name))
+            self._end(name, grace=0.0)
             record = self._record(name)
             (self.folder(name) / "host.json").unlink(missing_ok=True)
             shutil.rmtree(self.folder(name), ignore_errors=True)
@@ -290,14 +289,31 @@ class Hosts:
             write_atomically(self.sandbox.ssh_config, ssh_config(self.sandbox, records))
             write_atomically(self.sandbox.known_hosts, known_hosts(records))
 
-    def _clear_cgroups(self, machine: str) -> None:
+    def _end(self, name: str, grace: float) -> None:
+        """No process of the host is left; its control groups are what finds those whose supervisor was killed."""
+        self._thaw(name)
+        processes.stop(self.sandbox, _process(name), grace=grace)
         for root in _CGROUPS:
-            top = root / self.sandbox.bridge / machine
-            for folder, _, _ in os.walk(top, topdown=False):
-                with contextlib.suppress(OSError):
-                    Path(folder).rmdir()
+            end_group(root / self.sandbox.bridge / self._machine(name))
+
+
+def end_group(top: Path) -> None:
+    """Kills whatever runs in a control group of this sandbox and removes the group."""
+    deadline = time.monotonic() + 10
+    while top.exists():
+        for folder, _, _ in os.walk(top, topdown=False):
             with contextlib.suppress(OSError):
-                top.parent.rmdir()
+                for pid in (Path(folder) / "cgroup.procs").read_text().split():
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(int(pid), signal.SIGKILL)
+                Path(folder).rmdir()
+        if not top.exists():
+            break
+        if time.monotonic() > deadline:
+            raise HostError(f"{top} still holds processes: look at its cgroup.procs, then run down again")
+        time.sleep(0.02)
+    with contextlib.suppress(OSError):
+        top.parent.rmdir()
 
 
 def ssh_config(sandbox: Sandbox, records: list[dict[str, Any]]) -> str:

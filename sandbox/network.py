@@ -52,6 +52,8 @@ def down(sandbox: Sandbox) -> None:
     table = f"patchwave_{sandbox.bridge.replace('-', '_')}"
     subprocess.run(["nft", "delete", "table", "ip", table], capture_output=True, check=False)
     if exists(sandbox):
+        for port in Path(f"/sys/class/net/{sandbox.bridge}/brif").iterdir():
+            subprocess.run(["ip", "link", "delete", port.name], capture_output=True, check=False)
         _run("ip", "link", "delete", sandbox.bridge)
     _release_forwarding(sandbox)
 
