@@ -178,9 +178,8 @@ def promote(source: str, target: str, as_json: Json = False) -> None:
         _emit({"stack": target, "release": chosen.id, "digest": chosen.digest, "soak": soak.model_dump()})
         return
     short = f", shortened to {soak.real_seconds} s in this rehearsal" if soak.shortened else ""
-    out.print(
-        f"{chosen.id}  digest {chosen.digest[:12]}  {source} -> {target}, soaked {soak.elapsed_seconds / 3600:.1f} h{short}"
-    )
+    soaked = f"soaked {soak.elapsed_seconds / 3600:.1f} h{short}"
+    out.print(f"{chosen.id}  digest {chosen.digest[:12]}  {source} -> {target}, {soaked}")
 
 
 @app.command(name="plan")
@@ -190,9 +189,8 @@ def show_plan(stack: Stack, as_json: Json = False) -> None:
     if as_json:
         _emit(made)
         return
-    out.print(
-        f"{stack}  release {made['release']}  {made['starts']} - {made['ends']}  {'fits' if made['fits'] else 'DOES NOT FIT the window'}"
-    )
+    fits = "fits its window" if made["fits"] else "DOES NOT FIT its window"
+    out.print(f"{stack}  release {made['release']}  {made['starts']} - {made['ends']}  {fits}")
     _table(
         ["host", "ring", "batch", "starts", "packages", "reboot"],
         [
@@ -209,10 +207,9 @@ def show_plan(stack: Stack, as_json: Json = False) -> None:
     )
     for note in made["notes"]:
         out.print(f"note: {note}")
-    if made["late"]:
-        out.print(
-            f"{len(made['late'])} fixes reach a host after they were due, the first: {made['late'][0]['advisory']} on {made['late'][0]['host']}, due {made['late'][0]['due']}"
-        )
+    if late := made["late"]:
+        first = f"{late[0]['advisory']} on {late[0]['host']}, due {late[0]['due']}"
+        out.print(f"{len(late)} fixes reach a host after they were due, the first: {first}")
 
 
 @app.command()
@@ -284,12 +281,11 @@ def show(
         ],
     )
     chain = shown["chain"]
-    out.print(
-        f"chain {chain['records']} records, head {chain['head'][:16]}, {'verified' if chain['verified'] else 'NOT verified: ' + str(verdict.problem)}"
-    )
+    verified = "verified" if chain["verified"] else f"NOT verified: {verdict.problem}"
+    out.print(f"chain {chain['records']} records, head {chain['head'][:16]}, {verified}")
 
 
-@app.command(name="report")
+@evidence_app.command(name="page")
 def page(stack: Stack, release_id: ReleaseOption = None) -> None:
     """Draws the page of a wave again, from its evidence."""
     chosen = _release_id(_stack(stack), release_id)

@@ -145,3 +145,43 @@ def late(advisories: Sequence[Advisory], host: str, earliest: datetime, standard
     """Which of a host's fixes miss their SLA when the host is done at `earliest`."""
     due = {advisory.id: standard.due(advisory.published, advisory.severity) for advisory in advisories}
     return [Late(advisory=key, host=host, due=at, earliest=earliest) for key, at in due.items() if at < earliest]
+
+
+class Facts(Model):
+    """What the preflight found on a host: its versions of the release's packages, and what it lacks of them."""
+
+    looked: bool
+    before: dict[str, str]
+    todo: dict[str, str]
+    held: list[str]
+    problem: str | None
+
+    @property
+    def to_patch(self) -> bool:
+        return self.looked and self.problem is None and bool(self.todo) and not self.held
+
+
+def end_state(
+    facts: Facts, *, touched: bool, restored: tuple[State, str] | None, after: Mapping[str, str] | None
+) -> tuple[State, str | None]:
+    """A planned host's one end state and its reason; `after` is the last scan, None when the host did not answer."""
+    if restored is not None:
+        state, reason = restored
+        if state == "failed-restored" and after is not None and dict(after) != facts.before:
+            return "failed-unrestored", "the last scan finds other versions than before the wave"
+        return state, reason
+    if not facts.looked:
+        return "not-attempted", None
+    if facts.problem is not None:
+        return "deferred", facts.problem
+    if facts.held:
+        return "held", f"on hold: {', '.join(facts.held)}"
+    if facts.todo and not touched:
+        return "not-attempted", None
+    if after is None:
+        return "unknown", "it did not answer the last scan"
+    missing = {name: to for name, to in facts.todo.items() if after.get(name) != to}
+    if missing:
+        name, to = next(iter(missing.items()))
+        return "unknown", f"{name} is at {after.get(name)}, the release brings {to}"
+    return ("patched" if facts.todo else "already-current"), None

@@ -28,7 +28,7 @@ def _resource_policy(rule: Rule) -> ResourceValidationPolicy:
             return
         moment = Moment(now=clock.now(), preview=os.environ.get("PULUMI_DRY_RUN") == "true")
         for complaint in complaints(rule, Declared(args.resource_type, args.name, args.props), moment):
-            report(complaint)
+            report(complaint, None)
 
     return ResourceValidationPolicy(
         name=rule.name,
@@ -41,7 +41,7 @@ def _resource_policy(rule: Rule) -> ResourceValidationPolicy:
 def _stack_policy(rule: StackRule) -> StackValidationPolicy:
     def validate(args: StackValidationArgs, report: ReportViolation) -> None:
         for complaint in rule.check([Declared(r.resource_type, r.name, r.props) for r in args.resources]):
-            report(complaint)
+            report(complaint, None)
 
     return StackValidationPolicy(name=rule.name, description=str(rule.check.__doc__), validate=validate)
 

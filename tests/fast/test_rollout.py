@@ -1,12 +1,13 @@
 """The decisions of a wave: batches, gates and what is late."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patchwave.rollout import Sample, batches, gate, late, outstanding
+from patchwave.rollout import Facts, Sample, State, batches, end_state, gate, late, outstanding
 from patchwave.settings import Ring, Rollout
 from tests.fast.builders import NOW, STANDARD, host, pending, release, settings
 
@@ -67,3 +68,34 @@ def test_an_unscored_fix_is_late_after_seven_days() -> None:
     assert late([advisory], "h", due, STANDARD) == []
     (miss,) = late([advisory], "h", due + timedelta(seconds=1), STANDARD)
     assert (miss.due, miss.host) == (due, "h")
+
+
+TODO = {"openssl": "2"}
+
+
+def facts(**changed: Any) -> Facts:
+    base = {"looked": True, "before": {"openssl": "1"}, "todo": TODO, "held": [], "problem": None}
+    return Facts.model_validate(base | changed)
+
+
+@pytest.mark.parametrize(
+    ("found", "touched", "restored", "after", "state"),
+    [
+        (facts(), True, None, {"openssl": "2"}, "patched"),
+        (facts(todo={}), False, None, {"openssl": "2"}, "already-current"),
+        (facts(problem="disk: full"), False, None, {"openssl": "1"}, "deferred"),
+        (facts(held=["openssl"]), False, None, {"openssl": "1"}, "held"),
+        (facts(looked=False), False, None, None, "not-attempted"),
+        (facts(), False, None, {"openssl": "1"}, "not-attempted"),
+        (facts(), True, None, {"openssl": "1"}, "unknown"),
+        (facts(), True, None, None, "unknown"),
+        (facts(), True, ("failed-restored", "gate"), {"openssl": "1"}, "failed-restored"),
+        (facts(), True, ("failed-restored", "gate"), {"openssl": "2"}, "failed-unrestored"),
+        (facts(), True, ("failed-restored", "gate"), None, "failed-restored"),
+        (facts(), True, ("failed-unrestored", "downgrade failed"), {"openssl": "2"}, "failed-unrestored"),
+    ],
+)
+def test_a_host_ends_in_the_state_that_the_last_scan_bears_out(
+    found: Facts, touched: bool, restored: tuple[State, str] | None, after: dict[str, str] | None, state: State
+) -> None:
+    assert end_state(found, touched=touched, restored=restored, after=after)[0] == state
