@@ -103,15 +103,18 @@ def _links(lines: Iterable[bytes], seq: int, prev: str) -> Iterator[tuple[Record
         elif record is None:
             yield None, f"line {number} is not a record"
         elif _content_hash(line[:-1]) != record.hash:
-            yield record, f"record {record.seq}: hash does not match its content"
+            yield record, f"{_named(record, number)}: hash does not match its content"
         elif record.seq != seq + 1 or record.prev != prev:
-            named = f"record {record.seq}" + ("" if record.seq == number else f" (line {number})")
             fault = f"does not follow record {seq}" if seq else "does not begin the chain"
-            yield record, f"{named}: {fault}"
+            yield record, f"{_named(record, number)}: {fault}"
         else:
             yield record, None
         if record is not None:
             seq, prev = record.seq, record.hash
+
+
+def _named(record: Record, line: int) -> str:
+    return f"record {record.seq}" + ("" if record.seq == line else f" (line {line})")
 
 
 def _scan(folder: Path) -> tuple[list[Record], str | None]:

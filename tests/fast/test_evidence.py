@@ -91,7 +91,7 @@ def test_what_was_appended_is_read_back(tmp_path_factory: pytest.TempPathFactory
     assert verify(folder, None).signed == "in-progress"
 
 
-@settings(max_examples=400)
+@settings(max_examples=1000)
 @given(where=st.data(), flip=st.integers(1, 255))
 def test_any_changed_byte_is_found_and_named(
     scratch: Path, intact: list[bytes], where: st.DataObject, flip: int
