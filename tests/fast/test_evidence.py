@@ -19,6 +19,7 @@ from patchwave.errors import Failed, Misuse
 from patchwave.evidence import FILE, GENESIS, SIGNATURE, Chain, read, sign, summary, verify
 
 NINE = datetime(2026, 11, 23, 9, tzinfo=UTC)
+on_disk = settings(deadline=None)  # a flush takes as long as the disk is busy
 RUN = "20261123T090000Z-1a2b"
 
 json_values = st.recursive(
@@ -81,6 +82,7 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("scratch")
 
 
+@on_disk
 @given(st.lists(payloads, min_size=1, max_size=4))
 def test_what_was_appended_is_read_back(tmp_path_factory: pytest.TempPathFactory, data: list[dict[str, Any]]) -> None:
     folder = write(tmp_path_factory.mktemp("any"), *data)
@@ -91,7 +93,7 @@ def test_what_was_appended_is_read_back(tmp_path_factory: pytest.TempPathFactory
     assert verify(folder, None).signed == "in-progress"
 
 
-@settings(max_examples=1000)
+@settings(on_disk, max_examples=500)
 @given(where=st.data(), flip=st.integers(1, 255))
 def test_any_changed_byte_is_found_and_named(
     scratch: Path, intact: list[bytes], where: st.DataObject, flip: int
@@ -105,6 +107,7 @@ def test_any_changed_byte_is_found_and_named(
     assert line + 1 in named, found
 
 
+@on_disk
 @given(st.data())
 def test_a_dropped_record_is_found_at_its_place(scratch: Path, intact: list[bytes], draw: st.DataObject) -> None:
     gone = draw.draw(st.integers(0, len(intact) - 2))
@@ -113,6 +116,7 @@ def test_a_dropped_record_is_found_at_its_place(scratch: Path, intact: list[byte
     assert found == f"record {gone + 2} (line {gone + 1}): {follows}"
 
 
+@on_disk
 @given(st.data())
 def test_reordered_records_are_found_at_the_first_that_moved(
     scratch: Path, intact: list[bytes], draw: st.DataObject
@@ -124,6 +128,7 @@ def test_reordered_records_are_found_at_the_first_that_moved(
     )
 
 
+@on_disk
 @given(st.data())
 def test_an_inserted_record_is_found(scratch: Path, intact: list[bytes], draw: st.DataObject) -> None:
     at = draw.draw(st.integers(0, len(intact)))
@@ -131,6 +136,7 @@ def test_an_inserted_record_is_found(scratch: Path, intact: list[bytes], draw: s
     assert f"line {at + 1}" in problem(scratch, [*intact[:at], copied, *intact[at:]])
 
 
+@on_disk
 @given(cut=st.integers(1, 60))
 def test_a_torn_tail_is_found_and_nothing_is_appended_to_it(scratch: Path, intact: list[bytes], cut: int) -> None:
     assert problem(scratch, [*intact[:-1], intact[-1][:-cut]]) == f"line {len(intact)} is torn"
