@@ -21,7 +21,7 @@ OWN = "patchwave_"
 
 def one_line(text: Any, width: int = 400) -> str:
     """Any text on one line of bounded length."""
-    flat = " ".join(str(text).split())
+    flat = " ".join(str(text).split()).removeprefix("Task failed: ")
     return flat if len(flat) <= width else flat[: width - 1] + "…"
 
 

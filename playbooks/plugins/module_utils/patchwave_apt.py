@@ -175,10 +175,15 @@ def simulate_plan(plan: Plan, native: str) -> tuple[list[str], dict[str, Item]]:
     return judge(actions, plan.expected, allowed), {key: plan.candidates[key] for key in sorted(brought)}
 
 
-def install(arguments: Sequence[str], *, timeout: float, log: Path, keep: Sequence[int], options: Sequence[str] = ()) -> Done:
-    """One transaction from local files, with no download, its output in `log`; the lock goes along, so an orphan keeps it."""
+def install(
+    arguments: Sequence[str], folder: Path, *, timeout: float, log: Path, keep: Sequence[int], options: Sequence[str] = ()
+) -> Done:
+    """One transaction from the folder's files, with no download, its output in `log`; the lock goes along, so an orphan keeps it."""
+    # A file whose version is in the lists as well is looked for by apt in its archive and nowhere else.
+    (folder / "partial").mkdir(mode=0o700, exist_ok=True)
+    local = ["--no-download", "-o", f"Dir::Cache::archives={folder}/", "-o", "APT::Keep-Downloaded-Packages=1"]
     with log.open("ab") as file:
-        done = run([*APT, "--no-download", *options, "install", "--", *arguments], timeout=timeout, stdout=file, keep=keep)
+        done = run([*APT, *local, *options, "install", "--", *arguments], timeout=timeout, stdout=file, keep=keep)
         file.write(done.err.encode())
     return done
 

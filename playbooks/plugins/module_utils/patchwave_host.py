@@ -20,6 +20,8 @@ from typing import IO, Any
 
 LOCK = Path("/run/patchwave.lock")
 ROOT = Path("/var/lib/patchwave")
+# How long a step waits for another one, or for what a killed one has left running, on the same host.
+PATIENCE = 1800.0
 RUN_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z.-]{2,63}", re.ASCII)
 ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -230,7 +232,7 @@ class Journal:
 
 
 @contextlib.contextmanager
-def host_lock(owner: str, *, timeout: float, path: Path = LOCK) -> Iterator[int]:
+def host_lock(owner: str, *, timeout: float = PATIENCE, path: Path = LOCK) -> Iterator[int]:
     """Holds the host's lock and yields its descriptor; past the timeout a StepError names the holder.
 
     A command that is given the descriptor keeps the lock when the step itself is killed.

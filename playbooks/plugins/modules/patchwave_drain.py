@@ -16,10 +16,12 @@ module: patchwave_drain
 short_description: Takes a host's service out of the load balancer's choice
 description:
   - Raises the drain flag and, on a live host, waits until the balancer's probe has been refused and no request is in flight.
-    A host to which the release brings nothing stays in service. A drain that fails puts the host back, for nothing has changed yet.
+    A host to which the release brings nothing, or that the run has already put back into service, stays in service.
+    A drain that fails before a patch puts the host back, for nothing has changed yet; before a restore it goes on, for that is needed more.
 options:
   run_id: {description: The run., type: str, required: true}
   release: {description: The sealed release., type: dict, required: true}
+  purpose: {description: What the host is drained for., type: str, choices: [patch, restore], default: patch}
   live: {description: Whether users' requests reach this host., type: bool, required: true}
   flag: {description: The file whose presence drains the service., type: path, required: true}
   statistics_url: {description: Where the service counts refused probes and requests in flight., type: str, required: true}
@@ -41,48 +43,58 @@ probes_refused: {description: Probes refused since the flag was raised., type: i
 """
 
 
+SILENT = 10
+
+
 def work(params: dict[str, Any]) -> dict[str, Any]:
     journal, flag = Journal(params["run_id"]), Flag(params["flag"])
-    with host_lock(f"drain of {journal.run}", timeout=params["deadline"]):
-        begun = journal.read("transaction") is not None
-        plan = apt.plan_for(params["release"])[0]
-        if not plan.upgrades and not begun:
-            return {"needed": False, "probes_refused": 0, "summary": "nothing to bring, stays in service"}
+    with host_lock(f"drain of {journal.run}"):
+        begun = journal.read("transaction")
+        if reason := unneeded(params, journal, begun):
+            return {"needed": False, "probes_refused": 0, "summary": reason}
         owner = flag.owner()
         if owner == "someone else":
             raise StepError(f"{flag.path} was put there by someone else: the host is theirs until they remove it")
-        if owner != journal.run:
-            flag.raise_(journal.run)
-        # Once the transaction has begun the service may be down; that it was drained before is in the journal.
-        if not params["live"] or begun:
-            return {"needed": True, "changed": owner != journal.run, "probes_refused": 0, "summary": "out of service"}
-        try:
-            refused = wait(params)
-        except StepError:
+        if owner == journal.run and begun:
+            return {"needed": True, "probes_refused": 0, "summary": "out of service since before"}
+        flag.raise_(journal.run)
+        refused, problem = wait(params) if params["live"] else (0, "")
+        if problem and not begun:
             flag.lower()
-            raise
-        return {
-            "needed": True,
-            "changed": owner != journal.run,
-            "probes_refused": refused,
-            "summary": f"out of service, {count(refused, 'probe')} refused, nothing in flight",
-        }
+            raise StepError(f"not drained ({problem}): put back into service, nothing was changed")
+        seen = f", {count(refused, 'probe')} refused, nothing in flight" if params["live"] else ""
+        summary = f"out of service{f', but {problem}' if problem else seen}"
+        return {"needed": True, "changed": True, "probes_refused": refused, "problem": problem, "summary": summary}
 
 
-def wait(params: dict[str, Any]) -> int:
-    """Returns the refused probes when the balancer has seen the drain and the last request has been answered."""
+def unneeded(params: dict[str, Any], journal: Journal, begun: dict[str, Any] | None) -> str:
+    """Why the host may stay in service, or an empty string."""
+    if params["purpose"] == "restore":
+        return "" if begun and begun["state"] != "undone" else "nothing to take back, stays as it is"
+    finished = journal.read("undrain")
+    if begun and begun["state"] == "done" and finished and finished["at"] >= begun["at"]:
+        return "this run has put it back into service already"
+    return "" if begun or apt.plan_for(params["release"])[0].upgrades else "nothing to bring, stays in service"
+
+
+def wait(params: dict[str, Any]) -> tuple[int, str]:
+    """The refused probes once the balancer has seen the drain and the last request was answered; else with the reason why not."""
     until = time.monotonic() + params["deadline"]
+    refused, silent = 0, 0
     while True:
         answer = ask(params["statistics_url"])
-        refused, in_flight = answer.body.get("probes_refused"), answer.body.get("in_flight")
-        if isinstance(refused, int) and isinstance(in_flight, int):
+        seen, in_flight = answer.body.get("probes_refused"), answer.body.get("in_flight")
+        if isinstance(seen, int) and isinstance(in_flight, int):
+            refused, silent = seen, 0
             if refused >= params["refused_probes"] and in_flight == 0:
-                return refused
-            state = f"{refused} of {params['refused_probes']} probes refused, {in_flight} requests in flight"
+                return refused, ""
+            problem = f"{refused} of {params['refused_probes']} probes refused, {in_flight} requests in flight after {params['deadline']} s"
         else:
-            state = f"no statistics: {answer.said}"
-        if time.monotonic() >= until:
-            raise StepError(f"not drained after {params['deadline']} s ({state}): put back into service, nothing was changed")
+            silent += 1
+            problem = f"no statistics: {answer.said}"
+        # A service that is down refuses every probe by itself; a restore need not wait for it to say so.
+        if time.monotonic() >= until or (silent >= SILENT and params["purpose"] == "restore"):
+            return refused, problem
         time.sleep(0.2)
 
 
@@ -91,6 +103,7 @@ def main() -> None:
         argument_spec={
             "run_id": {"type": "str", "required": True},
             "release": {"type": "dict", "required": True},
+            "purpose": {"type": "str", "choices": ["patch", "restore"], "default": "patch"},
             "live": {"type": "bool", "required": True},
             "flag": {"type": "path", "required": True},
             "statistics_url": {"type": "str", "required": True},

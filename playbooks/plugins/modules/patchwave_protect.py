@@ -109,7 +109,7 @@ def dump(database: str, folder: Path, timeout: float) -> dict[str, Any]:
 
 def work(params: dict[str, Any]) -> dict[str, Any]:
     journal = Journal(params["run_id"])
-    with host_lock(f"protect of {journal.run}", timeout=params["timeout"]):
+    with host_lock(f"protect of {journal.run}"):
         journal.open()
         recorded = journal.read("protect")
         if recorded and recorded["state"] == "done":

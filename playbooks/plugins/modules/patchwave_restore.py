@@ -48,7 +48,7 @@ beyond: {description: Changed packages for which a downgrade is no full way back
 
 def work(params: dict[str, Any]) -> dict[str, Any]:
     journal = Journal(params["run_id"])
-    with host_lock(f"restore of {journal.run}", timeout=params["timeout"]) as lock:
+    with host_lock(f"restore of {journal.run}") as lock:
         journal.open()
         recorded = journal.read("restore")
         if recorded and recorded["state"] == "done":
@@ -132,7 +132,7 @@ def downgrade(
     except StepError as error:
         problem = str(error)
     if not problem:
-        done = apt.install(arguments, timeout=params["timeout"], log=log, keep=[lock], options=options)
+        done = apt.install(arguments, files[0].parent if files else log.parent, timeout=params["timeout"], log=log, keep=[lock], options=options)
         if done.code == 0:
             return
         problem = last_line(done.err)

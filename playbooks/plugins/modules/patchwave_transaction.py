@@ -52,7 +52,7 @@ reboot: {description: "Whether a reboot is due, why, and which boot this is.", t
 def work(params: dict[str, Any]) -> dict[str, Any]:
     journal = Journal(params["run_id"])
     digest = params["release"].get("digest")
-    with host_lock(f"transaction of {journal.run}", timeout=params["timeout"]) as lock:
+    with host_lock(f"transaction of {journal.run}") as lock:
         journal.open()
         recorded = journal.read("transaction")
         if recorded and recorded["digest"] != digest:
@@ -136,7 +136,7 @@ def change(
         raise StepError(f"the transaction {'; '.join(complaints[:3])}: nothing was changed")
     found = service.units(params["settings"].get("services") or [])
     reasons = service.concerned(found, [*expected, *facts["brought"]])
-    reasons.update({name: "was stopped before the crash" for name in facts["stopped"] if name not in reasons})
+    reasons.update({name: "was stopped by this run before" for name in facts["stopped"] if name not in reasons})
     before = apt.installed_packages(native)
     facts["stopped"] = [unit.name for unit in found if unit.name in reasons]
     journal.write("transaction", "begun", digest=params["release"].get("digest"), **facts)
@@ -144,7 +144,7 @@ def change(
     service.stop(found, reasons)
     log = journal.folder / "transaction.log"
     if arguments:
-        done = apt.install(arguments, timeout=params["timeout"], log=log, keep=[lock], options=["--no-remove"])
+        done = apt.install(arguments, folder, timeout=params["timeout"], log=log, keep=[lock], options=["--no-remove"])
         if done.code:
             raise StepError(f"apt-get ended with {done.code}: {last_line(done.err) or last_line(tail(log))}", log=tail(log))
     seconds = round(time.monotonic() - began, 1)

@@ -41,7 +41,8 @@ seen_by_balancer: {description: Whether the balancer was observed to use the hos
 def work(params: dict[str, Any]) -> dict[str, Any]:
     journal, flag = Journal(params["run_id"]), Flag(params["flag"])
     health = params["settings"].get("health") or {}
-    with host_lock(f"undrain of {journal.run}", timeout=60):
+    with host_lock(f"undrain of {journal.run}"):
+        journal.open()
         owner = flag.owner()
         if owner == "someone else":
             raise StepError(f"{flag.path} was put there by someone else: they put the host back, not this run")
@@ -58,6 +59,7 @@ def work(params: dict[str, Any]) -> dict[str, Any]:
                 flag.raise_(journal.run)
                 raise StepError(f"not healthy in service ({result.problem}): drained again, take the host back")
         seen = observed(params) if params["live"] and owner else False
+        journal.write("undrain", "done")
         said = "in service" + (", the balancer uses it" if seen else "")
         return {"changed": owner is not None, "seen_by_balancer": seen, "summary": said}
 
