@@ -251,7 +251,7 @@ def _alert(row: Row, old: Row | None, store: Store, places: Places) -> None:
 
 @_completes("Microsoft.Insights/workbooks")
 def _workbook(row: Row, old: Row | None, store: Store, places: Places) -> None:
-    row.properties |= {"version": "Notebook/1.0", "timeModified": now(), "userId": stable("identity")}
+    row.properties.update({"version": "Notebook/1.0", "timeModified": now(), "userId": stable("identity")})
     row.body["etag"] = _etag(row)
 
 
@@ -316,7 +316,7 @@ def _inherit(row: Row, scale_set: Row) -> None:
     storage = dict(profile.get("storageProfile", {}))
     storage["osDisk"] = {"osType": "Linux", **storage.get("osDisk", {}), "name": f"{scale_set.name}_OsDisk_{row.name}"}
     network = profile.get("networkProfile", {})
-    row.properties |= {
+    row.properties.update({
         "hardwareProfile": {"vmSize": scale_set.body["sku"]["name"]},
         "osProfile": {**system, "computerName": row.hidden["host"]},
         "storageProfile": storage,
@@ -324,7 +324,7 @@ def _inherit(row: Row, scale_set: Row) -> None:
             "networkInterfaceConfigurations": network.get("networkInterfaceConfigurations", [])
         },
         "networkProfile": {"networkInterfaces": [{"id": one["id"]} for one in interfaces(row, scale_set)]},
-    }
+    })  # fmt: skip
 
 
 def interfaces(row: Row, scale_set: Row) -> Iterator[dict[str, Json]]:

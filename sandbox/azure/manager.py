@@ -46,7 +46,7 @@ class Manager:
     def __init__(self, store: Store, wire: Wire, places: Places, hosts: Hosts, balancer: effects.Spreads) -> None:
         self.store = store
         self._wire = wire
-        self._places = places
+        self.places = places
         self._hosts = hosts
         self.world = effects.World(store, hosts, places, balancer)
         self._pool = ThreadPoolExecutor(16, thread_name_prefix="operation")
@@ -139,7 +139,7 @@ class Manager:
         references.check_targets(row, self.store)
         if old is not None:
             references.check_parts_kept(old, row, self.store)
-        complete.complete(kind, row, old, self.store, self._places, self._wire)
+        complete.complete(kind, row, old, self.store, self.places, self._wire)
         self.store.put(row)
         self._attend(row, old)
         return row, old
@@ -185,7 +185,7 @@ class Manager:
         if row.type == effects.SCALE_SET:
             effects.image_version(self.store, dig(row.body, _IMAGE_OF_SET, ""))
             _check_host_name(row.name)
-            complete.instances(row, self.store, self._places)
+            complete.instances(row, self.store, self.places)
             for one in self.store.children(row.key, INSTANCES):
                 self._check_host_free(one)
         elif row.type == effects.MACHINE:
@@ -224,9 +224,9 @@ class Manager:
                 "osType": disk["osType"], "creationData": {"createOption": "FromImage"}, "diskState": "Attached",
             },
         })  # fmt: skip
-        complete.complete(kind, made, None, self.store, self._places, self._wire)
+        complete.complete(kind, made, None, self.store, self.places, self._wire)
         made.body["managedBy"] = row.id
-        made.properties |= {"provisioningState": "Succeeded", "diskState": "Attached"}
+        made.properties.update({"provisioningState": "Succeeded", "diskState": "Attached"})
         self.store.put(made)
 
     def _check_host_free(self, row: Row) -> None:
@@ -365,9 +365,13 @@ class Manager:
             "statuses": [_provisioning(row)],
         }
 
-    def instance_view(self, row: Row) -> dict[str, Json]:
+    def running(self, row: Row) -> bool:
+        """Whether the host behind a machine runs."""
+        return self._hosts.running(row.hidden["host"])
+
+    def instance_view(self, row: Row, *, health: bool = True) -> dict[str, Json]:
         """State, power and health of a machine as they are now."""
-        running = self._hosts.running(row.hidden["host"])
+        running = self.running(row)
         power = "running" if running else "deallocated" if row.hidden.get("power") == "deallocated" else "stopped"
         view: dict[str, Json] = {
             "computerName": dig(row.body, "properties.osProfile.computerName"),
@@ -376,7 +380,7 @@ class Manager:
                 {"code": f"PowerState/{power}", "level": "Info", "displayStatus": f"VM {power}"},
             ],
         }
-        owner = self.store.get(row.parent) if row.type == INSTANCES else None
+        owner = self.store.get(row.parent) if health and row.type == INSTANCES else None
         settings = rules.health_extension(owner.body) if owner else None
         if settings is not None:
             state = effects.health(row.hidden["addresses"][0], settings) if running else "Unknown"
@@ -451,7 +455,7 @@ class Manager:
 
     def _headers(self, kind: Kind, operation: Operation, *, location: bool, asynchronous: bool = True) -> dict[str, str]:
         namespace = kind.type.split("/")[0]
-        base = f"{self._places.endpoint}/subscriptions/{SUBSCRIPTION}"
+        base = f"{self.places.endpoint}/subscriptions/{SUBSCRIPTION}"
         place = base if kind.type == "Microsoft.Resources/resourceGroups" else f"{base}/providers/{namespace}/locations/sandbox"
         headers = {"Retry-After": "1"}
         if asynchronous:
@@ -472,7 +476,7 @@ class Manager:
         waiting = operation.status == "InProgress"
         if found[1].lower() == "operationresults":
             _raise_failed(operation)
-            return Answer(202, None, {"Retry-After": "1", "Location": f"{self._places.endpoint}{path}?api-version=2025-04-01"}) \
+            return Answer(202, None, {"Retry-After": "1", "Location": f"{self.places.endpoint}{path}?api-version=2025-04-01"}) \
                 if waiting else Answer(200)  # fmt: skip
         body: dict[str, Json] = {"id": path, "name": operation.id, "status": operation.status, "startTime": _iso(operation.started)}
         if operation.finished:

@@ -29,6 +29,10 @@ class Wire:
     def __init__(self, shapes: Mapping[str, Shape]) -> None:
         self._shapes = shapes
 
+    def fields(self, shape: str) -> Mapping[str, Field]:
+        """The shape's properties by Pulumi's name."""
+        return self._shapes[shape].fields
+
     def unfold(self, inputs: Mapping[str, Json], shape: str) -> dict[str, Json]:
         """The wire body of Pulumi's inputs; names that the shape lacks are left out (see `complaints`)."""
         chosen = self._chosen(shape, inputs)
