@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from patchwave.errors import Failed
-from sandbox import package
+from sandbox import children, console, package
 from sandbox.config import Sandbox, write_atomically
 from sandbox.mirror import Mirror, mirror
 from sandbox.processes import last_lines
@@ -42,18 +41,22 @@ def key(origin: Mirror) -> str:
     return hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:12]
 
 
+def is_cached(sandbox: Sandbox) -> bool:
+    """Whether nothing has to be built."""
+    return (sandbox.cache / f"base-{key(mirror())}").exists()
+
+
 def base(sandbox: Sandbox, tell: Tell = lambda line: None) -> Base:
     """The base in the cache; built when it is not there, and never seen half-built."""
     origin = mirror()
     home = sandbox.cache / f"base-{key(origin)}"
     cached = home.exists()
     if not cached:
-        tell(f"{origin.origin} {origin.suite} from its main archive")
         sandbox.cache.mkdir(parents=True, exist_ok=True)
         _sweep(sandbox.cache, "base-")
         draft = Path(tempfile.mkdtemp(prefix="base-", suffix=f".{os.getpid()}.draft", dir=sandbox.cache))
         draft.chmod(0o755)
-        _bootstrap(origin, draft / "rootfs", draft / "log")
+        _bootstrap(origin, draft / "rootfs", draft / "log", tell)
         _keep(draft, home)
     count = (home / "rootfs/var/lib/dpkg/status").read_text().count("\nStatus: install ok installed")
     return Base(home / "rootfs", f"{origin.origin} {_release(home / 'rootfs')}", count, cached)
@@ -67,11 +70,10 @@ def image(sandbox: Sandbox, tell: Tell = lambda line: None) -> tuple[Path, ...]:
         content = hashlib.sha256(deb.read_bytes() + str(bottom).encode()).hexdigest()[:12]
         home = sandbox.cache / f"image-{IMAGE}-{content}"
         if not home.exists():
-            tell(f"image {IMAGE} {package.FIRST}")
             _sweep(sandbox.cache, "image-")
             draft = Path(tempfile.mkdtemp(prefix="image-", suffix=f".{os.getpid()}.draft", dir=sandbox.cache))
             draft.chmod(0o755)
-            _install(bottom, draft, deb)
+            _install(bottom, draft, deb, tell)
             _keep(draft, home)
     lower = (home / "upper", bottom)
     record = {IMAGE: {package.FIRST: [str(path) for path in lower]}}
@@ -88,7 +90,7 @@ def image_lower(sandbox: Sandbox, name: str, version: str) -> tuple[Path, ...]:
         raise Failed(f"image {name} {version} is not in this sandbox: run `make up`, it prepares its images") from None
 
 
-def _bootstrap(origin: Mirror, rootfs: Path, log: Path) -> None:
+def _bootstrap(origin: Mirror, rootfs: Path, log: Path, tell: Tell) -> None:
     archive = f"deb {origin.main} {origin.suite} {' '.join(origin.components)}"
     command = [
         "mmdebstrap", "--mode=root", "--variant=apt", f"--architectures={origin.architecture}",
@@ -96,10 +98,10 @@ def _bootstrap(origin: Mirror, rootfs: Path, log: Path) -> None:
         "--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/locale/*",
         origin.suite, str(rootfs), archive,
     ]  # fmt: skip
-    _logged(command, log, f"cannot build the base from {origin.main}")
+    _logged(command, log, f"building {origin.origin} {origin.suite} from {origin.main}", tell)
 
 
-def _install(bottom: Path, draft: Path, deb: Path) -> None:
+def _install(bottom: Path, draft: Path, deb: Path, tell: Tell) -> None:
     """The layer that installing the package leaves; its mount is in a namespace that ends with the command."""
     for name in ("upper", "work", "merged"):
         (draft / name).mkdir()
@@ -111,11 +113,11 @@ def _install(bottom: Path, draft: Path, deb: Path) -> None:
         'rm -f "$2/tmp/package.deb" "$2/usr/sbin/policy-rc.d"'
     )
     arguments = [options, str(draft / "merged"), str(deb)]
-    command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "install", *arguments]
-    _logged(command, draft / "log", f"cannot build the image {IMAGE}")
+    command = ["sh", "-c", script, "install", *arguments]
+    _logged(command, draft / "log", f"building the image {IMAGE}", tell)
 
 
-def _logged(command: list[str], log: Path, complaint: str) -> None:
+def _logged(command: list[str], log: Path, what: str, tell: Tell) -> None:
     environment = {
         "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
         "LC_ALL": "C.UTF-8",
@@ -123,14 +125,16 @@ def _logged(command: list[str], log: Path, complaint: str) -> None:
     }
     environment |= {name: value for name, value in os.environ.items() if name.lower().endswith("_proxy")}
     kept = log.parent.with_name("last-failure.log")
-    with log.open("wb") as output:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment, check=False
-        )
-    if done.returncode:
+    code = children.run_quietly(
+        [*children.CONTAINED, *command],
+        log,
+        env=environment,
+        alive=lambda spent: tell(f"{what}, {console.duration(spent)}"),
+    )
+    if code:
         shutil.copy(log, kept)
         shutil.rmtree(log.parent, ignore_errors=True)
-        raise Failed(f"{complaint}: {last_lines(kept, 2)} (all of it: {kept})")
+        raise Failed(f"{what} failed: {last_lines(kept, 2)} (all of it: {kept})")
 
 
 def _keep(draft: Path, home: Path) -> None:

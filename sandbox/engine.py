@@ -4,16 +4,15 @@ import json
 import os
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from patchwave.errors import Failed, PatchwaveError
+from sandbox import children, console
 from sandbox.config import cache_folder
 from sandbox.processes import last_lines
 
@@ -61,6 +60,12 @@ def pinned(folder: str, module: str) -> str:
     if not found:
         raise Failed(f"{_MODULES / folder / 'go.mod'} does not require {module}: restore it from git")
     return found[1]
+
+
+def find() -> Path | None:
+    """The engine when there is one already; nothing is made."""
+    found = on_path(os.environ) or _cached(cache_folder() / f"engine-{pinned('cli', _CLI)}", "")
+    return found.path if found else None
 
 
 def engine(tell: Tell = lambda line: None) -> Engine:
@@ -127,14 +132,13 @@ def _install(draft: Path, version: str, tell: Tell) -> bool:
         socket.create_connection((_INSTALLER_HOST, 443), timeout=5).close()
     except OSError:
         return False
-    tell(f"downloading pulumi {version} with the official installer")
     script = draft / "install.sh"
     download = ["curl", "-fsSL", "--connect-timeout", "5", "--max-time", "60", "-o", str(script)]
     root = draft / "official"
     install = ["sh", str(script), "--version", version, "--install-root", str(root), "--no-edit-path"]
     try:
-        _run([*download, f"https://{_INSTALLER_HOST}"], draft, "the installer", lambda line: None)
-        _run(install, draft, "the installer", tell, limit=_INSTALLER_LIMIT)
+        _run([*download, f"https://{_INSTALLER_HOST}"], draft, "the official installer", tell)
+        _run(install, draft, f"pulumi {version} with the official installer", tell, limit=_INSTALLER_LIMIT)
     except (PatchwaveError, OSError) as error:
         tell(f"the official installer did not work ({error})")
         shutil.rmtree(root, ignore_errors=True)
@@ -180,31 +184,11 @@ def _environment() -> dict[str, str]:
 
 
 def _run(command: list[str], draft: Path, what: str, tell: Tell, limit: float | None = None) -> None:
-    """Runs a long command, tells every ten seconds that it lives, and leaves none of its children behind."""
     log = draft / "log"
-    begun = told = time.monotonic()
-    with log.open("ab") as output:
-        child = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            env=_environment(),
-            start_new_session=True,
-        )
-        try:
-            while (code := child.poll()) is None:
-                time.sleep(0.1)
-                spent = time.monotonic() - begun
-                if limit and spent > limit:
-                    raise Failed(f"{what}: not done after {limit:.0f} s")
-                if time.monotonic() - told >= 10:
-                    told = time.monotonic()
-                    tell(f"{what}, {spent:.0f} s")
-        finally:
-            if child.poll() is None:
-                os.killpg(child.pid, signal.SIGKILL)
-                child.wait()
+    alive = lambda spent: tell(f"{what}, {console.duration(spent)}")  # noqa: E731
+    code = children.run_quietly(command, log, env=_environment(), alive=alive, limit=limit)
+    if code is None:
+        raise Failed(f"{what}: not done after {limit:.0f} s")
     if code:
         kept = draft.with_name("engine-failure.log")
         shutil.copy(log, kept)

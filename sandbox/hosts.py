@@ -297,6 +297,16 @@ class Hosts:
             end_group(root / self.sandbox.bridge / self._machine(name))
 
 
+def groups(sandbox: Sandbox) -> list[Path]:
+    """The control groups of every host of this sandbox, recorded or not."""
+    return [
+        group
+        for root in _CGROUPS
+        for group in sorted((root / sandbox.bridge).glob("*.*/"))
+        if group.name.endswith(sandbox.digest)
+    ]
+
+
 def end_group(top: Path) -> None:
     """Kills whatever runs in a control group of this sandbox and removes the group."""
     deadline = time.monotonic() + 10
@@ -361,7 +371,7 @@ def _place(upper: Path, lower: tuple[Path, ...], path: str, text: str, mode: int
     target = upper / path.lstrip("/")
     for parent in reversed(target.relative_to(upper).parents[:-1]):
         if not (upper / parent).exists():
-            (upper / parent).mkdir()
+            (upper / parent).mkdir(mode=0o700 if parent.name == ".ssh" else 0o755)
             below = next((layer / parent for layer in lower if (layer / parent).is_dir()), None)
             if below:
                 shutil.copystat(below, upper / parent)

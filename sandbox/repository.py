@@ -76,6 +76,14 @@ def publish(sandbox: Sandbox, version: str, *, fault: Fault = "none") -> Path:
         return published
 
 
+def publish_next(sandbox: Sandbox, *, fault: Fault, version: str | None = None) -> Path:
+    """Publishes a version that is newer than every other."""
+    if not (sandbox.repo / "versions.json").exists():
+        raise Misuse(f"sandbox {sandbox.name} has no repository: run `make up` first")
+    count = len(json.loads((sandbox.repo / "versions.json").read_text()))
+    return publish(sandbox, version or f"1.0.{count}", fault=fault)
+
+
 def serve(sandbox: Sandbox) -> None:
     """The repository answers on the gateway when this returns."""
     if not processes.alive(sandbox, _PROCESS):

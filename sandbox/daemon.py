@@ -1,0 +1,63 @@
+"""The stand-in resource manager as a process of the sandbox: started, waited for, and told of Arc machines."""
+
+import json
+import ssl
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from typing import Any
+
+from patchwave.errors import Failed
+from sandbox import processes
+from sandbox.config import Sandbox
+
+_PROCESS = "azure"
+_PATIENCE = 300.0
+
+
+def serve(sandbox: Sandbox) -> None:
+    """Both doors answer, and every host that the store knows of runs, when this returns."""
+    if not processes.alive(sandbox, _PROCESS):
+        argv = [sys.executable, "-m", "sandbox.azure", "serve"]
+        options = ["--project", str(sandbox.project), "--name", sandbox.name]
+        processes.spawn(sandbox, _PROCESS, [*argv, *options], cwd=sandbox.project)
+    deadline = time.monotonic() + _PATIENCE
+    while not ready(sandbox):
+        if not processes.alive(sandbox, _PROCESS) or time.monotonic() > deadline:
+            end = processes.tail(sandbox, _PROCESS)
+            raise Failed(f"the resource manager does not come up: {end} (all of it: {sandbox.log / 'azure.log'})")
+        time.sleep(0.05)
+
+
+def ready(sandbox: Sandbox) -> bool:
+    """Whether the daemon takes requests."""
+    if not sandbox.ca.exists():
+        return False
+    try:
+        _open(f"{sandbox.endpoint}/ready", ssl.create_default_context(cafile=str(sandbox.ca)), timeout=5)
+        return True
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def enrol(sandbox: Sandbox, name: str, tags: Mapping[str, str]) -> None:
+    """A machine outside Azure joins it; its host runs when this returns."""
+    body = json.dumps({"name": name, "tags": dict(tags)}).encode()
+    request = urllib.request.Request(  # noqa: S310
+        f"{sandbox.identity}/sandbox/arc", data=body, headers={"Content-Type": "application/json"}, method="POST"
+    )
+    try:
+        _open(request, None, timeout=180)
+    except urllib.error.HTTPError as error:
+        said = " ".join(error.read().decode("utf-8", "replace").split())
+        raise Failed(f"{name} cannot join as an Arc machine: {said}") from None
+
+
+def _open(request: str | urllib.request.Request, context: ssl.SSLContext | None, timeout: float) -> Any:
+    handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
+    if context:
+        handlers.append(urllib.request.HTTPSHandler(context=context))
+    with urllib.request.build_opener(*handlers).open(request, timeout=timeout) as answer:
+        return answer.read()

@@ -1,0 +1,69 @@
+"""The keys of a sandbox and the environment in which the engine, the program and the command line see it."""
+
+import os
+import secrets
+import shlex
+import sys
+from pathlib import Path
+
+from patchwave.evidence import IDENTITY, NAMESPACE
+from sandbox.config import Sandbox, write_atomically
+from sandbox.hosts import make_key
+
+SUBSCRIPTION = "00000000-0000-4000-8000-000000000001"
+TENANT = "00000000-0000-4000-8000-000000000002"
+_FOREIGN = ("PULUMI_", "ARM_", "AZURE_", "PATCHWAVE_", "ANSIBLE_")
+
+
+def make_keys(sandbox: Sandbox) -> None:
+    """The administrators' key, the runner's key with its list of signers, and the passphrase; each made once."""
+    sandbox.keys.mkdir(mode=0o700, exist_ok=True)
+    make_key(sandbox.admin_key, f"administrator of {sandbox.name}")
+    make_key(sandbox.runner_key, f"runner of {sandbox.name}")
+    kind, key = sandbox.runner_key.with_suffix(".pub").read_text().split()[:2]
+    signer = f'{IDENTITY} namespaces="{NAMESPACE}" {kind} {key}\n'
+    if not sandbox.allowed_signers.exists() or sandbox.allowed_signers.read_text() != signer:
+        write_atomically(sandbox.allowed_signers, signer)
+    passphrase = sandbox.keys / "passphrase"
+    if not passphrase.exists():
+        write_atomically(passphrase, secrets.token_urlsafe(24) + "\n", 0o600)
+
+
+def variables(sandbox: Sandbox, engine: Path) -> dict[str, str]:
+    """What is in `.sandbox/env`, PATH apart from what follows it included."""
+    virtual = Path(sys.prefix)
+    return {
+        "ARM_ENDPOINT": sandbox.endpoint,
+        "ARM_SUBSCRIPTION_ID": SUBSCRIPTION,
+        "ARM_TENANT_ID": TENANT,
+        "ARM_USE_MSI": "true",
+        "AZURE_POD_IDENTITY_AUTHORITY_HOST": sandbox.identity,
+        "REQUESTS_CA_BUNDLE": str(sandbox.ca_bundle),
+        "SSL_CERT_FILE": str(sandbox.ca_bundle),
+        "PULUMI_BACKEND_URL": f"file://{sandbox.state}",
+        "PULUMI_HOME": str(sandbox.home),
+        "PULUMI_CONFIG_PASSPHRASE": (sandbox.keys / "passphrase").read_text().strip(),
+        "PULUMI_SKIP_UPDATE_CHECK": "1",
+        "VIRTUAL_ENV": str(virtual),
+        "PATCHWAVE_SSH_CONFIG": str(sandbox.ssh_config),
+        "PATCHWAVE_SIGNING_KEY": str(sandbox.runner_key),
+        "PATCHWAVE_ALLOWED_SIGNERS": str(sandbox.allowed_signers),
+        "PATH": f"{engine.parent}:{virtual / 'bin'}",
+    }
+
+
+def write(sandbox: Sandbox, engine: Path) -> None:
+    """`.sandbox/env`, a file for `source`."""
+    known = variables(sandbox, engine)
+    path = known.pop("PATH")
+    lines = [f"export {name}={shlex.quote(value)}" for name, value in known.items()]
+    lines.append(f"export PATH={shlex.quote(path)}:$PATH")
+    write_atomically(sandbox.env, "\n".join(lines) + "\n", 0o600)
+
+
+def complete(sandbox: Sandbox, engine: Path) -> dict[str, str]:
+    """The environment of a program that is to see the sandbox and no other Azure, Pulumi or Patchwave setting."""
+    mine = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
+    known = variables(sandbox, engine)
+    known["PATH"] += ":" + mine.get("PATH", "/usr/bin:/bin")
+    return mine | known

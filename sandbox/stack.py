@@ -1,0 +1,178 @@
+"""One stack of the program on the sandbox, driven through the real engine."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from patchwave.clock import SHIFT
+from patchwave.errors import Failed
+from patchwave.settings import STACKS, stack_path
+from patchwave.stackfile import KEY
+from patchwave.standard import StackName
+from sandbox import children, processes
+from sandbox.config import Sandbox
+from sandbox.environment import complete
+
+PROGRAM = "patchwave"
+
+
+class Stack:
+    """A stack by name; every run of the engine first clears what a killed one left behind."""
+
+    def __init__(self, sandbox: Sandbox, engine: Path, name: StackName) -> None:
+        self.sandbox, self.engine, self.name = sandbox, engine, name
+        self.environment = complete(sandbox, engine)
+        self.log = sandbox.log / f"pulumi-{name}.log"
+        self._home = sandbox.folder / "stacks"
+        self._settings = self._home / f"Pulumi.{name}.yaml"
+
+    @property
+    def _checkpoint(self) -> Path:
+        return self.sandbox.state / ".pulumi" / "stacks" / PROGRAM / f"{self.name}.json"
+
+    def prepare(self) -> None:
+        """The stack exists and is selected. It is made in a folder of its own, so that the project's stack file
+        gets no salt of this sandbox."""
+        self._home.mkdir(exist_ok=True)
+        self.sandbox.state.mkdir(exist_ok=True)
+        shutil.copy(self.sandbox.project / "Pulumi.yaml", self._home / "Pulumi.yaml")
+        if not self._checkpoint.exists():
+            self._settings.unlink(missing_ok=True)
+            self._ask("stack", "init", self.name, "--no-select", cwd=self._home)
+        self._ask("stack", "select", self.name)
+
+    def resources(self) -> list[dict[str, Any]]:
+        """What the stack holds, by its last checkpoint."""
+        try:
+            state = json.loads(self._checkpoint.read_text())
+        except (FileNotFoundError, ValueError):
+            return []
+        found: list[dict[str, Any]] = (state["checkpoint"].get("latest") or {}).get("resources") or []
+        return found
+
+    def has_fleet(self) -> bool:
+        """Whether the declared scale sets are there."""
+        kinds = [str(one["type"]) for one in self.resources() if not one.get("delete")]
+        return sum(kind.endswith(":VirtualMachineScaleSet") for kind in kinds) >= 2
+
+    def up(self, *, moved: int | None = None, wave: bool = True) -> bool:
+        """`pulumi up` with the policy pack; without a wave the release is left out and the run is quiet."""
+        arguments = ["--yes", "--skip-preview", "--policy-pack", "policy"]
+        return self._run("up", arguments, moved=moved, wave=wave, quiet=not wave)
+
+    def preview(self) -> bool:
+        """`pulumi preview` with the policy pack, at the real time."""
+        return self._run("preview", ["--policy-pack", "policy"])
+
+    def destroy(self) -> bool:
+        """`pulumi destroy`, quietly."""
+        return self._run("destroy", ["--yes", "--skip-preview", "--continue-on-error"], quiet=True)
+
+    def problem(self) -> str:
+        """The first error of the last run, on one line."""
+        lines = [line.strip() for line in _tail(self.log)]
+        ours = [line for line in lines if "patchwave: " in line and not line.endswith("exit status 1")]
+        errors = [line for line in lines if line.startswith("error: ") or " error: " in line]
+        chosen = (ours or errors or lines[-1:] or ["it wrote nothing"])[0]
+        return " ".join(chosen.removeprefix("error: ").split())
+
+    def patchwave(self, *arguments: str, moved: int | None = None) -> subprocess.CompletedProcess[str]:
+        """The command line, with the sandbox's environment."""
+        command = ["patchwave", *arguments]
+        environment = self.environment | ({} if moved is None else {SHIFT: str(moved)})
+        where = self.sandbox.project
+        return subprocess.run(command, cwd=where, env=environment, capture_output=True, text=True, check=False)
+
+    def recover(self) -> None:
+        """Takes away the lock and the pending operations of a run that was killed; a living run is left alone."""
+        for lock in (self.sandbox.state / ".pulumi" / "locks").rglob("*.json"):
+            if lock.parent.name == self.name:
+                self._release(lock)
+        state = self._checkpoint
+        if state.exists() and '"pending_operations"' in state.read_text():
+            exported = json.loads(self._ask("stack", "export", "--stack", self.name))
+            if exported["deployment"].pop("pending_operations", None):
+                self._ask("stack", "import", "--stack", self.name, text=json.dumps(exported))
+
+    def _release(self, lock: Path) -> None:
+        try:
+            holder = json.loads(lock.read_text())
+            pid, when = int(holder["pid"]), datetime.fromisoformat(holder["timestamp"])
+        except (FileNotFoundError, ValueError, KeyError):
+            return
+        begun = _began(pid) if holder.get("hostname") == socket.gethostname() else None
+        if begun is not None and begun <= when.timestamp() + 2:
+            raise Failed(f"stack {self.name} is held by a running pulumi (process {pid}): wait for it, or end it")
+        lock.unlink(missing_ok=True)
+
+    def _run(
+        self, verb: str, arguments: Sequence[str], *, moved: int | None = None, wave: bool = True, quiet: bool = False
+    ) -> bool:
+        self.recover()
+        self._write_settings(wave=wave)
+        common = ["--stack", self.name, "--config-file", str(self._settings), "--color", "never" if quiet else "auto"]
+        environment = self.environment | ({} if moved is None else {SHIFT: str(moved)})
+        self.log.unlink(missing_ok=True)
+        command = [str(self.engine), verb, *common, *arguments]
+        project = self.sandbox.project
+        return children.run_shown(command, self.log, cwd=project, env=environment, quiet=quiet) == 0
+
+    def _write_settings(self, *, wave: bool) -> None:
+        """The stack file as it stands in the project, with this sandbox's salt in place of any other."""
+        yaml = YAML()
+        own = yaml.load(self._settings.read_text()) if self._settings.exists() else None
+        document = yaml.load(stack_path(self.sandbox.project, self.name).read_text(encoding="utf-8"))
+        for salt in ("encryptionsalt", "secretsprovider", "encryptedkey"):
+            document.pop(salt, None)
+        if own and "encryptionsalt" in own:
+            document["encryptionsalt"] = own["encryptionsalt"]
+        if not wave:
+            document["config"].pop(KEY, None)
+        draft = self._settings.with_suffix(".new")
+        with draft.open("w", encoding="utf-8") as file:
+            yaml.dump(document, file)
+        draft.replace(self._settings)
+
+    def _ask(self, *arguments: str, cwd: Path | None = None, text: str | None = None) -> str:
+        done = subprocess.run(
+            [str(self.engine), "--non-interactive", *arguments],
+            cwd=cwd or self.sandbox.project,
+            env=self.environment,
+            input=text,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise Failed(f"`pulumi {' '.join(arguments[:3])}` failed: {' '.join(done.stderr.split())}")
+        return done.stdout
+
+
+def existing(sandbox: Sandbox) -> list[StackName]:
+    """The stacks that the backend knows."""
+    folder = sandbox.state / ".pulumi" / "stacks" / PROGRAM
+    return [name for name in STACKS if (folder / f"{name}.json").exists()]
+
+
+def _began(pid: int) -> float | None:
+    """When a process began, in seconds since the epoch."""
+    ticks = processes.started(pid)
+    if ticks is None:
+        return None
+    uptime = float(Path("/proc/uptime").read_text().split()[0])
+    return datetime.now().timestamp() - uptime + ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _tail(log: Path) -> list[str]:
+    try:
+        return [line for line in log.read_text("utf-8", "replace").splitlines() if line.strip()]
+    except FileNotFoundError:
+        return []

@@ -1,0 +1,237 @@
+"""`make up`: whatever is missing is made, what is pending is sealed, and the real engine carries it out."""
+
+import json
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from patchwave import permission, release
+from patchwave.errors import Failed, Misuse, PatchwaveError, Refused
+from patchwave.settings import load_stack
+from patchwave.standard import StackName, load_standard
+from sandbox import base, console, daemon, doctor, environment, mirror, network, package, repository
+from sandbox.config import Sandbox
+from sandbox.engine import Engine, engine
+from sandbox.hosts import Hosts
+from sandbox.package import Fault
+from sandbox.stack import Stack
+
+ARC = {"dev": "site-arc-0", "staging": "site-arc-1", "prod": "site-arc-2"}
+_LEAD = timedelta(seconds=5)
+_OPENINGS = 8
+
+
+def up(sandbox: Sandbox, name: StackName, *, at: datetime | None = None, fault: Fault | None = None) -> None:
+    """The stack's fleet is declared and what is pending on it is patched; a second call finds nothing to do."""
+    load_stack(sandbox.project, name)
+    made = set_up(sandbox)
+    stack = Stack(sandbox, made.path, name)
+    if fault:
+        with console.step("fault") as report:
+            published = repository.publish_next(sandbox, fault=fault)
+            report(f"published {published.stem.replace('_', ' ').removesuffix(' all')} with fault {fault}")
+    source = load_standard(sandbox.project).stacks[name].promoted_from
+    opening = at or _opening(stack, source)
+    if source:
+        _promote(stack, source, opening)
+    _declare(sandbox, stack)
+    if not source:
+        _seal(stack)
+    console.line(
+        "clock",
+        f"rehearsed at {opening:%a %Y-%m-%d %H:%M} UTC, when {name}'s window opens"
+        if at is None
+        else f"rehearsed at {opening:%a %Y-%m-%d %H:%M} UTC, as asked",
+    )
+    _carry_out(stack, opening)
+
+
+def preview(sandbox: Sandbox, name: StackName) -> None:
+    """`pulumi preview` of the stack with the policy pack; nothing is declared and no host is made."""
+    load_stack(sandbox.project, name)
+    made = set_up(sandbox)
+    stack = Stack(sandbox, made.path, name)
+    stack.prepare()
+    if not stack.preview():
+        raise Failed(f"preview of {name} failed: {stack.problem()}")
+
+
+def set_up(sandbox: Sandbox) -> Engine:
+    """Engine, base, network, services and plugins stand; what stands already is only looked at."""
+    doctor.examine(sandbox)
+    for folder in (sandbox.log, sandbox.run, sandbox.hosts, sandbox.home, sandbox.state):
+        folder.mkdir(exist_ok=True)
+    with console.step("engine") as report:
+        made = engine(lambda text: console.working("engine", text))
+        report.quick = made.cached
+        report(f"pulumi {made.version}, {made.origin}")
+    with console.step("base") as report:
+        if not base.is_cached(sandbox):
+            doctor.reachable(mirror.mirror())
+        tell = lambda text: console.working("base", text)  # noqa: E731
+        bottom = base.base(sandbox, tell)
+        base.image(sandbox, tell)
+        report.quick = bottom.cached
+        report(f"{bottom.suite}, {bottom.packages} packages")
+    with console.step("azure") as report:
+        standing = daemon.ready(sandbox)
+        environment.make_keys(sandbox)
+        network.up(sandbox)
+        repository.publish(sandbox, package.FIRST)
+        repository.serve(sandbox)
+        mirror.serve(sandbox)
+        daemon.serve(sandbox)
+        origins = _plugins(sandbox, made)
+        environment.write(sandbox, made.path)
+        report.quick = standing
+        report(f"stand-in at {sandbox.endpoint}, command plugin: {origins['command']}")
+    return made
+
+
+def _plugins(sandbox: Sandbox, made: Engine) -> dict[str, str]:
+    from sandbox.azure.install import install_plugins
+
+    return install_plugins(sandbox, made.path, official=not made.built)
+
+
+def _opening(stack: Stack, source: StackName | None) -> datetime:
+    """When the stack's window opens next; with a release to promote, the first opening after its soak."""
+    project = stack.sandbox.project
+    now = datetime.now(UTC)
+    settings = load_stack(project, stack.name).settings
+    openings = [one.opens + _LEAD for one in settings.calendar.next(now, _OPENINGS)]
+    if not openings:
+        raise Refused(f"{stack.name}: no window opens from here on: look at the calendar in Pulumi.{stack.name}.yaml")
+    if source is None:
+        return openings[0]
+    named = load_stack(project, source).release
+    if named is None:
+        raise Refused(
+            f"{stack.name} takes its releases from {source}, which has none: run `make up STACK={source}` first"
+        )
+    chosen, standard = release.load(project, named), load_standard(project)
+    for opening in openings:
+        try:
+            permission.promotion(project, stack.name, chosen, standard, opening, now, stack.sandbox.allowed_signers)
+            return opening
+        except Refused as error:
+            refusal = error
+    raise refusal
+
+
+def _promote(stack: Stack, source: StackName, opening: datetime) -> None:
+    with console.step("release") as report:
+        done = stack.patchwave("promote", source, stack.name, "--json", moved=_moved(opening))
+        said = _object(done.stdout, done.stderr, done.returncode)
+        soak = said.get("soak") or {}
+        soaked = f", soak of {console.span(soak['required_seconds'])} shortened to {console.span(soak['real_seconds'])}"
+        report(
+            f"{said['release']}  digest {said['digest'][:12]}, promoted from {source}"
+            + (soaked if soak.get("shortened") else "")
+        )
+        report.quick = True
+
+
+def _declare(sandbox: Sandbox, stack: Stack) -> None:
+    """The fleet is there: the first time by an `up` without a release, which boots the hosts."""
+    with console.step("hosts") as report:
+        hosts = Hosts(sandbox)
+        stack.prepare()
+        known = stack.has_fleet()
+        with ThreadPoolExecutor(1) as pool:
+            joining = pool.submit(_enrol, sandbox, stack.name)
+            if not known:
+                console.working("hosts", f"declaring {stack.name} and booting its hosts")
+                if not stack.up(wave=False):
+                    raise Failed(f"the fleet of {stack.name} was not declared: {stack.problem()} (all: {stack.log})")
+            joining.result()
+        mine = [name for name in hosts.names() if name.startswith(f"{stack.name}-") or name == ARC[stack.name]]
+        report.quick = known
+        report(" ".join(mine))
+
+
+def _enrol(sandbox: Sandbox, name: StackName) -> None:
+    settings = load_stack(sandbox.project, name).settings
+    fleet = next((key for key, fleet in settings.fleets.items() if fleet.source == "arc"), None)
+    if fleet is not None:
+        daemon.enrol(sandbox, ARC[name], {"patchwave-stack": name, "patchwave-fleet": fleet})
+
+
+def _seal(stack: Stack) -> None:
+    with console.step("release") as report:
+        console.working("release", "asking the hosts what is pending")
+        done = stack.patchwave("seal", "--stack", stack.name, "--json")
+        said = _object(done.stdout, done.stderr, done.returncode)
+        if said["release"] is None:
+            report("nothing is pending")
+        else:
+            how = "sealed from what is pending" if said["new"] else "sealed already"
+            digest = f"digest {said['digest'][:8]}…"
+            report(f"{said['release']}  {said['packages']} packages, {said['cves']} CVEs, {digest}  ({how})")
+
+
+def _carry_out(stack: Stack, opening: datetime) -> None:
+    """The real `pulumi up`, and what its evidence says afterwards."""
+    project = stack.sandbox.project
+    console.line("policy", f"{_rules(project)} rules, mandatory")
+    before = _latest(stack)
+    done = stack.up(moved=_moved(opening))
+    after = _latest(stack)
+    if after and after != before:
+        for text in _wave_lines(stack.log):
+            console.line("wave", text)
+        verdict = stack.patchwave("evidence", "verify", "--stack", stack.name, "--json")
+        said = _object(verdict.stdout, verdict.stderr, 0) if verdict.stdout else {"verified": False, "records": 0}
+        place = permission.folder(project, stack.name, str(load_stack(project, stack.name).release))
+        word = "verified" if said["verified"] else "NOT verified"
+        console.line("evidence", f"{place.relative_to(project)}/  {word}, {said['records']} records, wave.html")
+    elif done:
+        console.line("wave", "nothing to do: no host is touched")
+    if not done:
+        raise Failed(f"{stack.name}: {stack.problem()}")
+    follower = {"dev": "staging", "staging": "prod"}.get(stack.name)
+    if follower:
+        console.line("next", f"make up STACK={follower}     (promotes this release)")
+
+
+def _latest(stack: Stack) -> tuple[str, int] | None:
+    """The evidence of the stack's release as it stands: its last run and how many records there are."""
+    named = load_stack(stack.sandbox.project, stack.name).release
+    if named is None:
+        return None
+    shown = stack.patchwave("evidence", "show", "--stack", stack.name, "--json")
+    try:
+        said = json.loads(shown.stdout)
+        return str(said["run"]), int(said["chain"]["records"])
+    except (ValueError, KeyError):
+        return None
+
+
+def _wave_lines(log: Path) -> Iterator[str]:
+    """The wave's own last words in the engine's output."""
+    found = re.findall(r"\bwave {6}(\S.*)", log.read_text("utf-8", "replace"))
+    yield from list(dict.fromkeys(found))[-1:]
+
+
+def _rules(project: Path) -> int:
+    """How many rules the pack serves."""
+    text = (project / "policy" / "rules.py").read_text(encoding="utf-8")
+    return len(re.findall(r"^\s*(?:Resource|Stack)ValidationPolicy\(", text, re.MULTILINE))
+
+
+def _moved(opening: datetime) -> int:
+    return round((opening - datetime.now(UTC)).total_seconds())
+
+
+def _object(text: str, complaint: str, code: int) -> dict[str, Any]:
+    """The one JSON object that a command printed; its own one-line error otherwise, of its own kind."""
+    if code:
+        kinds: dict[int, type[PatchwaveError]] = {2: Misuse, 3: Refused}
+        raise kinds.get(code, Failed)(
+            " ".join(complaint.split()).removeprefix("patchwave: ") or f"it ended with {code}"
+        )
+    said: dict[str, Any] = json.loads(text)
+    return said
