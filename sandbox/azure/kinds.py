@@ -15,6 +15,8 @@ from typing import Any
 
 from .shapes import Field, Shape, Shapes
 
+FORMAT = "2"
+"""Changes when shapes are read otherwise, so that an old cache is not used."""
 GROUP = "/subscriptions/{subscriptionId}/resourceGroups/{resourceGroupName}"
 
 
@@ -157,7 +159,7 @@ def build() -> Shapes:
 def versions() -> str:
     """What the cached shapes depend on: the table and the SDK packages."""
     packages = sorted({f"azure-mgmt-{kind.model.split('.')[2]}" for kind in KINDS})
-    text = "|".join([*(f"{p}={metadata.version(p)}" for p in packages), *(kind.model for kind in KINDS)])
+    text = "|".join([FORMAT, *(f"{p}={metadata.version(p)}" for p in packages), *(kind.model for kind in KINDS)])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -17,6 +17,7 @@ from functools import cache
 from typing import Any
 
 READ_ONLY = ["read"]
+LARGEST_ENUMERATION = 50
 SHADOWED = "#"
 """Marks a field whose Pulumi name belongs to another one (`type` of an extension against `properties.type`)."""
 
@@ -129,7 +130,7 @@ class Shapes(dict[str, Shape]):
         if origin in (typing.Union, types.UnionType):
             enums = [a for a in arguments if isinstance(a, type) and issubclass(a, enum.Enum)]
             if enums:
-                return "str", tuple(str(member.value) for member in enums[0])
+                return "str", _choices(enums[0])
             return "any", ()
         if origin is typing.Literal:
             return "str", tuple(str(getattr(a, "value", a)) for a in arguments)
@@ -137,7 +138,7 @@ class Shapes(dict[str, Shape]):
             if issubclass(hint, bool):
                 return "bool", ()
             if issubclass(hint, enum.Enum):
-                return "str", tuple(str(member.value) for member in hint)
+                return "str", _choices(hint)
             for native, kind in ((int, "int"), (float, "float"), (str, "str"), (bytes, "str")):
                 if issubclass(hint, native):
                     return kind, ()
@@ -146,6 +147,12 @@ class Shapes(dict[str, Shape]):
             if hasattr(hint, "_is_model"):
                 return f"@{self._add(module, hint)}", ()
         return "any", ()
+
+
+def _choices(values: type[enum.Enum]) -> tuple[str, ...]:
+    """An enumeration's values; one of a hundred sizes is a list of what there once was, and no limit."""
+    found = tuple(str(member.value) for member in values)
+    return found if len(found) <= LARGEST_ENUMERATION else ()
 
 
 def _keys(key: str) -> tuple[str, ...]:
