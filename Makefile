@@ -1,0 +1,45 @@
+# make up [STACK=dev] [AT=2026-11-23T09:00:00Z] [FAULT=crash]   make preview [STACK=prod]   make down   make test
+STACK ?= dev
+SANDBOX ?= lab
+AT ?=
+FAULT ?=
+
+BIN := .venv/bin
+SANDBOX_RUN := $(BIN)/python -m sandbox
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help up preview down status test check format venv
+
+help:
+	@sed -n '1s/^# //p' Makefile
+
+venv:
+	@sandbox/bootstrap
+
+up: venv
+	@$(SANDBOX_RUN) up --name "$(SANDBOX)" --stack "$(STACK)" $(if $(AT),--at "$(AT)") $(if $(FAULT),--fault "$(FAULT)")
+
+preview: venv
+	@$(SANDBOX_RUN) preview --name "$(SANDBOX)" --stack "$(STACK)"
+
+down: venv
+	@$(SANDBOX_RUN) down --name "$(SANDBOX)"
+
+status: venv
+	@$(SANDBOX_RUN) status --name "$(SANDBOX)"
+
+check: venv
+	ruff format --check .
+	ruff check .
+	mypy
+	ansible-lint -q
+	check-jsonschema -q --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	pytest tests/fast
+
+test: check
+	pytest tests/engine tests/lab
+
+format: venv
+	ruff format .
+	ruff check --fix .
