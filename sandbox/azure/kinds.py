@@ -31,7 +31,7 @@ class Kind:
     api: str
     pinned: tuple[str, ...] = ()
     asynchronous: bool = False
-    global_name: bool = False
+    created: int = 201
 
     @property
     def arguments(self) -> tuple[str, ...]:
@@ -94,7 +94,7 @@ KINDS: tuple[Kind, ...] = (
          pinned=("consistencyMode", "excludeDisks", "sourceRestorePoint"), asynchronous=True),
     Kind("Microsoft.Compute/disks", "compute:Disk", f"{_COMPUTE}:Disk",
          _in_group("Microsoft.Compute/disks", "diskName"), "2025-01-02",
-         pinned=("creationData", "zones", "osType"), asynchronous=True),
+         pinned=("creationData", "zones", "osType"), asynchronous=True, created=202),
     Kind("Microsoft.Compute/galleries", "compute:Gallery", f"{_COMPUTE}:Gallery",
          _in_group("Microsoft.Compute/galleries", "galleryName"), "2025-03-03"),
     Kind("Microsoft.Compute/galleries/images", "compute:GalleryImage", f"{_COMPUTE}:GalleryImage",
@@ -105,7 +105,7 @@ KINDS: tuple[Kind, ...] = (
          _in_group("Microsoft.Compute/galleries", "galleryName")
          + "/images/{galleryImageName}/versions/{galleryImageVersionName}", "2025-03-03", asynchronous=True),
     Kind("Microsoft.HybridCompute/machines", "hybridcompute:Machine", "azure.mgmt.hybridcompute.models:Machine",
-         _in_group("Microsoft.HybridCompute/machines", "machineName"), "2025-01-13"),
+         _in_group("Microsoft.HybridCompute/machines", "machineName"), "2025-01-13", created=200),
     Kind("Microsoft.Maintenance/maintenanceConfigurations", "maintenance:MaintenanceConfiguration",
          f"{_MAINTENANCE}:MaintenanceConfiguration",
          _in_group("Microsoft.Maintenance/maintenanceConfigurations", "resourceName"), "2023-10-01-preview",
@@ -123,7 +123,7 @@ KINDS: tuple[Kind, ...] = (
          _in_group("Microsoft.OperationalInsights/workspaces", "workspaceName"), "2023-09-01"),
     Kind("Microsoft.OperationalInsights/workspaces/tables", "operationalinsights:Table", f"{_LOGS}:Table",
          _in_group("Microsoft.OperationalInsights/workspaces", "workspaceName") + "/tables/{tableName}",
-         "2023-09-01"),
+         "2023-09-01", created=200),
     Kind("Microsoft.Insights/dataCollectionEndpoints", "monitor:DataCollectionEndpoint",
          f"{_MONITOR}:DataCollectionEndpointResource",
          _in_group("Microsoft.Insights/dataCollectionEndpoints", "dataCollectionEndpointName"), "2022-06-01"),

@@ -124,7 +124,7 @@ class Manager:
         with self.store.change():
             row, old = self._store_row(kind, target, wanted)
             operation = self.store.begin(row.key, "put") if self._has_effect(row) else None
-        return self._answer(kind, row, operation, 201 if old is None else 200)
+        return self._answer(kind, row, operation, kind.created if old is None else 200)
 
     def _store_row(self, kind: Kind, target: ResourceId, wanted: dict[str, Json]) -> tuple[Row, Row | None]:
         old = self.store.get(target.key)
@@ -436,14 +436,14 @@ class Manager:
 
     def _answer(self, kind: Kind, row: Row, operation: Operation | None, status: int) -> Answer:
         if operation is None:
-            return Answer(status, self._shown(self.store.get(row.key) or row))
+            return Answer(200 if status == 202 else status, self._shown(self.store.get(row.key) or row))
         self._submit(operation)
         ended = self._wait(operation, _PATIENCE.get(row.type.split("/")[0], 0.05))
         _raise_failed(ended)
         current = self.store.get(row.key) or row
         if ended.status == "Succeeded":
-            return Answer(status, self._shown(current))
-        return Answer(status, self._shown(current), self._headers(kind, operation, location=False))
+            return Answer(200 if status == 202 else status, self._shown(current))
+        return Answer(status, self._shown(current), self._headers(kind, operation, location=status == 202))
 
     def _accepted(self, kind: Kind, operation: Operation) -> Answer:
         ended = self.store.operation(operation.id) or operation
