@@ -55,7 +55,9 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
 
     def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
         outcome = result.result
-        self._say(result, f"FAILED  {outcome.get('msg') or outcome.get('stderr') or 'no reason given'}", constants.COLOR_ERROR)
+        self._say(
+            result, f"FAILED  {outcome.get('msg') or outcome.get('stderr') or 'no reason given'}", constants.COLOR_ERROR
+        )
 
     def v2_runner_on_unreachable(self, result: Any) -> None:
         self._say(result, f"UNREACHABLE  {result.result.get('msg') or 'no answer'}", constants.COLOR_UNREACHABLE)

@@ -1,4 +1,4 @@
-"""Writes what each host reported as JSON lines, each on disk before the next step: the wave is judged by these alone."""
+"""Writes what each host reported as JSON lines, each on disk at once: the wave is judged by these alone."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ name: patchwave_results
 type: notification
 short_description: Writes what each host reported as JSON lines
 description:
-  - Appends to the file that E(PATCHWAVE_RESULTS) names. A task is written when it is one of Patchwave's own, names its step in
-    C(vars.patchwave_step), or failed; arguments never are.
+  - Appends to the file that E(PATCHWAVE_RESULTS) names. A task is written when it is one of Patchwave's own,
+    names its step in C(vars.patchwave_step), or failed; arguments never are.
 requirements: [enabled in configuration]
 author: Patchwave
 """
 
 OWN = "patchwave_"
-UNSAID = frozenset({"invocation", "module_args", "diff", "exception", "deprecations", "warnings", "ansible_facts", "trace"})
+UNSAID = frozenset(
+    {"invocation", "module_args", "diff", "exception", "deprecations", "warnings", "ansible_facts", "trace"}
+)
 
 
 def step_of(action: str, variables: dict[str, Any]) -> str | None:

@@ -10,7 +10,6 @@ from typing import Any
 
 from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin
-
 from patchwave.errors import PatchwaveError
 from patchwave.inventory import FILE, HOSTS, Host, discover
 from patchwave.settings import load_stack
@@ -19,8 +18,8 @@ DOCUMENTATION = """
 name: patchwave
 short_description: The hosts of a Patchwave stack
 description:
-  - Reads the hosts that the wave has planned from E(PATCHWAVE_INVENTORY_FILE), or asks Resource Graph for those of E(PATCHWAVE_STACK).
-    Connections use the ssh configuration that E(PATCHWAVE_SSH_CONFIG) names.
+  - Reads the hosts that the wave has planned from E(PATCHWAVE_INVENTORY_FILE), or asks Resource Graph for those
+    of E(PATCHWAVE_STACK). Connections use the ssh configuration that E(PATCHWAVE_SSH_CONFIG) names.
 options:
   plugin: {description: Marks the file as this plugin's., required: true, choices: [patchwave]}
   user:

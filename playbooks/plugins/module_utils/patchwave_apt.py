@@ -1,4 +1,4 @@
-"""apt and dpkg without surprises: locks are waited for, breaks are mended, and a transaction changes exactly what it says."""
+"""apt and dpkg without surprises: locks waited for, breaks mended, a transaction changes exactly what it says."""
 
 from __future__ import annotations
 
@@ -39,7 +39,16 @@ APT = (
     "-o", "APT::Install-Recommends=false",
     "-o", "APT::Sandbox::User=root",
 )  # fmt: skip
-_FORMAT = r"${Package}\t${Architecture}\t${Version}\t${db:Status-Want}\t${db:Status-Status}\t${source:Package}\t${source:Version}\n"
+_FIELDS = (
+    "Package",
+    "Architecture",
+    "Version",
+    "db:Status-Want",
+    "db:Status-Status",
+    "source:Package",
+    "source:Version",
+)
+_FORMAT = "\\t".join(f"${{{field}}}" for field in _FIELDS) + "\\n"
 
 
 def native_architecture() -> str:
@@ -82,7 +91,7 @@ def lock_holder(path: str) -> tuple[int, str] | None:
 
 
 def wait_for_locks(timeout: float, locks: Sequence[str] = LOCKS) -> float:
-    """Returns when nobody holds the package manager, with the seconds it took; past the timeout a StepError names the holder."""
+    """Returns the seconds until nobody held the package manager; past the timeout a StepError names the holder."""
     started = time.monotonic()
     while True:
         held = [(path, holder) for path in locks if (holder := lock_holder(path))]
@@ -110,7 +119,9 @@ def wait_for_orphans(timeout: float) -> list[str]:
         seen.update(running)
         if time.monotonic() >= until:
             pid, line = next(iter(running.items()))
-            raise StepError(f"maintainer script still runs after {timeout:g} s: pid {pid} ({line[:120]}): end it, then run again")
+            raise StepError(
+                f"maintainer script still runs after {timeout:g} s: pid {pid} ({line[:120]}): end it, then run again"
+            )
         time.sleep(0.5)
     return sorted(seen.values())
 
@@ -135,7 +146,9 @@ def repair(timeout: float) -> str:
         return ""
     mended = run(["dpkg", "--configure", "-a", "--force-confdef", "--force-confold"], timeout=timeout)
     if (left := interrupted()) or mended.code:
-        raise StepError(f"dpkg --configure -a did not mend the host: {last_line(mended.err) or left}", dpkg=mended.err[-2000:])
+        raise StepError(
+            f"dpkg --configure -a did not mend the host: {last_line(mended.err) or left}", dpkg=mended.err[-2000:]
+        )
     return problem
 
 
@@ -162,7 +175,10 @@ def simulate(arguments: Sequence[str], native: str, *, options: Sequence[str] = 
 
 def exact_arguments(plan: Plan) -> list[str]:
     """`name:arch=version` for each upgrade."""
-    return [f"{item.name}:{item.arch}={item.to}" if item.arch != "all" else f"{item.name}={item.to}" for _, item in plan.upgrades.values()]
+    return [
+        f"{item.name}:{item.arch}={item.to}" if item.arch != "all" else f"{item.name}={item.to}"
+        for _, item in plan.upgrades.values()
+    ]
 
 
 def simulate_plan(plan: Plan, native: str) -> tuple[list[str], dict[str, Item]]:
@@ -176,9 +192,15 @@ def simulate_plan(plan: Plan, native: str) -> tuple[list[str], dict[str, Item]]:
 
 
 def install(
-    arguments: Sequence[str], folder: Path, *, timeout: float, log: Path, keep: Sequence[int], options: Sequence[str] = ()
+    arguments: Sequence[str],
+    folder: Path,
+    *,
+    timeout: float,
+    log: Path,
+    keep: Sequence[int],
+    options: Sequence[str] = (),
 ) -> Done:
-    """One transaction from the folder's files, with no download, its output in `log`; the lock goes along, so an orphan keeps it."""
+    """One transaction from the folder's files, logged, without download; an orphan of it keeps the host's lock."""
     # A file whose version is in the lists as well is looked for by apt in its archive and nowhere else.
     (folder / "partial").mkdir(mode=0o700, exist_ok=True)
     local = ["--no-download", "-o", f"Dir::Cache::archives={folder}/", "-o", "APT::Keep-Downloaded-Packages=1"]
@@ -210,8 +232,10 @@ def sha256_of(path: Path) -> str:
 
 def deb_fields(path: Path) -> tuple[str, str, str]:
     """A package file's own name, version and architecture."""
-    done = run(["dpkg-deb", "--showformat", r"${Package}\t${Version}\t${Architecture}", "--show", str(path)], timeout=30)
-    name, version, arch = (done.checked(f"{path.name} is not a package").out.strip().split("\t") + ["", "", ""])[:3]
+    done = run(
+        ["dpkg-deb", "--showformat", r"${Package}\t${Version}\t${Architecture}", "--show", str(path)], timeout=30
+    )
+    name, version, arch = [*done.checked(f"{path.name} is not a package").out.strip().split("\t"), "", ""][:3]
     return name, version, arch
 
 
@@ -220,9 +244,13 @@ def verified(path: Path, name: str, version: str, arch: str, sha256: str) -> Non
     if not path.is_file():
         raise StepError(f"{path} is not there: run protect.yml for this run first")
     if (have := sha256_of(path)) != sha256:
-        raise StepError(f"{path.name}: sha256 is {have[:16]}… and not {sha256[:16]}…: it is not the sealed package; refuse it")
+        raise StepError(
+            f"{path.name}: sha256 is {have[:16]}… and not {sha256[:16]}…: it is not the sealed package; refuse it"
+        )
     if (fields := deb_fields(path)) != (name, version, arch):
-        raise StepError(f"{path.name} contains {' '.join(fields)} and not {name} {version} {arch}: it is not the sealed package")
+        raise StepError(
+            f"{path.name} contains {' '.join(fields)} and not {name} {version} {arch}: it is not the sealed package"
+        )
 
 
 def download(wanted: Sequence[str], folder: Path, *, timeout: float) -> Done:
@@ -240,7 +268,7 @@ def cached(name: str, version: str, arch: str, root: Path) -> Path | None:
 
 
 def pending() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Every installed package that has a newer candidate, and the packages that these would bring along, with their origins."""
+    """Every installed package that has a newer candidate, and what these would bring along, with origins."""
     apt_pkg = load_apt_pkg()
     cache = apt_pkg.Cache(None)
     depcache, records = apt_pkg.DepCache(cache), apt_pkg.PackageRecords(cache)
@@ -272,7 +300,9 @@ def pending() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     return tuple(sorted(rows, key=lambda row: (row["name"], row["arch"])) for rows in (upgrades, brought))
 
 
-def known_versions(wanted: Iterable[tuple[str, str, str]], cache: Any = None) -> dict[tuple[str, str, str], tuple[str, int]]:
+def known_versions(
+    wanted: Iterable[tuple[str, str, str]], cache: Any = None
+) -> dict[tuple[str, str, str], tuple[str, int]]:
     """For each (name, version, architecture) that the signed lists know: its sha256 and size."""
     apt_pkg = load_apt_pkg()
     cache = cache or apt_pkg.Cache(None)

@@ -1,4 +1,4 @@
-"""Configuration trees: what they are, an archive that keeps every attribute, and a way back that loses nobody's edit."""
+"""Configuration trees: an archive that keeps every attribute, and a way back that loses nobody's edit."""
 
 from __future__ import annotations
 
@@ -26,41 +26,55 @@ def paths(names: Iterable[str]) -> list[str]:
 
 
 def manifest(roots: Iterable[str]) -> dict[str, str]:
-    """Each file, folder and link below the roots with its kind, mode, owner, attributes and content, as one digest-like line."""
+    """Each file, folder and link below the roots: kind, mode, owner, content and attributes on one line."""
     found: dict[str, str] = {}
     for root in roots:
-        pending = [root]
+        pending = [Path(root)]
         while pending:
             path = pending.pop()
             try:
-                found[path] = _entry(path)
-                if stat.S_ISDIR(os.lstat(path).st_mode):
-                    pending.extend(os.path.join(path, name) for name in os.listdir(path))
+                found[str(path)] = _entry(path)
+                if stat.S_ISDIR(path.lstat().st_mode):
+                    pending.extend(path.iterdir())
             except FileNotFoundError:
                 continue
     return dict(sorted(found.items()))
 
 
-def _entry(path: str) -> str:
-    status = os.lstat(path)
-    kind, content = stat.S_IFMT(status.st_mode), ""
+def _entry(path: Path) -> str:
+    status = path.lstat()
+    content = attributes = ""
     if stat.S_ISLNK(status.st_mode):
-        content = os.readlink(path)
-    elif stat.S_ISREG(status.st_mode):
-        content = hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    extra = ""
-    if not stat.S_ISLNK(status.st_mode):
-        extra = ",".join(f"{name}={os.getxattr(path, name).hex()}" for name in sorted(os.listxattr(path)))
-    return f"{kind:o} {stat.S_IMODE(status.st_mode):o} {status.st_uid}:{status.st_gid} {content} {extra}".rstrip()
+        content = str(path.readlink())
+    else:
+        if stat.S_ISREG(status.st_mode):
+            content = hashlib.sha256(path.read_bytes()).hexdigest()
+        attributes = ",".join(f"{name}={os.getxattr(path, name).hex()}" for name in sorted(os.listxattr(path)))
+    kind, mode = stat.S_IFMT(status.st_mode), stat.S_IMODE(status.st_mode)
+    return f"{kind:o} {mode:o} {status.st_uid}:{status.st_gid} {content} {attributes}".rstrip()
 
 
 def archive(roots: Sequence[str], target: Path, timeout: float) -> None:
-    """Packs the roots with modes, numeric owners, ACLs and extended attributes; the archive appears whole or not at all."""
+    """Packs the roots with every attribute; the archive appears whole or not at all."""
     partial = target.with_suffix(".partial")
     members = [root.lstrip("/") for root in roots]
-    argv = ["tar", "--create", "--acls", "--xattrs", "--numeric-owner", "--file", str(partial), "--directory", "/", "--", *members]
+    argv = [
+        "tar",
+        "--create",
+        "--acls",
+        "--xattrs",
+        "--numeric-owner",
+        "--file",
+        str(partial),
+        "--directory",
+        "/",
+        "--",
+        *members,
+    ]
     run(argv, timeout=timeout).checked("the configuration cannot be archived")
-    listed = run(["tar", "--list", "--file", str(partial)], timeout=timeout).checked("the archive cannot be read back").out
+    listed = (
+        run(["tar", "--list", "--file", str(partial)], timeout=timeout).checked("the archive cannot be read back").out
+    )
     if not listed.strip():
         raise StepError("the archive of the configuration is empty: nothing was archived")
     partial.rename(target)
@@ -87,7 +101,16 @@ def restore(archived: Path, files: Sequence[str], scratch: Path, timeout: float)
         return
     names = scratch / "restore.list"
     write_durably(names, "\0".join(path.lstrip("/") for path in files) + "\0")
-    argv = ["tar", "--extract", "--acls", "--xattrs", "--numeric-owner", "--same-owner", "--same-permissions", "--no-recursion"]
+    argv = [
+        "tar",
+        "--extract",
+        "--acls",
+        "--xattrs",
+        "--numeric-owner",
+        "--same-owner",
+        "--same-permissions",
+        "--no-recursion",
+    ]
     argv += ["--file", str(archived), "--directory", "/", "--null", "--verbatim-files-from", "--files-from", str(names)]
     run(argv, timeout=timeout).checked("the configuration cannot be restored")
 
@@ -95,13 +118,13 @@ def restore(archived: Path, files: Sequence[str], scratch: Path, timeout: float)
 def remove(files: Iterable[str]) -> list[str]:
     """Removes what the run had added, deepest first; a folder that is not empty stays."""
     gone = []
-    for path in sorted(files, reverse=True):
+    for path in sorted(map(Path, files), reverse=True):
         try:
-            if os.path.isdir(path) and not os.path.islink(path):
-                os.rmdir(path)
+            if path.is_dir() and not path.is_symlink():
+                path.rmdir()
             else:
-                os.unlink(path)
-        except (FileNotFoundError, OSError):
+                path.unlink()
+        except OSError:
             continue
-        gone.append(path)
+        gone.append(str(path))
     return gone

@@ -10,7 +10,7 @@ from typing import Any
 
 from ansible.module_utils import patchwave_apt as apt
 from ansible.module_utils import patchwave_reboot
-from ansible.module_utils.patchwave_host import boot, run
+from ansible.module_utils.patchwave_host import boot
 
 
 def os_name() -> str:

@@ -1,4 +1,4 @@
-"""What every step on a host stands on: bounded commands, one lock a host, a journal by run id, and which boot this is."""
+"""What every step on a host stands on: bounded commands, one lock a host, a journal by run id."""
 
 from __future__ import annotations
 
@@ -96,7 +96,9 @@ def run(
             code = process.wait(timeout)
         except subprocess.TimeoutExpired:
             kill_session(process)
-            raise StepError(f"{Path(argv[0]).name} did not end within {timeout:g} s: its processes were killed") from None
+            raise StepError(
+                f"{Path(argv[0]).name} did not end within {timeout:g} s: its processes were killed"
+            ) from None
         except BaseException:
             kill_session(process)
             raise
@@ -120,7 +122,7 @@ def kill_session(leader: subprocess.Popen[bytes], grace: float = 3.0) -> None:
 
 
 def stat_fields(pid: int) -> list[str]:
-    """The fields of /proc/PID/stat from the third on (state is [0], parent [1], session [3], start [19]); empty when gone."""
+    """/proc/PID/stat from its third field on: state [0], parent [1], session [3], start [19]; empty when gone."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -135,7 +137,7 @@ def alive(pid: int) -> bool:
 
 def processes() -> list[int]:
     """Every process id that can be seen."""
-    return [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
 
 
 def session_of(leader: int) -> list[int]:

@@ -17,7 +17,7 @@ INFO = Path("/var/lib/dpkg/info")
 
 
 def reasons(patterns: Sequence[str], packages: Iterable[str]) -> list[str]:
-    """Every reason why this boot must end: the distribution's flag, a newer kernel, core packages, replaced libraries in use."""
+    """Why this boot must end: the distribution's flag, a newer kernel, core packages, replaced libraries in use."""
     found = []
     if FLAG.exists():
         with contextlib.suppress(OSError):

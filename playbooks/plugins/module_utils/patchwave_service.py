@@ -1,9 +1,8 @@
-"""The services of a host: which must stop, in which order, whether they are well, and whether requests are sent to them."""
+"""The services of a host: which must stop, in which order, and whether they are well."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
 import secrets
 import statistics
@@ -45,16 +44,28 @@ def units(names: Iterable[str]) -> list[Unit]:
     """The named units that exist on this host, in the same order."""
     found = []
     for name in names:
-        shown = _show(exact(UNIT, name, "service"), "LoadState", "ActiveState", "ConsistsOf", "FragmentPath", "ExecStart")
+        shown = _show(
+            exact(UNIT, name, "service"), "LoadState", "ActiveState", "ConsistsOf", "FragmentPath", "ExecStart"
+        )
         if shown.get("LoadState") in ("loaded", "masked"):
             executable = re.search(r"path=(\S+)", shown.get("ExecStart", ""))
             parts = tuple(part for part in shown.get("ConsistsOf", "").split() if UNIT.fullmatch(part))
-            found.append(Unit(name, shown["ActiveState"], parts, shown.get("FragmentPath", ""), executable[1] if executable else ""))
+            found.append(
+                Unit(
+                    name,
+                    shown["ActiveState"],
+                    parts,
+                    shown.get("FragmentPath", ""),
+                    executable[1] if executable else "",
+                )
+            )
     return found
 
 
 def _show(unit: str, *properties: str) -> dict[str, str]:
-    done = run(["systemctl", "show", f"--property={','.join(properties)}", "--", unit], timeout=30).checked(f"systemctl show {unit}")
+    done = run(["systemctl", "show", f"--property={','.join(properties)}", "--", unit], timeout=30).checked(
+        f"systemctl show {unit}"
+    )
     return dict(line.split("=", 1) for line in done.out.splitlines() if "=" in line)
 
 
@@ -79,7 +90,7 @@ def mapped_files(pid: int) -> tuple[set[str], set[str]]:
     except OSError:
         return set(), set()
     for line in lines:
-        path = (line.split(None, 5) + [""])[5] if line.count(" ") > 4 else ""
+        path = [*line.split(None, 5), ""][5] if line.count(" ") > 4 else ""
         if path.startswith(("/usr/", "/lib", "/opt/", "/bin/", "/sbin/")):
             if path.endswith(" (deleted)"):
                 deleted.add(path[: -len(" (deleted)")])
@@ -89,7 +100,7 @@ def mapped_files(pid: int) -> tuple[set[str], set[str]]:
 
 
 def concerned(found: Sequence[Unit], changing: Iterable[str]) -> dict[str, str]:
-    """The units that a change of these packages touches, each with the reason; who stands before one of them depends on it."""
+    """The units that a change of these packages touches, with reasons; who stands before one depends on it."""
     packages = set(changing)
     files = {_plain(file): key for key in packages for file in _files_of(key)}
     reasons: dict[str, str] = {}
@@ -158,7 +169,9 @@ def stop(found: Sequence[Unit], names: Iterable[str]) -> list[str]:
     stopped, wanted = [], set(names)
     for unit in found:
         if unit.name in wanted and _show(unit.name, "ActiveState")["ActiveState"] not in ("inactive", "failed"):
-            run(["systemctl", "stop", "--", unit.name, *unit.parts], timeout=UNIT_TIMEOUT).checked(f"systemctl stop {unit.name}")
+            run(["systemctl", "stop", "--", unit.name, *unit.parts], timeout=UNIT_TIMEOUT).checked(
+                f"systemctl stop {unit.name}"
+            )
             stopped.append(unit.name)
     return stopped
 
@@ -171,7 +184,7 @@ def start(names: Iterable[str]) -> list[str]:
         done = run(["systemctl", "start", "--", name], timeout=UNIT_TIMEOUT)
         if done.code or _show(name, "ActiveState")["ActiveState"] not in ("active", "reloading"):
             log = run(["journalctl", "--unit", name, "--lines=5", "--no-pager", "--output=cat"], timeout=20).out
-            said = " / ".join(line.strip() for line in log.splitlines() if line.strip())[-300:]
+            said = " / ".join([line.strip() for line in log.splitlines() if line.strip()][-4:])[:300]
             raise StepError(f"{name} does not start: {said or 'see journalctl'}", started=started)
         started.append(name)
     return started
@@ -208,7 +221,8 @@ def ask(url: str, timeout: float = 5.0) -> Answer:
         raise StepError(f"{url!r} is no http address: mend the settings")
     started = time.monotonic()
     try:
-        with _OPENER.open(urllib.request.Request(url, headers={"User-Agent": "patchwave"}), timeout=timeout) as answer:
+        request = urllib.request.Request(url, headers={"User-Agent": "patchwave"})  # noqa: S310 - the scheme is checked above
+        with _OPENER.open(request, timeout=timeout) as answer:
             status, raw = answer.status, answer.read(65536)
     except urllib.error.HTTPError as error:
         status, raw = error.code, error.read(65536)
@@ -257,7 +271,15 @@ class Health:
     problem: str
 
 
-def sample(url: str, *, samples: int, interval: float, deadline: float, drained: bool, fits: Callable[[Mapping[str, Any]], str] | None = None) -> Health:
+def sample(
+    url: str,
+    *,
+    samples: int,
+    interval: float,
+    deadline: float,
+    drained: bool,
+    fits: Callable[[Mapping[str, Any]], str] | None = None,
+) -> Health:
     """Asks until so many good answers came in a row, or the deadline passes; nothing but good answers counts.
 
     A drained service is well when draining is its only complaint and its own page works. `fits` may refuse an answer.

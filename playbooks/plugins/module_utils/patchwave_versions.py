@@ -71,7 +71,8 @@ def _compare_part(left: str, right: str) -> int:
                 return difference
             i, j = i + 1, j + 1
         left_number, right_number = re.match(r"[0-9]*", left[i:]), re.match(r"[0-9]*", right[j:])
-        assert left_number and right_number
+        assert left_number
+        assert right_number
         difference = int(left_number[0] or 0) - int(right_number[0] or 0)
         if difference:
             return difference
@@ -194,8 +195,10 @@ def parse_simulation(text: str, native: str) -> list[Action]:
     return actions
 
 
-def judge(actions: Iterable[Action], expected: Mapping[str, str], allowed: Mapping[str, str], *, remove: Iterable[str] = ()) -> list[str]:
-    """What is wrong with a simulated transaction: it must install exactly `expected`, may add `allowed`, and remove `remove` alone."""
+def judge(
+    actions: Iterable[Action], expected: Mapping[str, str], allowed: Mapping[str, str], *, remove: Iterable[str] = ()
+) -> list[str]:
+    """What is wrong with a transaction that must install `expected`, may add `allowed`, and may remove `remove`."""
     complaints, seen, removals = [], set(), set(remove)
     for action in actions:
         if action.what in ("Remv", "Purg"):
@@ -231,7 +234,9 @@ def parse_changelog(text: str, newer_than: str, up_to: str) -> tuple[str, list[d
         elif entry is not None and (trailer := _TRAILER.fullmatch(line.rstrip())):
             entry["date"] = _iso(trailer["date"])
             entry["cves"] = sorted(set(CVE.findall("\n".join(body))))
-            if VERSION.fullmatch(entry["version"]) and compare(newer_than, entry["version"]) < 0 <= compare(up_to, entry["version"]):
+            if VERSION.fullmatch(entry["version"]) and compare(newer_than, entry["version"]) < 0 <= compare(
+                up_to, entry["version"]
+            ):
                 entries.append(entry)
             entry = None
         else:

@@ -29,7 +29,8 @@ DOCUMENTATION = """
 module: patchwave_changelog
 short_description: Reads from the packages themselves what their new versions mend
 description:
-  - Downloads each package, checked by apt against its signed lists, and returns the changelog entries newer than C(from).
+  - Downloads each package, checked by apt against its signed lists, and returns the changelog entries newer
+    than C(from).
 options:
   packages: {description: "Packages as name, arch, from and to.", type: list, elements: dict, required: true}
   timeout: {description: Seconds for all downloads., type: int, default: 600}
@@ -49,7 +50,9 @@ CHANGELOG = re.compile(r"\./usr/share/doc/([^/]+)/changelog(\.Debian)?(\.[a-z0-9
 def changelog_of(deb: Path) -> tuple[str, str]:
     """The Debian changelog inside a package, or the name of the package whose documentation it shares."""
     best, shared = "", ""
-    with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(deb)], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL) as reader:
+    with subprocess.Popen(
+        ["dpkg-deb", "--fsys-tarfile", str(deb)], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL
+    ) as reader:
         assert reader.stdout
         with tarfile.open(fileobj=io.BufferedReader(reader.stdout), mode="r|") as archive:  # type: ignore[arg-type, type-var]
             for member in archive:
@@ -59,9 +62,7 @@ def changelog_of(deb: Path) -> tuple[str, str]:
                 if found and member.isfile() and (file := archive.extractfile(member)):
                     text = gzip.decompress(file.read()).decode(errors="replace")
                     # A package of Debian's own has changelog.gz; elsewhere that name is the upstream's log.
-                    if found[2] and not (best and found[3]):
-                        best = text
-                    elif not best and re.match(r"\S+ \(\S+\) [^;]+;", text):
+                    if (found[2] and not (best and found[3])) or (not best and re.match(r"\S+ \(\S+\) [^;]+;", text)):
                         best = text
     return best, shared
 
@@ -77,7 +78,9 @@ def fetch(arguments: list[str], folder: Path, timeout: float) -> None:
     """The package files of these exact versions."""
     done = apt.download(arguments, folder, timeout=timeout)
     if done.code:
-        raise StepError(f"packages for the changelogs cannot be had: {last_line(done.err)}: refresh the lists and scan again")
+        raise StepError(
+            f"packages for the changelogs cannot be had: {last_line(done.err)}: refresh the lists and scan again"
+        )
 
 
 def work(params: dict[str, Any]) -> dict[str, Any]:
@@ -109,10 +112,16 @@ def collect(
         raise StepError(f"apt brought no file for {', '.join(missing[:5])}: refresh the lists and scan again")
     sources = {name: source_of(debs[name], to) for name, (_, _, to) in wanted.items()}
     read = {name: changelog_of(debs[name]) for name in wanted}
-    absent = {shared: wanted[name][2] for name, (text, shared) in read.items() if not text and shared and shared not in read}
+    absent = {
+        shared: wanted[name][2] for name, (text, shared) in read.items() if not text and shared and shared not in read
+    }
     if absent:
         fetch([f"{name}={version}" for name, version in absent.items()], folder, timeout)
-        read |= {path.name.split("_")[0]: changelog_of(path) for path in folder.glob("*.deb") if path.name.split("_")[0] in absent}
+        read |= {
+            path.name.split("_")[0]: changelog_of(path)
+            for path in folder.glob("*.deb")
+            if path.name.split("_")[0] in absent
+        }
     texts: dict[str, str] = {}  # by source: binary packages of one source carry the same changelog
     for name, (text, shared) in read.items():
         source = sources[name][0] if name in sources else ""
@@ -125,7 +134,9 @@ def collect(
         # Binary and source versions differ in binary-only rebuilds and in a few packages.
         since = have.source_version if have and have.version == old else old
         if not texts[source]:
-            raise StepError(f"{name} {to} carries no changelog: its advisories cannot be read, leave it out or name them by hand")
+            raise StepError(
+                f"{name} {to} carries no changelog: its advisories cannot be read, leave it out or name them by hand"
+            )
         found[name] = {"source": source, "entries": parse_changelog(texts[source], since, version)[1]}
     return found
 

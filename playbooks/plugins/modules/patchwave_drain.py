@@ -15,16 +15,20 @@ DOCUMENTATION = """
 module: patchwave_drain
 short_description: Takes a host's service out of the load balancer's choice
 description:
-  - Raises the drain flag and, on a live host, waits until the balancer's probe has been refused and no request is in flight.
-    A host to which the release brings nothing, or that the run has already put back into service, stays in service.
-    A drain that fails before a patch puts the host back, for nothing has changed yet; before a restore it goes on, for that is needed more.
+  - Raises the drain flag and, on a live host, waits until the balancer's probe has been refused and no request
+    is in flight. A host to which the release brings nothing, or that the run has already put back into service,
+    stays in service. A drain that fails before a patch puts the host back, for nothing has changed yet; before
+    a restore it goes on, for that is needed more.
 options:
   run_id: {description: The run., type: str, required: true}
   release: {description: The sealed release., type: dict, required: true}
   purpose: {description: What the host is drained for., type: str, choices: [patch, restore], default: patch}
   live: {description: Whether users' requests reach this host., type: bool, required: true}
   flag: {description: The file whose presence drains the service., type: path, required: true}
-  statistics_url: {description: Where the service counts refused probes and requests in flight., type: str, required: true}
+  statistics_url:
+    description: Where the service counts refused probes and requests in flight.
+    type: str
+    required: true
   refused_probes: {description: How many refused probes prove that the balancer has seen it., type: int, default: 1}
   deadline: {description: Seconds for all of it., type: int, default: 60}
 author: Patchwave
@@ -61,7 +65,9 @@ def work(params: dict[str, Any]) -> dict[str, Any]:
         refused, problem = wait(params) if params["live"] else (0, "")
         if problem and not begun:
             flag.lower()
-            raise StepError(f"not drained ({problem}): put back into service, nothing was changed")
+            raise StepError(
+                f"not drained in {params['deadline']} s ({problem}): put back into service, nothing was changed"
+            )
         seen = f", {count(refused, 'probe')} refused, nothing in flight" if params["live"] else ""
         summary = f"out of service{f', but {problem}' if problem else seen}"
         return {"needed": True, "changed": True, "probes_refused": refused, "problem": problem, "summary": summary}
@@ -78,7 +84,7 @@ def unneeded(params: dict[str, Any], journal: Journal, begun: dict[str, Any] | N
 
 
 def wait(params: dict[str, Any]) -> tuple[int, str]:
-    """The refused probes once the balancer has seen the drain and the last request was answered; else with the reason why not."""
+    """The refused probes, and why the balancer or the last request is still being waited for, if so."""
     until = time.monotonic() + params["deadline"]
     refused, silent = 0, 0
     while True:
@@ -88,7 +94,7 @@ def wait(params: dict[str, Any]) -> tuple[int, str]:
             refused, silent = seen, 0
             if refused >= params["refused_probes"] and in_flight == 0:
                 return refused, ""
-            problem = f"{refused} of {params['refused_probes']} probes refused, {in_flight} requests in flight after {params['deadline']} s"
+            problem = f"{refused} of {params['refused_probes']} probes refused, {in_flight} requests in flight"
         else:
             silent += 1
             problem = f"no statistics: {answer.said}"

@@ -20,12 +20,17 @@ DOCUMENTATION = """
 module: patchwave_preflight
 short_description: Finds out whether a host is fit to be patched with a release
 description:
-  - Runs every check, also after one has failed, and returns them all. An unfit host is an answer and not a failure of the task.
+  - Runs every check, also after one has failed, and returns them all. An unfit host is an answer and not a
+    failure of the task.
 options:
   release: {description: The sealed release., type: dict, required: true}
   settings: {description: The stack's settings for hosts., type: dict, required: true}
   controller_time: {description: The controller's clock when the task was sent., type: float, required: true}
-  reboot_packages: {description: Patterns of packages whose change needs a reboot., type: list, elements: str, required: true}
+  reboot_packages:
+    description: Patterns of packages whose change needs a reboot.
+    type: list
+    elements: str
+    required: true
   lock_timeout: {description: Seconds to wait for the package manager., type: int, default: 30}
   refresh_timeout: {description: Seconds for the package lists., type: int, default: 180}
 author: Patchwave
@@ -118,7 +123,10 @@ def dpkg_sane() -> tuple[bool, str]:
     if not problem:
         return True, "at rest"
     broken = run(["dpkg", "--configure", "-a", "--no-act"], timeout=60)
-    return broken.code == 0, f"{problem}; {'the transaction mends it first' if broken.code == 0 else 'dpkg cannot mend it'}"
+    return (
+        broken.code == 0,
+        f"{problem}; {'the transaction mends it first' if broken.code == 0 else 'dpkg cannot mend it'}",
+    )
 
 
 def held(plan: Plan) -> tuple[bool, str]:
@@ -147,7 +155,9 @@ def available(plan: Plan, installed: Mapping[str, Installed]) -> tuple[bool, str
 def removals(plan: Plan, native: str) -> tuple[bool, str]:
     complaints, brought = apt.simulate_plan(plan, native)
     more = f" and brings {', '.join(brought)}" if brought else ""
-    return not complaints, "; ".join(complaints[:3]) or f"changes {count(len(plan.upgrades), 'package')}{more}, removes none"
+    return not complaints, "; ".join(
+        complaints[:3]
+    ) or f"changes {count(len(plan.upgrades), 'package')}{more}, removes none"
 
 
 def services_healthy(settings: Mapping[str, Any]) -> tuple[bool, str]:
@@ -170,7 +180,17 @@ def backup(databases: list[str]) -> tuple[bool, str]:
     if not databases:
         return True, "no database is named"
     for database in databases:
-        argv = ["runuser", "-u", "postgres", "--", "pg_dump", "--schema-only", "--no-password", "--dbname", exact(DATABASE, database, "database")]
+        argv = [
+            "runuser",
+            "-u",
+            "postgres",
+            "--",
+            "pg_dump",
+            "--schema-only",
+            "--no-password",
+            "--dbname",
+            exact(DATABASE, database, "database"),
+        ]
         done = run(argv, timeout=60)
         if done.code or "PostgreSQL database dump" not in done.out:
             return False, f"{database} cannot be dumped: {done.err.strip().splitlines()[-1:] or ['no output']}"
@@ -220,7 +240,9 @@ def work(params: dict[str, Any]) -> dict[str, Any]:
         checks.run("unattended_upgrades", "systemctl disable --now unattended-upgrades", unattended)
     unfit = [check for check in checks.done if not check["ok"]]
     applies = plan.expected
-    summary = f"{unfit[0]['name']}: {unfit[0]['detail']}" if unfit else f"fit, {count(len(applies), 'package')} to bring"
+    summary = (
+        f"{unfit[0]['name']}: {unfit[0]['detail']}" if unfit else f"fit, {count(len(applies), 'package')} to bring"
+    )
     return {
         "checks": checks.done,
         "applies": applies,

@@ -20,8 +20,9 @@ DOCUMENTATION = """
 module: patchwave_protect
 short_description: Makes sure of the way back before anything changes
 description:
-  - Keeps the new and the installed versions of what the release changes on the host, each with a verified digest, an archive
-    of the configuration, a dump of each database and the service's latency. A second call of the same run changes nothing.
+  - Keeps the new and the installed versions of what the release changes on the host, each with a verified
+    digest, an archive of the configuration, a dump of each database and the service's latency. A second call of
+    the same run changes nothing.
 options:
   run_id: {description: The run., type: str, required: true}
   release: {description: The sealed release., type: dict, required: true}
@@ -65,7 +66,9 @@ def gather(folder: Path, wanted: Sequence[tuple[str, str, str, str]], timeout: f
     if missing:
         done = apt.download(missing, folder, timeout=timeout)
         if done.code:
-            raise StepError(f"{len(missing)} packages cannot be had: {last_line(done.err)}: without them there is no way back")
+            raise StepError(
+                f"{len(missing)} packages cannot be had: {last_line(done.err)}: without them there is no way back"
+            )
     return [
         {"key": key, "name": name, "version": version, "arch": arch, "file": file_name(name, version, arch)}
         for key, name, version, arch in wanted
@@ -78,7 +81,7 @@ def file_name(name: str, version: str, arch: str) -> str:
 
 
 def promised(rows: list[dict[str, Any]], folder: Path, digests: Mapping[str, str], what: str) -> None:
-    """Checks each file against the digest that was promised for it and writes that digest down; a wrong one is thrown away."""
+    """Checks each file against its promised digest and writes that down; a wrong one is thrown away."""
     for row in rows:
         path = folder / row["file"]
         row["sha256"] = digests.get(row["key"]) or (apt.sha256_of(path) if path.is_file() else "")
@@ -95,12 +98,26 @@ def dump(database: str, folder: Path, timeout: float) -> dict[str, Any]:
     """One database in PostgreSQL's own format, read back by its own tool."""
     folder.mkdir(mode=0o700, exist_ok=True)
     target, partial = folder / f"{database}.dump", folder / f".{database}.partial"
-    argv = ["runuser", "-u", "postgres", "--", "pg_dump", "--format=custom", "--no-password", "--dbname", exact(DATABASE, database, "database")]
+    argv = [
+        "runuser",
+        "-u",
+        "postgres",
+        "--",
+        "pg_dump",
+        "--format=custom",
+        "--no-password",
+        "--dbname",
+        exact(DATABASE, database, "database"),
+    ]
     with partial.open("wb") as file:
         run(argv, timeout=timeout, stdout=file).checked(f"{database} cannot be dumped")
         file.flush()
         os.fsync(file.fileno())
-    entries = run(["pg_restore", "--list", str(partial)], timeout=timeout).checked(f"the dump of {database} cannot be read back").out
+    entries = (
+        run(["pg_restore", "--list", str(partial)], timeout=timeout)
+        .checked(f"the dump of {database} cannot be read back")
+        .out
+    )
     if not any(line and not line.startswith(";") for line in entries.splitlines()):
         raise StepError(f"the dump of {database} is empty: look whether it is the right database")
     partial.rename(target)
@@ -127,9 +144,13 @@ def protect(params: dict[str, Any], journal: Journal) -> dict[str, Any]:
     plan, installed, native = apt.plan_for(params["release"])
     complaints, brought = apt.simulate_plan(plan, native)
     if complaints:
-        raise StepError(f"the transaction {'; '.join(complaints[:3])}: refuse this release here, or seal what is missing")
+        raise StepError(
+            f"the transaction {'; '.join(complaints[:3])}: refuse this release here, or seal what is missing"
+        )
     coming: dict[str, Item] = {**{key: item for key, (_, item) in plan.upgrades.items()}, **brought}
-    new = gather(journal.folder / "new", [(key, item.name, item.to, item.arch) for key, item in coming.items()], timeout)
+    new = gather(
+        journal.folder / "new", [(key, item.name, item.to, item.arch) for key, item in coming.items()], timeout
+    )
     promised(new, journal.folder / "new", {key: item.sha256 for key, item in coming.items()}, "the release")
     old = ways_back(journal, [installed[key] for key in plan.upgrades], list(plan.upgrades), timeout)
     roots = config.paths(settings.get("config_paths") or [])
@@ -143,6 +164,7 @@ def protect(params: dict[str, Any], journal: Journal) -> dict[str, Any]:
         journal.write("config", "done", before=manifest, roots=roots)
     dumps = [dump(database, journal.folder / "dumps", timeout) for database in settings.get("databases") or []]
     url = (settings.get("health") or {}).get("url")
+    packages = f"{count(len(new), 'package')} and {len(old)} to go back"
     total = sum(row["bytes"] for row in (*new, *old, *dumps)) + archive.get("bytes", 0)
     return {
         "new": new,
@@ -152,16 +174,20 @@ def protect(params: dict[str, Any], journal: Journal) -> dict[str, Any]:
         "dumps": dumps,
         "baseline_ms": service.baseline(url, BASELINE_SAMPLES) if url else None,
         "bytes": total,
-        "summary": f"{count(len(new), 'package')} and {len(old)} to go back, {count(len(dumps), 'dump')}, {total >> 20} MiB",
+        "summary": f"{packages}, {count(len(dumps), 'dump')}, {total >> 20} MiB",
     }
 
 
-def ways_back(journal: Journal, packages: Sequence[Installed], keys: Sequence[str], timeout: float) -> list[dict[str, Any]]:
+def ways_back(
+    journal: Journal, packages: Sequence[Installed], keys: Sequence[str], timeout: float
+) -> list[dict[str, Any]]:
     """The installed versions' package files, against the signed lists where these still know them."""
     wanted = [(key, have.name, have.version, have.arch) for key, have in zip(keys, packages)]
     rows = gather(journal.folder / "old", wanted, timeout)
     known = apt.known_versions([(name, version, arch) for _, name, version, arch in wanted])
-    digests = {key: known[name, version, arch][0] for key, name, version, arch in wanted if (name, version, arch) in known}
+    digests = {
+        key: known[name, version, arch][0] for key, name, version, arch in wanted if (name, version, arch) in known
+    }
     promised(rows, journal.folder / "old", digests, "the signed lists")
     return rows
 

@@ -19,15 +19,26 @@ DOCUMENTATION = """
 module: patchwave_restore
 short_description: Takes back on a host exactly what one run has changed there
 description:
-  - Downgrades the changed packages to their kept and verified files in one transaction, restores configuration files that
-    the run changed and nobody has edited since, and, when asked to, the databases. A host that the run has not changed stays.
+  - Downgrades the changed packages to their kept and verified files in one transaction, restores configuration
+    files that the run changed and nobody has edited since, and, when asked to, the databases. A host that the
+    run has not changed stays.
 options:
   run_id: {description: The run., type: str, required: true}
   release: {description: The sealed release., type: dict, required: true}
   settings: {description: The stack's settings for hosts., type: dict, required: true}
-  restore_data: {description: Whether the dumped databases are put back; what was written since is lost., type: bool, default: false}
-  reboot_packages: {description: Patterns of packages whose change needs a reboot., type: list, elements: str, required: true}
-  lock_timeout: {description: Seconds to wait for the package manager and for orphaned scripts., type: int, default: 300}
+  restore_data:
+    description: Whether the dumped databases are put back; what was written since is lost.
+    type: bool
+    default: false
+  reboot_packages:
+    description: Patterns of packages whose change needs a reboot.
+    type: list
+    elements: str
+    required: true
+  lock_timeout:
+    description: Seconds to wait for the package manager and for orphaned scripts.
+    type: int
+    default: 300
   timeout: {description: Seconds for the transaction itself., type: int, default: 1800}
 author: Patchwave
 """
@@ -40,7 +51,10 @@ EXAMPLES = """
 """
 RETURN = """
 packages: {description: Restored version by package., type: dict, returned: success}
-config: {description: "Configuration paths that were restored, removed or left because somebody edited them.", type: dict, returned: success}
+config:
+  description: Configuration paths that were restored, removed or left because somebody edited them.
+  type: dict
+  returned: success
 databases: {description: Databases that were put back., type: list, returned: success}
 beyond: {description: Changed packages for which a downgrade is no full way back., type: list, returned: success}
 """
@@ -55,7 +69,13 @@ def work(params: dict[str, Any]) -> dict[str, Any]:
             return {**recorded["result"], "changed": False}
         begun = journal.read("transaction")
         if begun is None:
-            return {"packages": {}, "config": {}, "databases": [], "beyond": [], "summary": "this run has changed nothing here"}
+            return {
+                "packages": {},
+                "config": {},
+                "databases": [],
+                "beyond": [],
+                "summary": "this run has changed nothing here",
+            }
         result = take_back(params, journal, begun, lock)
         journal.write("restore", "done", result=result)
         keep = {key: value for key, value in begun.items() if key not in ("run", "step", "state", "boot", "at")}
@@ -75,19 +95,29 @@ def take_back(params: dict[str, Any], journal: Journal, begun: dict[str, Any], l
     added = [key for key in begun["brought"] if key in installed]
     rows = [row for row in kept["old"] if row["key"] in changed]
     if missing := set(changed) - {row["key"] for row in rows}:
-        raise StepError(f"{', '.join(sorted(missing))}: the old package was not kept: restore the host from its snapshot or image")
+        raise StepError(
+            f"{', '.join(sorted(missing))}: the old package was not kept: restore the host from its snapshot or image"
+        )
     folder = journal.folder / "old"
     for row in rows:
         apt.verified(folder / row["file"], row["name"], row["version"], row["arch"], row["sha256"])
     found = service.units(params["settings"].get("services") or [])
-    touched = {**service.concerned(found, [*changed, *added]), **dict.fromkeys(begun["stopped"], "was stopped by the run")}
+    touched = {
+        **service.concerned(found, [*changed, *added]),
+        **dict.fromkeys(begun["stopped"], "was stopped by the run"),
+    }
     service.stop(found, touched)
     log = journal.folder / "restore.log"
     downgrade(params, [folder / row["file"] for row in rows], changed, added, native, log, lock)
     after = apt.installed_packages(native)
-    wrong = [key for key, version in changed.items() if differs(after.get(key), version)] + [key for key in added if key in after]
+    wrong = [key for key, version in changed.items() if differs(after.get(key), version)] + [
+        key for key in added if key in after
+    ]
     if wrong or (problem := apt.interrupted()):
-        raise StepError(f"{', '.join(wrong) or problem} is not as before: restore the host from its snapshot or image", log=tail(log))
+        raise StepError(
+            f"{', '.join(wrong) or problem} is not as before: restore the host from its snapshot or image",
+            log=tail(log),
+        )
     apt.mark_automatic(begun["automatic"])
     service.stop(found, touched)
     configuration = restore_config(journal, kept)
@@ -96,8 +126,16 @@ def take_back(params: dict[str, Any], journal: Journal, begun: dict[str, Any], l
     names = [unit.name for unit in found if unit.name in touched]
     databases = start(names, params, kept)
     why = reboot.reasons(params["reboot_packages"], changed)
-    beyond = sorted(item.name for item in release_items(params["release"]) if item.key(native) in changed and item.reversibility != "downgrade")
-    files = len(configuration["restored"]) + len(configuration["removed"])
+    beyond = sorted(
+        item.name
+        for item in release_items(params["release"])
+        if item.key(native) in changed and item.reversibility != "downgrade"
+    )
+    parts = [
+        f"{count(len(changed), 'package')} back",
+        count(len(configuration["restored"]) + len(configuration["removed"]), "configuration file"),
+        count(len(databases), "database"),
+    ]
     return {
         "packages": changed,
         "after": begun["before"],
@@ -109,7 +147,7 @@ def take_back(params: dict[str, Any], journal: Journal, begun: dict[str, Any], l
         "reboot": {"needed": False, "advised": bool(why), "why": why, "boot": boot()},
         "changed_at": changed_at,
         "packages_changed": len(changed),
-        "summary": f"{count(len(changed), 'package')} back, {count(files, 'configuration file')}, {count(len(databases), 'database')}",
+        "summary": ", ".join(parts),
     }
 
 
@@ -119,7 +157,13 @@ def differs(have: Installed | None, version: str) -> bool:
 
 
 def downgrade(
-    params: dict[str, Any], files: list[Path], changed: dict[str, str], added: list[str], native: str, log: Path, lock: int
+    params: dict[str, Any],
+    files: list[Path],
+    changed: dict[str, str],
+    added: list[str],
+    native: str,
+    log: Path,
+    lock: int,
 ) -> None:
     """One transaction back; where the host is too broken for apt, dpkg unpacks exactly these files itself."""
     if not files and not added:
@@ -132,7 +176,14 @@ def downgrade(
     except StepError as error:
         problem = str(error)
     if not problem:
-        done = apt.install(arguments, files[0].parent if files else log.parent, timeout=params["timeout"], log=log, keep=[lock], options=options)
+        done = apt.install(
+            arguments,
+            files[0].parent if files else log.parent,
+            timeout=params["timeout"],
+            log=log,
+            keep=[lock],
+            options=options,
+        )
         if done.code == 0:
             return
         problem = last_line(done.err)
@@ -141,7 +192,12 @@ def downgrade(
         file.flush()
         force = ["--force-confdef", "--force-confold", "--force-downgrade"]
         if files:
-            run(["dpkg", *force, "--install", "--", *map(str, files)], timeout=params["timeout"], stdout=file, keep=[lock])
+            run(
+                ["dpkg", *force, "--install", "--", *map(str, files)],
+                timeout=params["timeout"],
+                stdout=file,
+                keep=[lock],
+            )
         if added:
             run(["dpkg", "--remove", "--", *added], timeout=params["timeout"], stdout=file, keep=[lock])
         run(["dpkg", *force, "--configure", "-a"], timeout=params["timeout"], stdout=file, keep=[lock])
@@ -163,12 +219,16 @@ def restore_config(journal: Journal, kept: dict[str, Any]) -> dict[str, list[str
 
 
 def start(names: list[str], params: dict[str, Any], kept: dict[str, Any]) -> list[str]:
-    """Starts the services in reverse; when data is put back, that happens once the database runs and before its users do."""
+    """Starts the services in reverse; data is put back once the database runs and before its users do."""
     order = list(reversed(names))
     if not params["restore_data"] or not kept["dumps"]:
         service.start(order)
         return []
-    users = [unit.name for unit in service.units(params["settings"].get("services") or []) if not unit.name.startswith("postgresql")]
+    users = [
+        unit.name
+        for unit in service.units(params["settings"].get("services") or [])
+        if not unit.name.startswith("postgresql")
+    ]
     service.stop(service.units(users), users)
     service.start([name for name in order if name not in users])
     done = []
@@ -176,7 +236,17 @@ def start(names: list[str], params: dict[str, Any], kept: dict[str, Any]) -> lis
         path = Path(row["file"])
         if apt.sha256_of(path) != row["sha256"]:
             raise StepError(f"{path} is not the dump that was made: the data was not touched")
-        argv = ["runuser", "-u", "postgres", "--", "pg_restore", "--clean", "--if-exists", "--single-transaction", "--exit-on-error"]
+        argv = [
+            "runuser",
+            "-u",
+            "postgres",
+            "--",
+            "pg_restore",
+            "--clean",
+            "--if-exists",
+            "--single-transaction",
+            "--exit-on-error",
+        ]
         argv += ["--no-password", "--dbname", exact(DATABASE, row["database"], "database")]
         with path.open("rb") as file:
             run(argv, timeout=params["timeout"], stdin=file).checked(f"{row['database']} cannot be put back")

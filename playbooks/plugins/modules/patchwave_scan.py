@@ -14,11 +14,16 @@ DOCUMENTATION = """
 module: patchwave_scan
 short_description: Tells what a host has installed and what is pending for it
 description:
-  - Reads the package database and the signed package lists. Nothing but the lists is changed, and those only with O(refresh).
+  - Reads the package database and the signed package lists. Nothing but the lists is changed, and those only
+    with O(refresh).
 options:
   refresh: {description: Bring the package lists up to date first., type: bool, default: true}
   refresh_timeout: {description: Seconds for that., type: int, default: 180}
-  reboot_packages: {description: Patterns of packages whose change needs a reboot., type: list, elements: str, required: true}
+  reboot_packages:
+    description: Patterns of packages whose change needs a reboot.
+    type: list
+    elements: str
+    required: true
 author: Patchwave
 """
 EXAMPLES = """

@@ -20,15 +20,22 @@ DOCUMENTATION = """
 module: patchwave_transaction
 short_description: Brings a host exactly to a release's versions
 description:
-  - Stops the services that are touched in their order, installs the verified package files in one transaction that was
-    simulated first, and starts the services in reverse. A second call of the same run returns what the first has done;
-    after a crash it goes on where dpkg stands.
+  - Stops the services that are touched in their order, installs the verified package files in one transaction
+    that was simulated first, and starts the services in reverse. A second call of the same run returns what the
+    first has done; after a crash it goes on where dpkg stands.
 options:
   run_id: {description: The run., type: str, required: true}
   release: {description: The sealed release., type: dict, required: true}
   settings: {description: The stack's settings for hosts., type: dict, required: true}
-  reboot_packages: {description: Patterns of packages whose change needs a reboot., type: list, elements: str, required: true}
-  lock_timeout: {description: Seconds to wait for the package manager and for orphaned scripts., type: int, default: 300}
+  reboot_packages:
+    description: Patterns of packages whose change needs a reboot.
+    type: list
+    elements: str
+    required: true
+  lock_timeout:
+    description: Seconds to wait for the package manager and for orphaned scripts.
+    type: int
+    default: 300
   timeout: {description: Seconds for the transaction itself., type: int, default: 1800}
 author: Patchwave
 """
@@ -112,7 +119,9 @@ def begin(journal: Journal, recorded: dict[str, Any] | None, plan: Plan, kept: d
     """Writes down what will change before it does; after a crash the first record's truth stands."""
     facts = {
         "before": (recorded or kept)["before"],
-        "automatic": sorted((recorded or {}).get("automatic") or apt.automatic() & {key.split(":")[0] for key in kept["before"]}),
+        "automatic": sorted(
+            (recorded or {}).get("automatic") or apt.automatic() & {key.split(":")[0] for key in kept["before"]}
+        ),
         "stopped": (recorded or {}).get("stopped", []),
         "brought": sorted(row["key"] for row in kept["new"] if row["key"] not in kept["before"]),
     }
@@ -146,7 +155,9 @@ def change(
     if arguments:
         done = apt.install(arguments, folder, timeout=params["timeout"], log=log, keep=[lock], options=["--no-remove"])
         if done.code:
-            raise StepError(f"apt-get ended with {done.code}: {last_line(done.err) or last_line(tail(log))}", log=tail(log))
+            raise StepError(
+                f"apt-get ended with {done.code}: {last_line(done.err) or last_line(tail(log))}", log=tail(log)
+            )
     seconds = round(time.monotonic() - began, 1)
     after = apt.installed_packages(native)
     if problem := apt.interrupted() or unlisted(before, after, expected):

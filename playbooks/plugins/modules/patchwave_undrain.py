@@ -14,15 +14,18 @@ DOCUMENTATION = """
 module: patchwave_undrain
 short_description: Puts a host's service back into the load balancer's choice
 description:
-  - Lowers the drain flag, waits for good answers and, on a live host, until the balancer has seen it.
-    A service that is not healthy without the flag is drained again and the step fails.
+  - Lowers the drain flag, waits for good answers and, on a live host, until the balancer has seen it. A service
+    that is not healthy without the flag is drained again and the step fails.
 options:
   run_id: {description: The run., type: str, required: true}
   settings: {description: The stack's settings for hosts., type: dict, required: true}
   live: {description: Whether users' requests reach this host., type: bool, required: true}
   flag: {description: The file whose presence drains the service., type: path, required: true}
   statistics_url: {description: Where the service counts probes and requests., type: str, required: true}
-  balancer_patience: {description: Seconds in which a balancer that cannot be observed has certainly probed., type: int, default: 11}
+  balancer_patience:
+    description: Seconds in which a balancer that cannot be observed has certainly probed.
+    type: int
+    default: 11
 author: Patchwave
 """
 EXAMPLES = """
@@ -34,7 +37,10 @@ EXAMPLES = """
     statistics_url: http://127.0.0.1/statz
 """
 RETURN = """
-seen_by_balancer: {description: Whether the balancer was observed to use the host again., type: bool, returned: success}
+seen_by_balancer:
+  description: Whether the balancer was observed to use the host again.
+  type: bool
+  returned: success
 """
 
 
@@ -65,7 +71,7 @@ def work(params: dict[str, Any]) -> dict[str, Any]:
 
 
 def observed(params: dict[str, Any]) -> bool:
-    """Whether a probe passed or a request came in; returns at the latest when an unobservable balancer must have probed."""
+    """Whether a probe passed or a request came in, before an unobservable balancer must have probed."""
     until = time.monotonic() + params["balancer_patience"]
     first = ask(params["statistics_url"]).body.get("requests_total")
     while time.monotonic() < until:

@@ -16,12 +16,16 @@ DOCUMENTATION = """
 module: patchwave_verify
 short_description: Proves that a host is well on exactly what it should have
 description:
-  - Checks the boot, the versions, dpkg, the services and the answers of the process that serves now, which must have started
-    after the change when its service was touched by it. Works on a drained host.
+  - Checks the boot, the versions, dpkg, the services and the answers of the process that serves now, which must
+    have started after the change when its service was touched by it. Works on a drained host.
 options:
   run_id: {description: The run., type: str, required: true}
   settings: {description: The stack's settings for hosts., type: dict, required: true}
-  since: {description: The step whose outcome is proved., type: str, choices: [transaction, restore, boot], default: transaction}
+  since:
+    description: The step whose outcome is proved.
+    type: str
+    choices: [transaction, restore, boot]
+    default: transaction
   flag: {description: The file whose presence drains the service., type: path, required: true}
 author: Patchwave
 """
@@ -64,7 +68,9 @@ class Prover:
         due = self.result.get("reboot") or {}
         now = boot()
         stale = due.get("needed") and due.get("boot") == now
-        return self.note("boot", "the reboot that was due has not happened" if stale else "", f"boot {now.split()[0][:8]}")
+        return self.note(
+            "boot", "the reboot that was due has not happened" if stale else "", f"boot {now.split()[0][:8]}"
+        )
 
     def versions(self) -> bool:
         installed = apt.installed_packages(apt.native_architecture())
@@ -74,7 +80,11 @@ class Prover:
             if (have := installed.get(key)) is None or have.version != version or have.status != "installed"
         ]
         problem = "; ".join(wrong[:3]) or apt.interrupted()
-        return self.note("versions", problem, f"{count(len(self.result.get('after') or {}), 'package')} as they should be, dpkg at rest")
+        return self.note(
+            "versions",
+            problem,
+            f"{count(len(self.result.get('after') or {}), 'package')} as they should be, dpkg at rest",
+        )
 
     def running(self, units: list[service.Unit]) -> bool:
         down = [unit.name for unit in units if not unit.running]
@@ -91,7 +101,9 @@ class Prover:
             if started is None:
                 return "the answer does not tell when its process started"
             if started < changed_at - SLACK:
-                return f"the process of before the change still answers (started {changed_at - started:.0f} s too early)"
+                return (
+                    f"the process of before the change still answers (started {changed_at - started:.0f} s too early)"
+                )
         if pid and (old := service.old_code(pid)):
             return old
         said = body.get("version")
@@ -106,7 +118,12 @@ def work(params: dict[str, Any]) -> dict[str, Any]:
     prover = Prover(Journal(params["run_id"]), params["since"])
     settings, health = params["settings"], params["settings"].get("health") or {}
     found = service.units(settings.get("services") or [])
-    evidence: dict[str, Any] = {"checks": prover.checks, "baseline_ms": prover.baseline_ms, "median_ms": None, "errors": 0}
+    evidence: dict[str, Any] = {
+        "checks": prover.checks,
+        "baseline_ms": prover.baseline_ms,
+        "median_ms": None,
+        "errors": 0,
+    }
     good = prover.boot() and prover.versions()
     if good and found and health.get("url"):
         result = service.sample(
@@ -118,17 +135,23 @@ def work(params: dict[str, Any]) -> dict[str, Any]:
             fits=prover.fits,
         )
         evidence.update(median_ms=result.median_ms, errors=result.errors, warm_up=result.warm_up, samples=result.good)
-        good = prover.note("health", result.problem, f"{count(result.good, 'good answer')} in a row, median {result.median_ms} ms")
+        good = prover.note(
+            "health", result.problem, f"{count(result.good, 'good answer')} in a row, median {result.median_ms} ms"
+        )
         if good:
             # Only a service that is up shows whether its health check can say no at all.
             answer = service.control(health["url"])
-            good = prover.note("control", "a path that does not exist answers healthy" if answer.healthy else "", answer.said)
+            good = prover.note(
+                "control", "a path that does not exist answers healthy" if answer.healthy else "", answer.said
+            )
         found = service.units(settings.get("services") or [])
     good = prover.running(found) and good
     if not good:
         bad = next(check for check in prover.checks if not check["ok"])
         raise StepError(f"{bad['name']}: {bad['detail']}", **evidence)
-    latency = f", median {evidence['median_ms']:g} ms (before {prover.baseline_ms or 0:g})" if evidence["median_ms"] else ""
+    latency = (
+        f", median {evidence['median_ms']:g} ms (before {prover.baseline_ms or 0:g})" if evidence["median_ms"] else ""
+    )
     return {**evidence, "at": time.time(), "summary": f"well{latency}, {count(evidence['errors'], 'error')}"}
 
 
