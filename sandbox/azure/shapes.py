@@ -70,8 +70,11 @@ class Shapes(dict[str, Shape]):
         read = self._mapped if hasattr(model, "_attribute_map") else self._typed
         fields: dict[str, Field] = {}
         for name, one in read(module, model):
-            if name in fields:
+            if name in fields and fields[name].readonly:
                 fields[name + SHADOWED] = fields[name]
+            elif name in fields:
+                fields[name + SHADOWED] = one
+                continue
             fields[name] = one
         subtypes: Mapping[str, type] = {}
         discriminator = ""
