@@ -15,7 +15,7 @@ from typing import Any
 
 from .shapes import Field, Shape, Shapes
 
-FORMAT = "2"
+FORMAT = "3"
 """Changes when shapes are read otherwise, so that an old cache is not used."""
 GROUP = "/subscriptions/{subscriptionId}/resourceGroups/{resourceGroupName}"
 
