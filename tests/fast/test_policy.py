@@ -138,6 +138,14 @@ def test_a_machine_without_its_restore_points_is_refused() -> None:
     assert "dev-vm-0" in complaint
 
 
+def test_after_an_update_machines_are_known_by_their_output_name() -> None:
+    resources = [Declared(d.type, d.name, dict(d.props)) for d in declare_stack("dev")]
+    for resource in resources:
+        if resource.type == rules.MACHINE:
+            resource.props["name"] = resource.props.pop("vmName")
+    assert list(STACK_RULES[0].check(resources)) == []
+
+
 @pytest.mark.parametrize(
     ("stack", "patching", "refused"),
     [
