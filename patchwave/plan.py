@@ -22,7 +22,7 @@ def make(project: Path, stack: StackName, now: datetime) -> dict[str, Any]:
         raise Misuse(f"Pulumi.{stack}.yaml names no patchwave:release: seal or promote one first")
     settings, release = file.settings, load_release(project, file.release)
     hosts = discover(stack, settings)
-    scans = ansible.run(project, "scan", hosts, variables={"scan_refresh": False})
+    scans = ansible.run(project, "scan", hosts, variables={"pw_refresh": False})
     todo: dict[str, dict[str, str]] = {}
     installed: dict[str, dict[str, str]] = {}
     for host in hosts:

@@ -43,7 +43,7 @@ def seal(project: Path, stack: StackName, now: datetime) -> tuple[Release | None
 
 
 def _pending(project: Path, hosts: Sequence[Host]) -> dict[str, list[Pending]]:
-    results = ansible.run(project, "scan", hosts, variables={"scan_refresh": True})
+    results = ansible.run(project, "scan", hosts, variables={"pw_refresh": True})
     for name, result in results.items():
         if not result.ok("scan"):
             raise Failed(f"{name}: {result.problem or 'no answer'}: every host must be read before a release is sealed")
@@ -66,8 +66,8 @@ def _changelogs(
     while missing:
         best = max(hosts, key=lambda host: len(missing & {u.name for u in pending[host.name]}))
         names = sorted(missing & {u.name for u in pending[best.name]})
-        asked = [{"name": n, "from": updates[n].from_, "to": updates[n].to} for n in names]
-        result = ansible.run(project, "changelogs", [best], variables={"changelog_packages": asked})[best.name]
+        asked = [{"name": n, "arch": updates[n].arch, "from": updates[n].from_, "to": updates[n].to} for n in names]
+        result = ansible.run(project, "changelogs", [best], variables={"pw_packages": asked})[best.name]
         if not result.ok("changelog"):
             raise Failed(
                 f"{best.name}: {result.problem or 'no answer'}: the changelogs are needed to name the advisories"
