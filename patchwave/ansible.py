@@ -59,7 +59,9 @@ def run(
         }
         argv = [sys.executable, "-m", "ansible", "playbook", str(home / f"{playbook}.yml")]
         argv += ["-i", str(home / "inventory" / "patchwave.yml"), "-e", f"@{extra}"]
-        child = subprocess.Popen(argv, cwd=home, env=environ, stdin=subprocess.DEVNULL, preexec_fn=_die_with_parent)
+        child = subprocess.Popen(
+            argv, cwd=home, env=environ, stdin=subprocess.DEVNULL, stdout=sys.stderr, preexec_fn=_die_with_parent
+        )
         lines: list[Line] = []
         try:
             with results.open(encoding="utf-8") as report:

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import click
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -30,6 +29,8 @@ app.add_typer(evidence_app, name="evidence")
 Stack = Annotated[str, typer.Option("--stack", "-s", help="dev, staging or prod")]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON object")]
 ReleaseOption = Annotated[str | None, typer.Option("--release", help="a release id; the stack's own otherwise")]
+# typer brings its own click: the common base of a wrong option, a wrong value and a missing command
+CLICK_EXCEPTION: type[typer.BadParameter] = typer.BadParameter.__mro__[2]  # type: ignore[assignment]  # its own base
 out = Console(highlight=False, soft_wrap=True)
 
 
@@ -323,9 +324,9 @@ def main() -> None:
         code = app(standalone_mode=False)
     except PatchwaveError as error:
         code = _complain(str(error), error.code)
-    except click.ClickException as error:
+    except CLICK_EXCEPTION as error:
         code = _complain(error.format_message(), Misuse.code)
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         code = _complain("interrupted: run the same command again, it goes on where it stopped", 130)
     sys.exit(code or 0)
 

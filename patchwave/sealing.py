@@ -1,5 +1,6 @@
 """Seals what a stack's hosts are really offered into a release."""
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -72,10 +73,7 @@ def _changelogs(
             raise Failed(
                 f"{best.name}: {result.problem or 'no answer'}: the changelogs are needed to name the advisories"
             )
-        for package in result.steps["changelog"]["packages"]:
-            found[package["name"]] = [
-                ChangelogEntry(version=e["version"], date=e["date"], urgency=e["urgency"], cves=tuple(e["cves"]))
-                for e in [{**e, "date": datetime.fromisoformat(e["date"])} for e in package["entries"]]
-            ]
+        for name, row in result.steps["changelog"]["packages"].items():
+            found[name] = [ChangelogEntry.model_validate_json(json.dumps(entry)) for entry in row["entries"]]
         missing -= set(names)
     return found
