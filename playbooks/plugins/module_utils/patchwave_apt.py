@@ -29,6 +29,7 @@ from ansible.module_utils.patchwave_versions import (
 LOCKS = ("/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock", "/var/cache/apt/archives/lock")
 LISTS_LOCK = "/var/lib/apt/lists/lock"
 MAINTAINER_SCRIPT = re.compile(r"/var/lib/dpkg/(?:info|tmp\.ci)/\S*(?:preinst|postinst|prerm|postrm|config)\b")
+KEEP_CONFIGURATION = ("--force-confdef", "--force-confold")
 APT = (
     "apt-get", "-q", "-y",
     "-o", "Dpkg::Options::=--force-confdef",
@@ -138,17 +139,17 @@ def interrupted() -> str:
     return ""
 
 
-def repair(timeout: float) -> str:
-    """Finishes what an earlier dpkg left undone, after its orphans have ended; returns what was mended."""
+def repair(timeout: float, *, tolerant: bool = False) -> str:
+    """Finishes what an earlier dpkg left undone, after its orphans have ended; returns what was found.
+
+    A tolerant caller goes on with a host that stays broken, because it has the packages that mend it.
+    """
     wait_for_orphans(timeout)
     problem = interrupted()
-    if not problem:
-        return ""
-    mended = run(["dpkg", "--configure", "-a", "--force-confdef", "--force-confold"], timeout=timeout)
-    if (left := interrupted()) or mended.code:
-        raise StepError(
-            f"dpkg --configure -a did not mend the host: {last_line(mended.err) or left}", dpkg=mended.err[-2000:]
-        )
+    if problem:
+        run(["dpkg", "--configure", "-a", *KEEP_CONFIGURATION], timeout=timeout)
+        if (left := interrupted()) and not tolerant:
+            raise StepError(f"dpkg --configure -a does not mend the host: {left}: mend it by hand or from its snapshot")
     return problem
 
 
@@ -191,23 +192,72 @@ def simulate_plan(plan: Plan, native: str) -> tuple[list[str], dict[str, Item]]:
     return judge(actions, plan.expected, allowed), {key: plan.candidates[key] for key in sorted(brought)}
 
 
-def install(
-    arguments: Sequence[str],
-    folder: Path,
+def differs(have: Installed | None, version: str) -> bool:
+    """Whether a package is not wholly installed at a version."""
+    return have is None or have.version != version or have.status != "installed"
+
+
+def foresee(files: Sequence[Path], expected: Mapping[str, str], *, remove: Sequence[str] = (), broken: bool) -> str:
+    """Why apt would not bring these files as exactly one transaction, or an empty string."""
+    try:
+        actions = simulate(_arguments(files, remove), native_architecture(), options=_options(broken))
+    except StepError as error:
+        return str(error)
+    complaints = judge(actions, expected, {}, remove=remove)
+    return f"the transaction {'; '.join(complaints[:3])}: nothing was changed" if complaints else ""
+
+
+def settle(
+    files: Sequence[Path],
     *,
+    remove: Sequence[str] = (),
+    problem: str,
+    broken: bool,
     timeout: float,
     log: Path,
     keep: Sequence[int],
-    options: Sequence[str] = (),
-) -> Done:
-    """One transaction from the folder's files, logged, without download; an orphan of it keeps the host's lock."""
+) -> None:
+    """Brings exactly these files in one transaction, its output in the log, and refuses one with a foreseen problem.
+
+    On a broken host, where apt finds no way, dpkg itself unpacks exactly these files. A command that is killed with its
+    step keeps the host's lock until it ends.
+    """
     # A file whose version is in the lists as well is looked for by apt in its archive and nowhere else.
-    (folder / "partial").mkdir(mode=0o700, exist_ok=True)
-    local = ["--no-download", "-o", f"Dir::Cache::archives={folder}/", "-o", "APT::Keep-Downloaded-Packages=1"]
+    archive = files[0].parent if files else log.parent
+    (archive / "partial").mkdir(mode=0o700, exist_ok=True)
+    local = ["--no-download", "-o", f"Dir::Cache::archives={archive}/", "-o", "APT::Keep-Downloaded-Packages=1"]
     with log.open("ab") as file:
-        done = run([*APT, *local, *options, "install", "--", *arguments], timeout=timeout, stdout=file, keep=keep)
-        file.write(done.err.encode())
-    return done
+        if not problem:
+            argv = [*APT, *local, *_options(broken), "install", "--", *_arguments(files, remove)]
+            done = run(argv, timeout=timeout, stdout=file, keep=keep)
+            file.write(done.err.encode())
+            file.flush()
+            if done.code == 0:
+                return
+            problem = f"apt-get ended with {done.code}: {last_line(done.err) or last_line(tail(log))}"
+        if not broken:
+            raise StepError(problem, log=tail(log))
+        file.write(f"apt finds no way: {problem}\n".encode())
+        file.flush()
+        force = [*KEEP_CONFIGURATION, "--force-downgrade"]
+        for command in (["--install", "--", *map(str, files)], ["--remove", "--", *remove], ["--configure", "-a"]):
+            if command[-1] != "--":
+                done = run(["dpkg", *force, *command], timeout=timeout, stdout=file, keep=keep)
+                file.write(done.err.encode())
+                file.flush()
+
+
+def _arguments(files: Sequence[Path], remove: Sequence[str]) -> list[str]:
+    return [*map(str, files), *(f"{key}-" for key in remove)]
+
+
+def _options(broken: bool) -> list[str]:
+    return ["--allow-downgrades"] if broken else ["--no-remove"]
+
+
+def tail(log: Path) -> str:
+    """The log's end."""
+    return log.read_text(errors="replace")[-3000:] if log.is_file() else ""
 
 
 def automatic() -> set[str]:

@@ -12,8 +12,8 @@ from ansible.module_utils import patchwave_config as config
 from ansible.module_utils import patchwave_reboot as reboot
 from ansible.module_utils import patchwave_service as service
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.patchwave_host import Journal, StepError, boot, count, host_lock, last_line, run, serve
-from ansible.module_utils.patchwave_versions import DATABASE, Installed, exact, judge, release_items
+from ansible.module_utils.patchwave_host import Journal, StepError, boot, count, host_lock, run, serve
+from ansible.module_utils.patchwave_versions import DATABASE, exact, release_items
 
 DOCUMENTATION = """
 module: patchwave_restore
@@ -91,7 +91,7 @@ def take_back(params: dict[str, Any], journal: Journal, begun: dict[str, Any], l
     apt.wait_for_orphans(params["lock_timeout"])
     native = apt.native_architecture()
     installed = apt.installed_packages(native)
-    changed = {key: version for key, version in begun["before"].items() if differs(installed.get(key), version)}
+    changed = {key: version for key, version in begun["before"].items() if apt.differs(installed.get(key), version)}
     added = [key for key in begun["brought"] if key in installed]
     rows = [row for row in kept["old"] if row["key"] in changed]
     if missing := set(changed) - {row["key"] for row in rows}:
@@ -108,15 +108,19 @@ def take_back(params: dict[str, Any], journal: Journal, begun: dict[str, Any], l
     }
     service.stop(found, touched)
     log = journal.folder / "restore.log"
-    downgrade(params, [folder / row["file"] for row in rows], changed, added, native, log, lock)
+    files = [folder / row["file"] for row in rows]
+    if files or added:
+        problem = apt.foresee(files, changed, remove=added, broken=True)
+        timeout = params["timeout"]
+        apt.settle(files, remove=added, problem=problem, broken=True, timeout=timeout, log=log, keep=[lock])
     after = apt.installed_packages(native)
-    wrong = [key for key, version in changed.items() if differs(after.get(key), version)] + [
+    wrong = [key for key, version in changed.items() if apt.differs(after.get(key), version)] + [
         key for key in added if key in after
     ]
     if wrong or (problem := apt.interrupted()):
         raise StepError(
             f"{', '.join(wrong) or problem} is not as before: restore the host from its snapshot or image",
-            log=tail(log),
+            log=apt.tail(log),
         )
     apt.mark_automatic(begun["automatic"])
     service.stop(found, touched)
@@ -149,58 +153,6 @@ def take_back(params: dict[str, Any], journal: Journal, begun: dict[str, Any], l
         "packages_changed": len(changed),
         "summary": ", ".join(parts),
     }
-
-
-def differs(have: Installed | None, version: str) -> bool:
-    """Whether a package is not wholly installed at a version."""
-    return have is None or have.version != version or have.status != "installed"
-
-
-def downgrade(
-    params: dict[str, Any],
-    files: list[Path],
-    changed: dict[str, str],
-    added: list[str],
-    native: str,
-    log: Path,
-    lock: int,
-) -> None:
-    """One transaction back; where the host is too broken for apt, dpkg unpacks exactly these files itself."""
-    if not files and not added:
-        return
-    arguments = [*map(str, files), *(f"{key}-" for key in added)]
-    options = ["--allow-downgrades"]
-    try:
-        complaints = judge(apt.simulate(arguments, native, options=options), changed, {}, remove=added)
-        problem = f"the way back {'; '.join(complaints[:3])}" if complaints else ""
-    except StepError as error:
-        problem = str(error)
-    if not problem:
-        done = apt.install(
-            arguments,
-            files[0].parent if files else log.parent,
-            timeout=params["timeout"],
-            log=log,
-            keep=[lock],
-            options=options,
-        )
-        if done.code == 0:
-            return
-        problem = last_line(done.err)
-    with log.open("ab") as file:
-        file.write(f"apt could not: {problem}\n".encode())
-        file.flush()
-        force = ["--force-confdef", "--force-confold", "--force-downgrade"]
-        if files:
-            run(
-                ["dpkg", *force, "--install", "--", *map(str, files)],
-                timeout=params["timeout"],
-                stdout=file,
-                keep=[lock],
-            )
-        if added:
-            run(["dpkg", "--remove", "--", *added], timeout=params["timeout"], stdout=file, keep=[lock])
-        run(["dpkg", *force, "--configure", "-a"], timeout=params["timeout"], stdout=file, keep=[lock])
 
 
 def restore_config(journal: Journal, kept: dict[str, Any]) -> dict[str, list[str]]:
@@ -253,11 +205,6 @@ def start(names: list[str], params: dict[str, Any], kept: dict[str, Any]) -> lis
         done.append(row["database"])
     service.start(list(reversed(users)))
     return done
-
-
-def tail(log: Path) -> str:
-    """The log's end."""
-    return log.read_text(errors="replace")[-3000:] if log.is_file() else ""
 
 
 def main() -> None:

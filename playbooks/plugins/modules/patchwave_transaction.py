@@ -13,8 +13,8 @@ from ansible.module_utils import patchwave_config as config
 from ansible.module_utils import patchwave_reboot as reboot
 from ansible.module_utils import patchwave_service as service
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.patchwave_host import Journal, StepError, boot, count, host_lock, last_line, serve
-from ansible.module_utils.patchwave_versions import Plan, judge
+from ansible.module_utils.patchwave_host import Journal, StepError, boot, count, host_lock, serve
+from ansible.module_utils.patchwave_versions import Plan
 
 DOCUMENTATION = """
 module: patchwave_transaction
@@ -71,14 +71,14 @@ def work(params: dict[str, Any]) -> dict[str, Any]:
             waiting = result["reboot"]["needed"] and result["reboot"]["boot"] == boot()
             return {**result, "changed": False, "reboot": {**result["reboot"], "waiting": waiting}}
         apt.wait_for_locks(params["lock_timeout"])
-        mended = apt.repair(params["lock_timeout"])
+        mended = apt.repair(params["lock_timeout"], tolerant=recorded is not None)
         plan = apt.plan_for(params["release"])[0]
         if not plan.upgrades and not recorded:
             return already_current(params, plan)
         kept = protected(journal, plan, digest)
         facts = begin(journal, recorded, plan, kept)
         try:
-            result = change(params, journal, plan, kept, facts, lock)
+            result = change(params, journal, plan, kept, facts, lock, resumed=recorded is not None)
         except StepError as error:
             journal.write("transaction", "failed", digest=digest, problem=str(error), **facts)
             raise
@@ -132,36 +132,44 @@ def begin(journal: Journal, recorded: dict[str, Any] | None, plan: Plan, kept: d
 
 
 def change(
-    params: dict[str, Any], journal: Journal, plan: Plan, kept: dict[str, Any], facts: dict[str, Any], lock: int
+    params: dict[str, Any],
+    journal: Journal,
+    plan: Plan,
+    kept: dict[str, Any],
+    facts: dict[str, Any],
+    lock: int,
+    *,
+    resumed: bool,
 ) -> dict[str, Any]:
     """The transaction itself, judged before by simulation and after by dpkg."""
     folder, native = journal.folder / "new", apt.native_architecture()
-    rows = [row for row in kept["new"] if row["key"] in plan.upgrades or row["key"] in plan.candidates]
+    before = apt.installed_packages(native)
+    rows = [
+        row
+        for row in kept["new"]
+        if row["key"] not in plan.held and apt.differs(before.get(row["key"]), row["version"])
+    ]
     for row in rows:
         apt.verified(folder / row["file"], row["name"], row["version"], row["arch"], row["sha256"])
     expected = {row["key"]: row["version"] for row in rows}
-    arguments = [str(folder / row["file"]) for row in rows]
-    if arguments and (complaints := judge(apt.simulate(arguments, native), expected, {})):
-        raise StepError(f"the transaction {'; '.join(complaints[:3])}: nothing was changed")
+    files = [folder / row["file"] for row in rows]
+    problem = apt.foresee(files, expected, broken=resumed) if files else ""
+    if problem and not resumed:
+        raise StepError(problem)
     found = service.units(params["settings"].get("services") or [])
     reasons = service.concerned(found, [*expected, *facts["brought"]])
     reasons.update({name: "was stopped by this run before" for name in facts["stopped"] if name not in reasons})
-    before = apt.installed_packages(native)
     facts["stopped"] = [unit.name for unit in found if unit.name in reasons]
     journal.write("transaction", "begun", digest=params["release"].get("digest"), **facts)
     began = time.monotonic()
     service.stop(found, reasons)
     log = journal.folder / "transaction.log"
-    if arguments:
-        done = apt.install(arguments, folder, timeout=params["timeout"], log=log, keep=[lock], options=["--no-remove"])
-        if done.code:
-            raise StepError(
-                f"apt-get ended with {done.code}: {last_line(done.err) or last_line(tail(log))}", log=tail(log)
-            )
+    if files:
+        apt.settle(files, problem=problem, broken=resumed, timeout=params["timeout"], log=log, keep=[lock])
     seconds = round(time.monotonic() - began, 1)
     after = apt.installed_packages(native)
     if problem := apt.interrupted() or unlisted(before, after, expected):
-        raise StepError(f"after the transaction: {problem}: take the host back", log=tail(log))
+        raise StepError(f"after the transaction: {problem}: take the host back", log=apt.tail(log))
     apt.mark_automatic(facts["automatic"])
     service.stop(found, reasons)  # maintainer scripts may have started them in their own order
     reboot.renew_pid_1()
@@ -202,11 +210,6 @@ def restarted(log: Path) -> list[str]:
     """Services that needrestart has restarted by itself."""
     found = re.findall(r"systemctl restart (.+)", log.read_text(errors="replace")) if log.is_file() else []
     return sorted({name for line in found for name in line.split()})
-
-
-def tail(log: Path) -> str:
-    """The log's end."""
-    return log.read_text(errors="replace")[-3000:] if log.is_file() else ""
 
 
 def pick(record: dict[str, Any]) -> dict[str, Any]:
