@@ -385,20 +385,11 @@ def _host_works(host: str, mine: Sequence[Record], stages: Sequence[Stage]) -> I
 
 
 def _placed(stage: Work, steps: Sequence[Record]) -> Iterator[Work]:
-    """The steps of one host in one phase, end to end; a step's own `seconds` beats the time of its record."""
+    """The steps of one host in one phase, end to end; those told in the same instant share the phase evenly."""
     since = stage.start
     together = len({record.at for record in steps}) == 1 and len(steps) > 1
     for record in steps:
-        summary_of = record.data.get("summary")
-        took = summary_of.get("seconds") if isinstance(summary_of, Mapping) else None
-        lasts = timedelta(seconds=took) if isinstance(took, int | float) and 0 <= took < 1e6 else None
-        if together:
-            share = (stage.end - stage.start) / len(steps)
-            until = min(since + (lasts or share), stage.end)
-        else:
-            until = _time(record.at)
-            if lasts is not None:
-                since = max(since, until - lasts)
+        until = since + (stage.end - stage.start) / len(steps) if together else _time(record.at)
         step = str(record.data.get("step") or stage.kind)
         kind = step if step in PHASES and stage.kind not in {"preflight", "protect", "prove"} else stage.kind
         yield Work(kind, since, until, bool(record.data.get("ok", True)), step)
