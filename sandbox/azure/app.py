@@ -39,7 +39,8 @@ def resource_manager(manager: Manager, graph: Graph, identity: Identity, ready: 
         identity.management(request.headers.get("authorization"))
         if not request.query_params.get("api-version"):
             raise bad_request(
-                "MissingApiVersionParameter", "The api-version query parameter (?api-version=) is required for all requests."
+                "MissingApiVersionParameter",
+                "The api-version query parameter (?api-version=) is required for all requests.",
             )
         found, headers = graph.query(_json(body))
         return Answer(200, found, headers)
@@ -91,7 +92,9 @@ def _json(body: bytes) -> Any:
     try:
         return json.loads(body)
     except ValueError:
-        raise bad_request("InvalidRequestContent", "The request content was invalid and could not be deserialized.") from None
+        raise bad_request(
+            "InvalidRequestContent", "The request content was invalid and could not be deserialized."
+        ) from None
 
 
 def _endpoint(handler: Handler, *, identity_errors: bool = False) -> Callable[[Request], Awaitable[Response]]:

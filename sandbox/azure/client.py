@@ -58,7 +58,9 @@ class Client:
     def put(self, identity: str, api: str, body: Json) -> Json:
         """The wire body after the operation has ended."""
         content = io.BytesIO(json.dumps(body).encode())
-        return self._wait(lambda: self._made().begin_create_or_update_by_id(identity, content, api_version=api, cls=_body))
+        return self._wait(
+            lambda: self._made().begin_create_or_update_by_id(identity, content, api_version=api, cls=_body)
+        )
 
     def delete(self, identity: str, api: str) -> None:
         """Gone when this returns, also when it was gone before."""

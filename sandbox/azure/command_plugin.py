@@ -17,17 +17,17 @@ from pathlib import Path
 from typing import IO, Any
 
 from . import rpc
-from .rpc import UNKNOWN, EngineLog, Failure, answering, has_unknown, plain, provider_pb2, struct
+from .rpc import UNKNOWN, EngineLog, Failure, has_unknown, plain, provider_pb2, struct
 
 Json = Any
 COMMAND, RUN = "command:local:Command", "command:local:run"
 LOGGING = ("stdout", "stderr", "stdoutAndStderr", "none")
-_BASE = {
+_BASE: dict[str, type[Any]] = {
     "interpreter": list, "dir": str, "environment": dict, "stdin": str, "assetPaths": list, "archivePaths": list,
     "logging": str, "addPreviousOutputInEnv": bool,
 }  # fmt: skip
-_OF_COMMAND: dict[str, type] = {**_BASE, "create": str, "update": str, "delete": str, "triggers": list}
-_OF_RUN: dict[str, type] = {**_BASE, "command": str}
+_OF_COMMAND: dict[str, type[Any]] = {**_BASE, "create": str, "update": str, "delete": str, "triggers": list}
+_OF_RUN: dict[str, type[Any]] = {**_BASE, "command": str}
 _ASSET, _ARCHIVE = "c44067f5952c0a294b673a41bacd8c17", "0def7320c3a5731c473e5ecbe6d01bc7"
 
 
@@ -43,31 +43,27 @@ class Command(rpc.Provider):
         self._shells: set[subprocess.Popen[bytes]] = set()
         self._lock = threading.Lock()
 
-    def Configure(self, request, context):  # type: ignore[no-untyped-def]
-        return provider_pb2.ConfigureResponse(
-            acceptSecrets=False, supportsPreview=True, acceptResources=False, acceptOutputs=False
-        )
-
-    def Cancel(self, request, context):  # type: ignore[no-untyped-def]
+    def cancel(self, request: Json) -> Json:
         """Kills the shells, and not what they have started."""
         self._cancelled.set()
         with self._lock:
             for shell in self._shells:
                 shell.kill()
-        return rpc.empty_pb2.Empty()
+        return rpc.NOTHING()
 
-    @answering
-    def Check(self, request, context):  # type: ignore[no-untyped-def]
+    def check(self, request: Json) -> Json:
         _known(request.urn.split("::")[2].rsplit("$", 1)[-1])
         failures = [
-            provider_pb2.CheckFailure(property=where, reason=why) for where, why in complaints(plain(request.news), _OF_COMMAND)
+            provider_pb2.CheckFailure(property=where, reason=why)
+            for where, why in complaints(plain(request.news), _OF_COMMAND)
         ]
         return provider_pb2.CheckResponse(inputs=request.news, failures=failures)
 
-    @answering
-    def Diff(self, request, context):  # type: ignore[no-untyped-def]
+    def diff(self, request: Json) -> Json:
         olds, news = plain(request.old_inputs), plain(request.news)
-        changed = [name for name in sorted({*olds, *news}) if olds.get(name) != news.get(name) or has_unknown(news.get(name))]
+        changed = [
+            name for name in sorted({*olds, *news}) if olds.get(name) != news.get(name) or has_unknown(news.get(name))
+        ]
         kinds = provider_pb2.PropertyDiff.Kind
         detailed = {}
         for name in changed:
@@ -80,8 +76,7 @@ class Command(rpc.Provider):
             hasDetailedDiff=True, replaces=["triggers"] if "triggers" in changed else [],
         )  # fmt: skip
 
-    @answering
-    def Create(self, request, context):  # type: ignore[no-untyped-def]
+    def create(self, request: Json) -> Json:
         inputs = plain(request.properties)
         name = request.urn.rsplit("::", 1)[1]
         if request.preview:
@@ -91,8 +86,7 @@ class Command(rpc.Provider):
             outputs = self._run(request.urn, inputs["create"], inputs, {})
         return provider_pb2.CreateResponse(id=f"{name}{secrets.token_hex(4)}", properties=struct(inputs | outputs))
 
-    @answering
-    def Update(self, request, context):  # type: ignore[no-untyped-def]
+    def update(self, request: Json) -> Json:
         inputs, olds = plain(request.news), plain(request.olds)
         previous = {key: olds[key] for key in ("stdout", "stderr", "assets", "archive") if key in olds}
         if request.preview:
@@ -102,19 +96,16 @@ class Command(rpc.Provider):
             previous |= self._run(request.urn, command, inputs, previous)
         return provider_pb2.UpdateResponse(properties=struct(inputs | previous))
 
-    @answering
-    def Delete(self, request, context):  # type: ignore[no-untyped-def]
+    def delete(self, request: Json) -> Json:
         state = plain(request.properties)
         if state.get("delete") is not None:
             self._run(request.urn, state["delete"], state, state)
-        return rpc.empty_pb2.Empty()
+        return rpc.NOTHING()
 
-    @answering
-    def Read(self, request, context):  # type: ignore[no-untyped-def]
+    def read(self, request: Json) -> Json:
         return provider_pb2.ReadResponse(id=request.id, properties=request.properties, inputs=request.inputs)
 
-    @answering
-    def Invoke(self, request, context):  # type: ignore[no-untyped-def]
+    def invoke(self, request: Json) -> Json:
         if request.tok != RUN:
             raise Failure(f"{request.tok}: the sandbox does not know this function")
         arguments = plain(request.args)
@@ -211,7 +202,7 @@ class _Streams:
         return b"".join(self._together).decode("utf-8", "replace")
 
 
-def complaints(inputs: Mapping[str, Json], known: Mapping[str, type]) -> Iterable[tuple[str, str]]:
+def complaints(inputs: Mapping[str, Json], known: Mapping[str, type[Any]]) -> Iterable[tuple[str, str]]:
     """What the official plugin's schema would refuse."""
     for name, value in inputs.items():
         if name not in known:

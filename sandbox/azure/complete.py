@@ -105,7 +105,7 @@ def _interface(row: Row, old: Row | None, store: Store, places: Places) -> None:
     before = dig(old.body, "properties", {}) if old else {}
     row.hidden["addresses"] = []
     for config in row.properties.get("ipConfigurations", []):
-        kept = next((one for one in before.get("ipConfigurations", []) if one["name"] == config["name"]), {})
+        kept: Json = next((one for one in before.get("ipConfigurations", []) if one["name"] == config["name"]), {})
         address = dig(kept, "properties.privateIPAddress") or allocate(store, places, row.hidden["addresses"])
         config["properties"]["privateIPAddress"] = address
         config["properties"].setdefault("privateIPAllocationMethod", "Dynamic")

@@ -32,21 +32,26 @@ class Doors:
     """The HTTPS door and the identity door of one sandbox."""
 
     def __init__(
-        self, sandbox: Sandbox, hosts: Hosts, layers: Sequence[Path], balancer: Spreads | None = None, cache: Path | None = None
+        self,
+        sandbox: Sandbox,
+        hosts: Hosts,
+        layers: Sequence[Path],
+        balancer: Spreads | None = None,
+        cache: Path | None = None,
     ) -> None:
         tls.prepare(sandbox)
         self.sandbox = sandbox
         self.store = Store(sandbox.store)
         machines.seed(self.store, package.FIRST, [str(layer) for layer in layers])
         wire = Wire(kinds.shapes(cache or sandbox.cache))
-        self.manager = Manager(
-            self.store, wire, Places(sandbox), hosts, balancer or Balancer(sandbox, self.store)
-        )
+        self.manager = Manager(self.store, wire, Places(sandbox), hosts, balancer or Balancer(sandbox, self.store))
         self.identity = Identity(sandbox.folder / "tokens.key", sandbox.endpoint)
         self.graph = Graph(self.store, self._extended)
         self.ready = threading.Event()
         self._servers = [
-            _door(app.resource_manager(self.manager, self.graph, self.identity, self.ready.is_set), sandbox, HTTPS_PORT),
+            _door(
+                app.resource_manager(self.manager, self.graph, self.identity, self.ready.is_set), sandbox, HTTPS_PORT
+            ),
             _door(app.identity_door(self.manager, self.identity), sandbox, IDENTITY_PORT),
         ]
 

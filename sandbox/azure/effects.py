@@ -172,7 +172,9 @@ class World:
         deadline = monotonic() + 300
         while (state := health(row.hidden["addresses"][0], settings)) != "Healthy":
             if monotonic() > deadline:
-                raise conflict("RollingUpgradeFaulted", f"Instance {row.name} is {state} after the upgrade of its batch.")
+                raise conflict(
+                    "RollingUpgradeFaulted", f"Instance {row.name} is {state} after the upgrade of its batch."
+                )
             sleep(1)
 
     def _each(self, rows: Iterable[Row], do: Callable[[Row], None]) -> None:
@@ -194,7 +196,9 @@ class World:
             owner = self._store.get(row.parent) if row.type == INSTANCE else row
             image = self._image(owner or row)
             row.hidden |= {"image": image, "layers": self._layers(image)}
-            self._mark(row.key, row.properties.get("provisioningState", "Creating"), image=image, layers=row.hidden["layers"])
+            self._mark(
+                row.key, row.properties.get("provisioningState", "Creating"), image=image, layers=row.hidden["layers"]
+            )
         layers = tuple(Path(layer) for layer in row.hidden["layers"])
         if name not in self._hosts.names():
             address = row.hidden["addresses"][0]
@@ -252,7 +256,7 @@ class World:
         self._mark(row.key, "Succeeded")
 
     def _image(self, row: Row) -> str:
-        """The key of the image version that a machine or a scale set asks for; an image without version is its latest."""
+        """The key of the image version that a machine or a scale set asks for; an image stands for its latest."""
         if row.type == ARC:
             return str(row.hidden["image"])
         base = "properties.virtualMachineProfile." if row.type == SCALE_SET else "properties."
@@ -299,7 +303,7 @@ class World:
         """Nothing of the resource, of what is in it and of what only it used is left."""
         below = self._store.under(row.key)
         group = row.type == "microsoft.resources/resourcegroups"
-        rows = [one for one in (*below, row)]
+        rows = [*below, row]
         self._balancer.refresh()
         hosted = [one for one in rows if one.hidden.get("host")]
         self._each(hosted, lambda one: self._remove_host(one, keep_disk=not group))

@@ -32,7 +32,10 @@ _ELSEWHERE = {
     "microsoft.authorization/roleassignments": "authorizationresources",
     "microsoft.maintenance/configurationassignments": "maintenanceresources",
 }
-_NOT_TRACKED = ("microsoft.compute/restorepointcollections/restorepoints", "microsoft.operationalinsights/workspaces/tables")
+_NOT_TRACKED = (
+    "microsoft.compute/restorepointcollections/restorepoints",
+    "microsoft.operationalinsights/workspaces/tables",
+)
 QUOTA, PERIOD = 15, 5.0
 LARGEST_PAGE, DEFAULT_PAGE = 1000, 100
 
@@ -40,7 +43,9 @@ LARGEST_PAGE, DEFAULT_PAGE = 1000, 100
 class Graph:
     """Answers queries; `extended` adds to a machine's properties what only Resource Graph knows of it."""
 
-    def __init__(self, store: Store, extended: Callable[[Row], dict[str, Json]], clock: Callable[[], float] = time.monotonic):
+    def __init__(
+        self, store: Store, extended: Callable[[Row], dict[str, Json]], clock: Callable[[], float] = time.monotonic
+    ):
         self._store = store
         self._extended = extended
         self._clock = clock
@@ -92,7 +97,8 @@ class Graph:
         if left <= 0:
             raise AzureError(
                 429, "RateLimiting",
-                "Please provide below info when asking for support: the client application has been throttled and should "
+                "Please provide below info when asking for support: the client application has been "
+                "throttled and should "
                 "not attempt to repeat the request until an amount of time has elapsed.",
                 headers | {"Retry-After": str(max(1, round(resets)))},
             )  # fmt: skip
@@ -129,7 +135,7 @@ class Graph:
                 rows.setdefault(_ELSEWHERE.get(row.type, "resources"), []).append(list(self._cells(row)))
         places = ", ".join("?" * len(COLUMNS))
         for table, cells in rows.items():
-            connection.executemany(f"insert into {table} values ({places})", cells)
+            connection.executemany(f"insert into {table} values ({places})", cells)  # noqa: S608 - names of our own
 
     def _cells(self, row: Row) -> Iterator[Json]:
         body = dict(row.body)
@@ -142,7 +148,13 @@ class Graph:
         body["resourceGroup"] = row.group.lower()
         for name in COLUMNS:
             value = body.get(name)
-            yield json.dumps(value) if name in _DYNAMIC and value is not None else value if name in _DYNAMIC else value or ""
+            yield (
+                json.dumps(value)
+                if name in _DYNAMIC and value is not None
+                else value
+                if name in _DYNAMIC
+                else value or ""
+            )
 
 
 def _page(options: Mapping[str, Json], headers: dict[str, str]) -> tuple[int, int]:

@@ -189,7 +189,8 @@ def _backend(backend: Backend, mode: str) -> Iterator[str]:
     if backend.protocol in ("Http", "Https"):
         yield "  option httpchk"
         path = re.sub(r"[^A-Za-z0-9/_.?=&%-]", "", backend.path)
-        yield f'  http-check send meth GET uri {path} ver HTTP/1.1 hdr Host probe hdr User-Agent "{AGENT}" hdr Connection close'
+        headers = f'hdr Host probe hdr User-Agent "{AGENT}" hdr Connection close'
+        yield f"  http-check send meth GET uri {path} ver HTTP/1.1 {headers}"
         yield "  http-check expect status 200"
     secure = " check-ssl verify none" if backend.protocol == "Https" else ""
     timing = f"inter {backend.interval}s downinter 1s fastinter {backend.interval}s fall {backend.threshold} rise 1"

@@ -35,16 +35,33 @@ class ResourceId:
         text = "/" + "/".join(parts)
         if "providers" not in lowered:
             if len(parts) == 4 and group:
-                return cls(text, subscription, group, f"/subscriptions/{subscription}", "Microsoft.Resources/resourceGroups", (group,))
+                return cls(
+                    text,
+                    subscription,
+                    group,
+                    f"/subscriptions/{subscription}",
+                    "Microsoft.Resources/resourceGroups",
+                    (group,),
+                )
             if len(parts) == 3 and lowered[2] == "resourcegroups":
-                return cls(text, subscription, "", f"/subscriptions/{subscription}", "Microsoft.Resources/resourceGroups", (), True)
+                return cls(
+                    text,
+                    subscription,
+                    "",
+                    f"/subscriptions/{subscription}",
+                    "Microsoft.Resources/resourceGroups",
+                    (),
+                    True,
+                )
             return cls(text, subscription, group) if len(parts) == 2 else None
         last = len(lowered) - 1 - lowered[::-1].index("providers")
         rest = parts[last + 1 :]
         if len(rest) < 2:
             return None
         type_ = "/".join([rest[0], *rest[1::2]])
-        return cls(text, subscription, group, "/" + "/".join(parts[:last]), type_, tuple(rest[2::2]), len(rest) % 2 == 0)
+        return cls(
+            text, subscription, group, "/" + "/".join(parts[:last]), type_, tuple(rest[2::2]), len(rest) % 2 == 0
+        )
 
     @cached_property
     def key(self) -> str:

@@ -13,7 +13,7 @@ from .store import Row, Store
 
 LARGEST_CALL = 1024 * 1024
 LARGEST_FIELD = 64 * 1024
-_PYTHON = {
+_PYTHON: dict[str, Any] = {
     "string": str, "int": int, "long": int, "real": (int, float), "boolean": bool, "datetime": str,
 }  # fmt: skip
 
@@ -43,7 +43,9 @@ def ingest(store: Store, immutable_id: str, stream: str, body: bytes) -> None:
 
 
 def _tables(rule: Row, stream: str) -> list[tuple[str, str]]:
-    places = {one["name"]: one["workspaceResourceId"] for one in dig(rule.body, "properties.destinations.logAnalytics", [])}
+    places = {
+        one["name"]: one["workspaceResourceId"] for one in dig(rule.body, "properties.destinations.logAnalytics", [])
+    }
     return [
         (places[name], str(flow.get("outputStream", stream)).removeprefix("Custom-"))
         for flow in dig(rule.body, "properties.dataFlows", [])

@@ -60,7 +60,16 @@ def _install(sandbox: Sandbox, pulumi: Path, name: str) -> None:
 
 def _fetch(sandbox: Sandbox, pulumi: Path) -> bool:
     try:
-        _run(sandbox, pulumi, "plugin", "install", "resource", "command", _version("command"), patience=_OFFICIAL_PATIENCE)
+        _run(
+            sandbox,
+            pulumi,
+            "plugin",
+            "install",
+            "resource",
+            "command",
+            _version("command"),
+            patience=_OFFICIAL_PATIENCE,
+        )
     except Failed:
         return False
     return True

@@ -59,7 +59,12 @@ def _keep(store: Store, identity: str, type_: str, body: dict[str, Json]) -> Row
     if found is not None:
         return found
     parent = identity.rsplit("/", 2)[0] if type_ != "galleries" else identity.split("/providers/")[0]
-    body |= {"id": identity, "name": identity.rsplit("/", 1)[1], "type": f"Microsoft.Compute/{type_}", "location": LOCATION}
+    body |= {
+        "id": identity,
+        "name": identity.rsplit("/", 1)[1],
+        "type": f"Microsoft.Compute/{type_}",
+        "location": LOCATION,
+    }
     body["properties"]["provisioningState"] = "Succeeded"
     row = Row(identity, f"microsoft.compute/{type_}", parent, body)
     store.put(row)
@@ -100,8 +105,9 @@ def _machine(manager: Manager, key: str, name: str) -> Row:
     body = {
         "id": key, "name": name, "type": "Microsoft.HybridCompute/machines",
         "properties": {
-            "provisioningState": "Creating", "status": "Connected", "vmId": stable(key), "osType": "linux", "osName": "linux",
-            "osSku": dig(image.hidden, "os", "Debian GNU/Linux"), "displayName": name, "machineFqdn": name, "dnsFqdn": name,
+            "provisioningState": "Creating", "status": "Connected", "vmId": stable(key),
+            "osType": "linux", "osName": "linux", "osSku": dig(image.hidden, "os", "Debian GNU/Linux"),
+            "displayName": name, "machineFqdn": name, "dnsFqdn": name,
             "osProfile": {"computerName": name},
             "networkProfile": {
                 "networkInterfaces": [{"ipAddresses": [{"address": address, "ipAddressVersion": "IPv4"}]}],

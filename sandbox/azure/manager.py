@@ -74,7 +74,9 @@ class Manager:
         if target is None:
             raise AzureError(404, "InvalidResourceType", f"The path '{path}' is not a resource id.")
         if target.subscription.lower() != SUBSCRIPTION:
-            raise AzureError(404, "SubscriptionNotFound", f"The subscription '{target.subscription}' could not be found.")
+            raise AzureError(
+                404, "SubscriptionNotFound", f"The subscription '{target.subscription}' could not be found."
+            )
         if method == "POST":
             return self._act(target, action[1], body)
         if method == "GET":
@@ -91,7 +93,8 @@ class Manager:
         version = query.get("api-version")
         if not version:
             raise bad_request(
-                "MissingApiVersionParameter", "The api-version query parameter (?api-version=) is required for all requests."
+                "MissingApiVersionParameter",
+                "The api-version query parameter (?api-version=) is required for all requests.",
             )
         if not re.fullmatch(r"\d{4}-\d{2}-\d{2}(-preview|-privatepreview)?", version):
             raise bad_request("InvalidApiVersionParameter", f"The api-version '{version}' is invalid.")
@@ -152,7 +155,8 @@ class Manager:
             if group.deleting:
                 raise conflict(
                     "ResourceGroupBeingDeleted",
-                    f"The resource group '{target.group}' is in deprovisioning state and cannot perform this operation.",
+                    f"The resource group '{target.group}' is in deprovisioning state and cannot "
+                    "perform this operation.",
                 )
         parent = target.parent
         if parent.count("/") > 2 and self.store.get(parent) is None:
@@ -161,7 +165,8 @@ class Manager:
                 raise AzureError(
                     404, "ParentResourceNotFound",
                     "Failed to perform 'write' on resource(s) of type "
-                    f"'{'/'.join(target.type.split('/')[1:])}', because the parent resource '{parent}' could not be found.",
+                    f"'{'/'.join(target.type.split('/')[1:])}', because the parent resource "
+                    f"'{parent}' could not be found.",
                 )  # fmt: skip
             raise not_found("/".join([found.type, *found.names]), found.group)
 
@@ -176,7 +181,8 @@ class Manager:
             raise conflict(
                 "InvalidResourceLocation",
                 f"The resource '{row.name}' already exists in location '{old.body.get('location')}' in resource group "
-                f"'{row.group}'. A resource with the same name cannot be created in location '{location}'. Please select "
+                f"'{row.group}'. A resource with the same name cannot be created in location "
+                f"'{location}'. Please select "
                 "a new resource name.",
             )
 
@@ -219,7 +225,8 @@ class Manager:
         if target is None:
             raise bad_request("InvalidParameter", "The id of the managed disk is invalid.")
         made = Row(target.text, effects.DISK, target.parent, {
-            "location": row.body["location"], "managedBy": row.id, "sku": {"name": disk["managedDisk"]["storageAccountType"]},
+            "location": row.body["location"], "managedBy": row.id,
+            "sku": {"name": disk["managedDisk"]["storageAccountType"]},
             "properties": {
                 "osType": disk["osType"], "creationData": {"createOption": "FromImage"}, "diskState": "Attached",
             },
@@ -232,7 +239,9 @@ class Manager:
     def _check_host_free(self, row: Row) -> None:
         for other in self.store.all():
             if other.key != row.key and other.hidden.get("host") == row.hidden["host"]:
-                raise conflict("OperationNotAllowed", f"The sandbox has a host named {row.hidden['host']} already ({other.id}).")
+                raise conflict(
+                    "OperationNotAllowed", f"The sandbox has a host named {row.hidden['host']} already ({other.id})."
+                )
 
     def _patch(self, target: ResourceId, change: Mapping[str, Json]) -> Answer:
         kind = self._kind(target)
@@ -299,7 +308,9 @@ class Manager:
                 self._kind(target)
             except AzureError as refusal:
                 return refusal
-        names = "/".join(target.names) if len(target.names) == 1 else target.key.split("/providers/")[-1].split("/", 2)[-1]
+        names = (
+            "/".join(target.names) if len(target.names) == 1 else target.key.split("/providers/")[-1].split("/", 2)[-1]
+        )
         return not_found(f"{target.type}/{names}", target.group)
 
     def _part(self, target: ResourceId) -> Json | None:
@@ -317,8 +328,8 @@ class Manager:
             return Answer(200, self._view_of(target.key.rsplit("/", 1)[0]))
         if not target.type:
             return Answer(200, {
-                "id": target.text, "subscriptionId": SUBSCRIPTION, "displayName": "patchwave sandbox", "state": "Enabled",
-                "authorizationSource": "RoleBased",
+                "id": target.text, "subscriptionId": SUBSCRIPTION, "displayName": "patchwave sandbox",
+                "state": "Enabled", "authorizationSource": "RoleBased",
             })  # fmt: skip
         if target.group and self.store.get(target.group_key) is None:
             raise group_not_found(target.group)
@@ -384,7 +395,9 @@ class Manager:
         settings = rules.health_extension(owner.body) if owner else None
         if settings is not None:
             state = effects.health(row.hidden["addresses"][0], settings) if running else "Unknown"
-            view["vmHealth"] = {"status": {"code": f"HealthState/{state.lower()}", "level": "Info", "displayStatus": state}}
+            view["vmHealth"] = {
+                "status": {"code": f"HealthState/{state.lower()}", "level": "Info", "displayStatus": state}
+            }
         return view
 
     # POST
@@ -401,7 +414,11 @@ class Manager:
         rows = [row]
         if row.type == effects.SCALE_SET:
             wanted = [str(one) for one in (body or {}).get("instanceIds", [])]
-            rows = [one for one in self.store.children(row.key, INSTANCES) if not wanted or one.name in wanted or "*" in wanted]
+            rows = [
+                one
+                for one in self.store.children(row.key, INSTANCES)
+                if not wanted or one.name in wanted or "*" in wanted
+            ]
         kind = BY_TYPE[effects.MACHINE]
         with self.store.change():
             operations = [self.store.begin(one.key, verb) for one in rows]
@@ -416,7 +433,7 @@ class Manager:
     # Operations
 
     def _has_effect(self, row: Row) -> bool:
-        return row.type in (
+        return "host" in row.hidden or row.type in (
             effects.SCALE_SET, effects.MACHINE, effects.POINT, effects.DISK, effects.NIC,
             "microsoft.network/loadbalancers", "microsoft.network/publicipaddresses",
         )  # fmt: skip
@@ -453,10 +470,16 @@ class Manager:
         group = kind.type == "Microsoft.Resources/resourceGroups"
         return Answer(202, None, self._headers(kind, operation, location=True, asynchronous=not group))
 
-    def _headers(self, kind: Kind, operation: Operation, *, location: bool, asynchronous: bool = True) -> dict[str, str]:
+    def _headers(
+        self, kind: Kind, operation: Operation, *, location: bool, asynchronous: bool = True
+    ) -> dict[str, str]:
         namespace = kind.type.split("/")[0]
         base = f"{self.places.endpoint}/subscriptions/{SUBSCRIPTION}"
-        place = base if kind.type == "Microsoft.Resources/resourceGroups" else f"{base}/providers/{namespace}/locations/sandbox"
+        place = (
+            base
+            if kind.type == "Microsoft.Resources/resourceGroups"
+            else f"{base}/providers/{namespace}/locations/sandbox"
+        )
         headers = {"Retry-After": "1"}
         if asynchronous:
             headers["Azure-AsyncOperation"] = f"{place}/operations/{operation.id}?api-version={kind.api}"
@@ -472,13 +495,18 @@ class Manager:
         if operation is None:
             raise AzureError(404, "OperationNotFound", f"The operation '{found[2]}' was not found.")
         if operation.status == "InProgress":
-            operation = self._wait(operation, 1.0)
+            operation = self._wait(operation, 5.0)
         waiting = operation.status == "InProgress"
         if found[1].lower() == "operationresults":
             _raise_failed(operation)
-            return Answer(202, None, {"Retry-After": "1", "Location": f"{self.places.endpoint}{path}?api-version=2025-04-01"}) \
-                if waiting else Answer(200)  # fmt: skip
-        body: dict[str, Json] = {"id": path, "name": operation.id, "status": operation.status, "startTime": _iso(operation.started)}
+            again = f"{self.places.endpoint}{path}?api-version=2025-04-01"
+            return Answer(202, None, {"Retry-After": "1", "Location": again}) if waiting else Answer(200)
+        body: dict[str, Json] = {
+            "id": path,
+            "name": operation.id,
+            "status": operation.status,
+            "startTime": _iso(operation.started),
+        }
         if operation.finished:
             body["endTime"] = _iso(operation.finished)
         if operation.error:
@@ -501,7 +529,11 @@ def _check_host_name(name: str) -> None:
 
 def _provisioning(row: Row) -> dict[str, Json]:
     state = str(row.properties.get("provisioningState", "Succeeded"))
-    return {"code": f"ProvisioningState/{state.lower()}", "level": "Info", "displayStatus": f"Provisioning {state.lower()}"}
+    return {
+        "code": f"ProvisioningState/{state.lower()}",
+        "level": "Info",
+        "displayStatus": f"Provisioning {state.lower()}",
+    }
 
 
 def _merged(old: Json, change: Json) -> Json:

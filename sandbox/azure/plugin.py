@@ -14,13 +14,12 @@ from typing import Any
 
 from . import rpc
 from .client import Client, Refusal
-from .ids import ResourceId, looks_like_id
+from .differences import differences, projected
 from .kinds import BY_TOKEN, Kind, shapes
-from .rpc import UNKNOWN, Failure, answering, has_unknown, plain, provider_pb2, struct
+from .rpc import UNKNOWN, Failure, plain, provider_pb2, struct
 from .wire import Wire
 
 Json = Any
-WRITE_ONLY = frozenset({"adminPassword", "customData", "userData", "secrets", "protectedSettings"})
 _PREFIX = "azure-native:"
 
 
@@ -43,24 +42,22 @@ class AzureNative(rpc.Provider):
             self._made = Client(self._config.get("subscriptionId", ""), self._cancelled)
         return self._made
 
-    @answering
-    def Configure(self, request, context):  # type: ignore[no-untyped-def]
+    def configure(self, request: Json) -> Json:
         self._config = {name.removeprefix("azure-native:config:"): value for name, value in request.variables.items()}
-        return provider_pb2.ConfigureResponse(
-            acceptSecrets=False, supportsPreview=True, acceptResources=False, acceptOutputs=False
-        )
+        return super().configure(request)
 
-    def Cancel(self, request, context):  # type: ignore[no-untyped-def]
+    def cancel(self, request: Json) -> Json:
         self._cancelled.set()
-        return rpc.empty_pb2.Empty()
+        return rpc.NOTHING()
 
-    @answering
-    def Check(self, request, context):  # type: ignore[no-untyped-def]
+    def check(self, request: Json) -> Json:
         kind = _kind(request.urn)
         olds, news = plain(request.olds), plain(request.news)
         self._name(kind, request, olds, news)
         self._locate(kind, news)
-        failures = [provider_pb2.CheckFailure(property=where, reason=why) for where, why in self._complaints(kind, news)]
+        failures = [
+            provider_pb2.CheckFailure(property=where, reason=why) for where, why in self._complaints(kind, news)
+        ]
         return provider_pb2.CheckResponse(inputs=struct(news), failures=failures)
 
     def _name(self, kind: Kind, request: Json, olds: dict[str, Json], news: dict[str, Json]) -> None:
@@ -71,7 +68,9 @@ class AzureNative(rpc.Provider):
         if olds.get(argument):
             news[argument] = olds[argument]
         elif kind.type == "Microsoft.Authorization/roleAssignments":
-            news[argument] = str(uuid.UUID(bytes=hashlib.sha256(request.randomSeed + request.urn.encode()).digest()[:16]))
+            news[argument] = str(
+                uuid.UUID(bytes=hashlib.sha256(request.randomSeed + request.urn.encode()).digest()[:16])
+            )
         else:
             mark = hashlib.sha256(request.randomSeed + request.urn.encode()).hexdigest()[:8]
             news[argument] = f"{request.urn.rsplit('::', 1)[1]}{mark}"
@@ -107,15 +106,16 @@ class AzureNative(rpc.Provider):
         for problem in self._wire.complaints(body, kind.shape):
             yield problem.path, problem.reason
 
-    @answering
-    def Diff(self, request, context):  # type: ignore[no-untyped-def]
+    def diff(self, request: Json) -> Json:
         kind = _kind(request.urn)
         olds, news = plain(request.old_inputs), plain(request.news)
         changes = dict(differences(olds, news))
         replaces = [path for path in changes if _replaces(kind, path)]
         kinds = provider_pb2.PropertyDiff.Kind
         detailed = {
-            path: provider_pb2.PropertyDiff(kind=kinds.Value(f"{how}_REPLACE" if path in replaces else how), inputDiff=True)
+            path: provider_pb2.PropertyDiff(
+                kind=kinds.Value(f"{how}_REPLACE" if path in replaces else how), inputDiff=True
+            )
             for path, how in changes.items()
         }
         moved = any(olds.get(argument) != news.get(argument) for argument in kind.arguments)
@@ -126,8 +126,7 @@ class AzureNative(rpc.Provider):
             detailedDiff=detailed, hasDetailedDiff=True, deleteBeforeReplace=bool(replaces) and not moved,
         )  # fmt: skip
 
-    @answering
-    def Create(self, request, context):  # type: ignore[no-untyped-def]
+    def create(self, request: Json) -> Json:
         kind, inputs = _kind(request.urn), plain(request.properties)
         if request.preview:
             return provider_pb2.CreateResponse(properties=struct(self._foreseen(kind, inputs)))
@@ -138,8 +137,7 @@ class AzureNative(rpc.Provider):
             raise Failure(f"cannot create already existing resource '{identity}'")
         return self._put(kind, identity, body, inputs, provider_pb2.CreateResponse)
 
-    @answering
-    def Update(self, request, context):  # type: ignore[no-untyped-def]
+    def update(self, request: Json) -> Json:
         kind, inputs = _kind(request.urn), plain(request.news)
         if request.preview:
             olds = plain(request.olds)
@@ -163,17 +161,18 @@ class AzureNative(rpc.Provider):
         if stored is None or stored.get("properties", {}).get("provisioningState") in (None, "Succeeded"):
             return None
         return provider_pb2.ErrorResourceInitFailed(
-            id=stored["id"], properties=struct(self._outputs(kind, stored)), reasons=[str(refusal)], inputs=struct(inputs)
+            id=stored["id"],
+            properties=struct(self._outputs(kind, stored)),
+            reasons=[str(refusal)],
+            inputs=struct(inputs),
         )
 
-    @answering
-    def Delete(self, request, context):  # type: ignore[no-untyped-def]
+    def delete(self, request: Json) -> Json:
         kind = _kind(request.urn)
         self._call(lambda: self._client.delete(request.id, kind.api))
-        return rpc.empty_pb2.Empty()
+        return rpc.NOTHING()
 
-    @answering
-    def Read(self, request, context):  # type: ignore[no-untyped-def]
+    def read(self, request: Json) -> Json:
         kind = _kind(request.urn)
         stored = self._call(lambda: self._client.get(request.id, kind.api))
         if stored is None:
@@ -189,8 +188,7 @@ class AzureNative(rpc.Provider):
         outputs = self._outputs(kind, stored)
         return provider_pb2.ReadResponse(id=stored["id"], properties=struct(outputs), inputs=struct(inputs))
 
-    @answering
-    def Invoke(self, request, context):  # type: ignore[no-untyped-def]
+    def invoke(self, request: Json) -> Json:
         arguments = plain(request.args)
         if request.tok == f"{_PREFIX}authorization:getClientConfig":
             from .identity import PRINCIPAL
@@ -261,7 +259,7 @@ def _returned(value: Mapping[str, Json]) -> Json:
 
 def _replaces(kind: Kind, path: str) -> bool:
     bare = re.sub(r"\[\d+\]", "", path)
-    return any(bare == name or bare.startswith(f"{name}.") or name.startswith(f"{bare}.") and bare in kind.pinned
+    return any(bare == name or bare.startswith(f"{name}.") or (name.startswith(f"{bare}.") and bare in kind.pinned)
                for name in kind.replaces)  # fmt: skip
 
 
@@ -270,66 +268,6 @@ def _arguments(kind: Kind, identity: str) -> dict[str, Json]:
     pattern = re.sub(r"{(\w+)}", lambda m: f"(?P<{m[1]}>{'.+' if m[1] == 'scope' else '[^/]+'})", kind.path)
     found = re.fullmatch(pattern, identity, re.IGNORECASE)
     return {name: value for name, value in (found.groupdict() if found else {}).items() if name != "subscriptionId"}
-
-
-def differences(olds: Json, news: Json, path: str = "") -> Iterator[tuple[str, str]]:
-    """Path -> ADD, DELETE or UPDATE for whatever Azure would see as another value."""
-    if isinstance(olds, Mapping) and isinstance(news, Mapping):
-        for name in sorted({*olds, *news}):
-            inner = _step(path, name)
-            if olds.get(name) is None and news.get(name) is not None:
-                yield inner, "ADD"
-            elif olds.get(name) is not None and news.get(name) is None:
-                yield inner, "DELETE"
-            elif olds.get(name) is not None:
-                yield from differences(olds[name], news[name], inner)
-    elif isinstance(olds, list) and isinstance(news, list):
-        for index in range(max(len(olds), len(news))):
-            inner = f"{path}[{index}]"
-            if index >= len(olds):
-                yield inner, "ADD"
-            elif index >= len(news):
-                yield inner, "DELETE"
-            else:
-                yield from differences(olds[index], news[index], inner)
-    elif not same(olds, news, path):
-        yield path, "UPDATE"
-
-
-def _step(path: str, name: str) -> str:
-    if not re.fullmatch(r"[A-Za-z_$][\w$]*", name):
-        return f'{path}["{name}"]'
-    return f"{path}.{name}" if path else name
-
-
-def same(old: Json, new: Json, path: str = "") -> bool:
-    """Equal for Azure: ids without regard to case, locations without regard to their spelling."""
-    if old == new and type(old) in (type(new), int, float):
-        return not has_unknown(new)
-    if isinstance(old, str) and isinstance(new, str):
-        if path == "location":
-            return re.sub(r"\s", "", old).lower() == re.sub(r"\s", "", new).lower()
-        return looks_like_id(old) and old.lower() == new.lower()
-    return False
-
-
-def projected(olds: Json, fresh: Json, path: str = "") -> Json:
-    """What Azure has now for what was declared; its own additions are no drift, lost or changed values are."""
-    if isinstance(olds, Mapping) and isinstance(fresh, Mapping):
-        if path == "tags":
-            return dict(fresh)
-        kept = {}
-        for name, old in olds.items():
-            if name in fresh:
-                kept[name] = projected(old, fresh[name], _step(path, name))
-            elif name in WRITE_ONLY or old in ({}, []):
-                kept[name] = old
-        return kept
-    if isinstance(olds, list) and isinstance(fresh, list):
-        return [projected(old, new, f"{path}[]") for old, new in zip(olds, fresh, strict=False)] + fresh[len(olds) :]
-    if isinstance(olds, list) and isinstance(fresh, Mapping) and path.endswith("userAssignedIdentities"):
-        return sorted(fresh)
-    return olds if same(olds, fresh, path) else fresh
 
 
 def main() -> None:

@@ -51,7 +51,8 @@ def check_targets(row: Row, store: Store) -> None:
         if row.type.startswith("microsoft.network/"):
             raise bad_request(
                 "InvalidResourceReference",
-                f"Resource {target} referenced by resource {row.id} was not found. Please make sure that the referenced "
+                f"Resource {target} referenced by resource {row.id} was not found. Please make sure "
+                "that the referenced "
                 "resource exists, and that both resources are in the same region.",
             )
         found = ResourceId.parse(target)
@@ -97,20 +98,24 @@ def _in_use(row: Row, user: Row, target: str) -> AzureError | None:
         case "microsoft.network/virtualnetworks":
             return bad_request(
                 "InUseSubnetCannotBeDeleted",
-                f"Subnet {part} is in use by {user.id} and cannot be deleted. In order to delete the subnet, delete all "
+                f"Subnet {part} is in use by {user.id} and cannot be deleted. In order to delete "
+                "the subnet, delete all "
                 "the resources within the subnet.",
             )
         case "microsoft.network/loadbalancers":
             what = "virtual machine scale set" if compute else "resource"
             return bad_request(
                 "LoadBalancerInUseByVirtualMachineScaleSet" if compute else "LoadBalancerInUse",
-                f"Cannot delete load balancer {row.id} since its child resources {part} are in use by {what} {user.id}.",
+                f"Cannot delete load balancer {row.id} since its child resources {part} are in use "
+                f"by {what} {user.id}.",
             )
         case "microsoft.compute/disks":
             return conflict("OperationNotAllowed", f"Disk {row.name} is attached to VM {user.id}.")
         case "microsoft.compute/galleries" | "microsoft.compute/galleries/images":
             if user.type.startswith("microsoft.compute/galleries"):
-                return conflict("CannotDeleteResource", f"Can not delete {row.id} before its nested resources are deleted.")
+                return conflict(
+                    "CannotDeleteResource", f"Can not delete {row.id} before its nested resources are deleted."
+                )
     return None
 
 

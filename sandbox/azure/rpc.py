@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import signal
 import sys
 import types
@@ -28,9 +29,9 @@ def _light() -> None:
 
 _light()
 
-import grpc  # noqa: E402
-from google.protobuf import any_pb2, empty_pb2, struct_pb2  # noqa: E402
-from google.rpc import status_pb2  # noqa: E402
+import grpc  # type: ignore[import-untyped]  # noqa: E402
+from google.protobuf import any_pb2, empty_pb2, struct_pb2  # type: ignore[import-untyped]  # noqa: E402
+from google.rpc import status_pb2  # type: ignore[import-untyped]  # noqa: E402
 from pulumi.runtime.proto import (  # noqa: E402
     engine_pb2,
     engine_pb2_grpc,
@@ -39,8 +40,9 @@ from pulumi.runtime.proto import (  # noqa: E402
     provider_pb2_grpc,
 )
 
+from .wire import UNKNOWN  # noqa: E402
+
 Json = Any
-UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
 SIGNATURE = "4dabf18193072939515e22adb298388d"
 _MESSAGE_LIMIT = 1024 * 1024 * 400
 
@@ -48,12 +50,12 @@ _MESSAGE_LIMIT = 1024 * 1024 * 400
 class Failure(Exception):
     """One line for the user; `partial` is what exists all the same."""
 
-    def __init__(self, message: str, partial: provider_pb2.ErrorResourceInitFailed | None = None) -> None:
+    def __init__(self, message: str, partial: Json = None) -> None:
         super().__init__(message)
         self.partial = partial
 
 
-def plain(value: struct_pb2.Struct | struct_pb2.Value) -> Json:
+def plain(value: Json) -> Json:
     """Python's view of a struct; whole numbers are ints."""
     if isinstance(value, struct_pb2.Struct):
         return {name: plain(inner) for name, inner in value.fields.items()}
@@ -68,7 +70,7 @@ def plain(value: struct_pb2.Struct | struct_pb2.Value) -> Json:
     return None if kind in ("null_value", None) else getattr(value, kind)
 
 
-def struct(value: Mapping[str, Json]) -> struct_pb2.Struct:
+def struct(value: Mapping[str, Json]) -> Json:
     """The struct of a Python mapping."""
     made = struct_pb2.Struct()
     made.update(value)
@@ -82,8 +84,11 @@ def has_unknown(value: Json) -> bool:
     return any(map(has_unknown, value)) if isinstance(value, list) else value == UNKNOWN
 
 
-class Provider(provider_pb2_grpc.ResourceProviderServicer):  # type: ignore[misc]
-    """What every stand-in answers in the same way."""
+NOTHING = empty_pb2.Empty
+
+
+class Provider:
+    """What every stand-in answers in the same way; a method is named as the protocol's, in lower case."""
 
     name: str
     version: str
@@ -91,33 +96,50 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):  # type: ignore[misc
     def __init__(self, engine: str) -> None:
         self.engine = engine
 
-    def Handshake(self, request, context):  # type: ignore[no-untyped-def]
+    def handshake(self, request: Json) -> Json:
         self.engine = request.engine_address or self.engine
         return provider_pb2.ProviderHandshakeResponse()
 
-    def Attach(self, request, context):  # type: ignore[no-untyped-def]
+    def attach(self, request: Json) -> Json:
         self.engine = request.address
-        return empty_pb2.Empty()
+        return NOTHING()
 
-    def GetPluginInfo(self, request, context):  # type: ignore[no-untyped-def]
+    def get_plugin_info(self, request: Json) -> Json:
         return plugin_pb2.PluginInfo(version=self.version)
 
-    def GetSchema(self, request, context):  # type: ignore[no-untyped-def]
+    def get_schema(self, request: Json) -> Json:
         return provider_pb2.GetSchemaResponse(schema=f'{{"name": "{self.name}", "version": "{self.version}"}}')
 
-    def CheckConfig(self, request, context):  # type: ignore[no-untyped-def]
+    def check_config(self, request: Json) -> Json:
         return provider_pb2.CheckResponse(inputs=request.news)
 
-    def DiffConfig(self, request, context):  # type: ignore[no-untyped-def]
+    def diff_config(self, request: Json) -> Json:
         return provider_pb2.DiffResponse(changes=provider_pb2.DiffResponse.DIFF_NONE)
 
+    def configure(self, request: Json) -> Json:
+        return provider_pb2.ConfigureResponse(
+            acceptSecrets=False, supportsPreview=True, acceptResources=False, acceptOutputs=False
+        )
 
-def answering(method: Callable[..., Json]) -> Callable[..., Json]:
+
+def servicer(provider: Provider) -> Json:
+    """The protocol's servicer for a provider: what it does not have is unimplemented."""
+
+    class Servicer(provider_pb2_grpc.ResourceProviderServicer):
+        pass
+
+    for method in provider_pb2.DESCRIPTOR.services_by_name["ResourceProvider"].methods:
+        if (own := getattr(provider, re.sub(r"(?<!^)(?=[A-Z])", "_", method.name).lower(), None)) is not None:
+            setattr(Servicer, method.name, _answering(own))
+    return Servicer()
+
+
+def _answering(method: Callable[[Json], Json]) -> Callable[..., Json]:
     """Turns a Failure, and anything unforeseen, into one line for the engine and no traceback."""
 
-    def answer(self: Provider, request: Json, context: grpc.ServicerContext) -> Json:
+    def answer(servicer: Json, request: Json, context: Json) -> Json:
         try:
-            return method(self, request, context)
+            return method(request)
         except Failure as failure:
             message, partial = str(failure), failure.partial
         except Exception as error:
@@ -137,7 +159,7 @@ def serve(make: Callable[[str], Provider], workers: int = 64) -> None:
     provider = make(sys.argv[1] if len(sys.argv) > 1 else "")
     options = [("grpc.max_receive_message_length", _MESSAGE_LIMIT), ("grpc.max_send_message_length", _MESSAGE_LIMIT)]
     server = grpc.server(ThreadPoolExecutor(workers), options=options)
-    provider_pb2_grpc.add_ResourceProviderServicer_to_server(provider, server)
+    provider_pb2_grpc.add_ResourceProviderServicer_to_server(servicer(provider), server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     print(port, flush=True)
@@ -162,3 +184,9 @@ class EngineLog:
             self._stub.Log(request)
         except grpc.RpcError:
             self._stub = None
+
+
+__all__ = [
+    "NOTHING", "SIGNATURE", "UNKNOWN", "EngineLog", "Failure", "Provider", "has_unknown", "plain", "provider_pb2",
+    "serve", "servicer", "struct",
+]  # fmt: skip

@@ -106,7 +106,7 @@ class Shapes(dict[str, Shape]):
         simple = {"int": "int", "long": "int", "float": "float", "bool": "bool", "object": "any"}
         if kind in simple:
             return simple[kind]
-        model = getattr(importlib.import_module(module), kind, None)
+        model: Any = getattr(importlib.import_module(module), kind, None)
         return f"@{self._add(module, model)}" if hasattr(model, "_attribute_map") else "str"
 
     def _typed(self, module: str, model: Any, prefix: tuple[str, ...] = ()) -> Iterator[tuple[str, Field]]:

@@ -28,6 +28,8 @@ create table if not exists notes (name text primary key, value text not null);
 create table if not exists rows (
   id integer primary key, workspace text not null, name text not null, at text not null, row text not null);
 """
+_RESOURCES = "select id, type, parent, body, hidden, deleting from resources "
+_OPERATIONS = "select id, key, verb, detail, status, error, started, finished from operations "
 
 
 @dataclass
@@ -128,7 +130,7 @@ class Store:
 
     def _rows(self, where: str, *values: Any) -> list[Row]:
         with self._lock:
-            found = self._db.execute(f"select id, type, parent, body, hidden, deleting from resources {where}", values)
+            found = self._db.execute(_RESOURCES + where, values)
             return [Row(i, t, p, json.loads(b), json.loads(h), bool(d)) for i, t, p, b, h, d in found]
 
     def put(self, row: Row) -> None:
@@ -173,9 +175,7 @@ class Store:
 
     def _operations(self, where: str, *values: Any) -> list[Operation]:
         with self._lock:
-            found = self._db.execute(
-                f"select id, key, verb, detail, status, error, started, finished from operations {where}", values
-            )
+            found = self._db.execute(_OPERATIONS + where, values)
             return [
                 Operation(i, k, v, json.loads(d), s, json.loads(e) if e else None, b, f)
                 for i, k, v, d, s, e, b, f in found

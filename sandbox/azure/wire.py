@@ -186,7 +186,9 @@ def _wrong_scalar(one: Field, kind: str, value: Json, at: str) -> Iterator[Probl
         "float": isinstance(value, int | float) and not isinstance(value, bool),
     }[kind]
     if not right:
-        yield _mistyped(value, {"str": "a string", "bool": "a boolean", "int": "an integer", "float": "a number"}[kind], at)
+        yield _mistyped(
+            value, {"str": "a string", "bool": "a boolean", "int": "an integer", "float": "a number"}[kind], at
+        )
     elif one.choices and not one.readonly and str(value).lower() not in (choice.lower() for choice in one.choices):
         allowed = ", ".join(one.choices)
         yield Problem(at, f"The value '{value}' of parameter '{at}' is not allowed. Allowed values are '{allowed}'.",

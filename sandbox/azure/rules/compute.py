@@ -1,0 +1,305 @@
+"""What Azure Compute refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from ..errors import AzureError, bad_request, conflict
+from .change import Change, dig, minutes, refuses
+
+Json = Any
+
+_HEALTH = ("ApplicationHealthLinux", "ApplicationHealthWindows")
+EXTENSIONS = {("microsoft.managedservices", name.lower()) for name in _HEALTH}
+
+
+def health_extension(body: Mapping[str, Json]) -> Mapping[str, Json] | None:
+    """The settings of the application health extension of a scale set's profile."""
+    for one in dig(body, "properties.virtualMachineProfile.extensionProfile.extensions", []):
+        if dig(one, "properties.type") in _HEALTH:
+            return dict(dig(one, "properties.settings", {}))
+    return None
+
+
+@refuses("Microsoft.Compute/virtualMachineScaleSets")
+def scale_set_health(change: Change) -> Iterator[AzureError]:
+    extension = health_extension(change.body) is not None
+    probe = change.at("virtualMachineProfile.networkProfile.healthProbe") is not None
+    why = "for this Virtual Machine Scale Set because a health probe or health extension was not"
+    if change.at("upgradePolicy.mode") == "Rolling" and not (extension or probe):
+        yield bad_request("BadRequest", f"Rolling Upgrade mode is not supported {why} provided.")
+    if change.at("upgradePolicy.automaticOSUpgradePolicy.enableAutomaticOSUpgrade"):
+        if extension and probe:
+            yield bad_request(
+                "BadRequest",
+                "Automatic OS Upgrade is not supported for this Virtual Machine Scale Set because "
+                "both a health probe and "
+                "a health extension were provided. Remove the health probe or health extension and try again.",
+            )
+        if not (extension or probe):
+            yield bad_request("BadRequest", f"Automatic OS Upgrade is not supported {why} specified.")
+    if change.at("automaticRepairsPolicy.enabled"):
+        if not (extension or probe):
+            yield bad_request("BadRequest", f"Automatic repairs not supported {why} provided.")
+        grace = change.at("automaticRepairsPolicy.gracePeriod")
+        if grace is not None and not 10 <= (minutes(grace) or 0) <= 90:
+            yield bad_request(
+                "BadRequest", f"The grace period {grace} provided is invalid. It must be between PT10M and PT90M."
+            )
+
+
+@refuses("Microsoft.Compute/virtualMachineScaleSets")
+def rolling_limits(change: Change) -> Iterator[AzureError]:
+    policy = change.at("upgradePolicy.rollingUpgradePolicy", {})
+    for name, least in (
+        ("maxBatchInstancePercent", 5), ("maxUnhealthyInstancePercent", 5), ("maxUnhealthyUpgradedInstancePercent", 0)
+    ):  # fmt: skip
+        value = policy.get(name)
+        if value is not None and not least <= value <= 100:
+            yield bad_request(
+                "InvalidParameter",
+                f"The value '{value}' of parameter 'upgradePolicy.rollingUpgradePolicy.{name}' is out of range. "
+                f"The value must be between {least} and 100, inclusive.",
+            )
+    batch, unhealthy = policy.get("maxBatchInstancePercent", 20), policy.get("maxUnhealthyInstancePercent", 20)
+    if policy and unhealthy < batch:
+        yield bad_request(
+            "BadRequest",
+            f"The maximum unhealthy instance percent ({unhealthy}) must be greater than or equal to the maximum batch "
+            f"instance percent ({batch}).",
+        )
+    pause = policy.get("pauseTimeBetweenBatches")
+    if pause is not None and ((length := minutes(pause)) is None or length > 10):
+        yield bad_request(
+            "InvalidParameter",
+            f"The pause time {pause} provided is invalid. It must be formatted as an ISO 8601 "
+            "non-negative time span of "
+            "10 minutes or less.",
+        )
+    if change.was("upgradePolicy.rollingUpgradePolicy") and not policy and change.at("upgradePolicy.mode") != "Manual":
+        yield conflict(
+            "PropertyChangeNotAllowed", "Changing property 'upgradePolicy.rollingUpgradePolicy' is not allowed."
+        )
+
+
+@refuses("Microsoft.Compute/virtualMachineScaleSets")
+def scale_set_model(change: Change) -> Iterator[AzureError]:
+    profile = change.at("virtualMachineProfile", {})
+    if change.at("upgradePolicy.mode") is None and change.at("orchestrationMode", "Uniform") == "Uniform":
+        yield bad_request("InvalidParameter", "Required parameter 'upgradePolicy.mode' is missing (null).")
+    if dig(change.body, "sku.capacity") is None or not dig(change.body, "sku.name"):
+        yield bad_request("InvalidParameter", "Required parameter 'sku' is missing (null).")
+    elif not 0 <= change.body["sku"]["capacity"] <= 1000:
+        yield bad_request(
+            "InvalidParameter",
+            f"The value {change.body['sku']['capacity']} of parameter 'sku.capacity' is out of range.",
+        )
+    if change.at("orchestrationMode", "Uniform") != "Uniform":
+        yield bad_request("OperationNotAllowed", "The sandbox runs scale sets of orchestration mode Uniform only.")
+    if not profile:
+        yield bad_request("InvalidParameter", "Required parameter 'virtualMachineProfile' is missing (null).")
+        return
+    for path in ("storageProfile", "osProfile", "networkProfile"):
+        if path not in profile:
+            yield bad_request(
+                "InvalidParameter", f"Required parameter 'virtualMachineProfile.{path}' is missing (null)."
+            )
+    if not dig(profile, "osProfile.computerNamePrefix"):
+        yield bad_request("InvalidParameter", "Required parameter 'osProfile.computerNamePrefix' is missing (null).")
+    nics = dig(profile, "networkProfile.networkInterfaceConfigurations", [])
+    if sum(bool(dig(nic, "properties.primary")) for nic in nics) != 1:
+        yield bad_request("InvalidParameter", "Exactly one network interface configuration must be primary.")
+    if change.at("upgradePolicy.automaticOSUpgradePolicy.enableAutomaticOSUpgrade"):
+        mode = dig(profile, "osProfile.linuxConfiguration.patchSettings.patchMode")
+        if mode == "AutomaticByPlatform":
+            yield bad_request(
+                "InvalidParameter",
+                "The patchMode 'AutomaticByPlatform' is not supported with automatic OS upgrade on a scale set.",
+            )
+        if dig(profile, "osProfile.windowsConfiguration.enableAutomaticUpdates", False):
+            yield bad_request(
+                "BadRequest",
+                "Automatic OS Upgrade is not supported for this Virtual Machine Scale Set because "
+                "enableAutomaticUpdates is set to true in windowsConfiguration.",
+            )
+
+
+@refuses("Microsoft.Compute/virtualMachineScaleSets")
+def health_settings(change: Change) -> Iterator[AzureError]:
+    for one in change.at("virtualMachineProfile.extensionProfile.extensions", []):
+        publisher, type_ = dig(one, "properties.publisher"), dig(one, "properties.type")
+        if (str(publisher).lower(), str(type_).lower()) not in EXTENSIONS:
+            yield AzureError(
+                404, "ArtifactNotFound",
+                f"The VM extension with publisher '{publisher}' and type '{type_}' could not be found in location "
+                f"'{change.body.get('location')}'.",
+            )  # fmt: skip
+    settings = health_extension(change.body)
+    if settings is None:
+        return
+    protocol, port, path = settings.get("protocol"), settings.get("port"), settings.get("requestPath")
+    reason = ""
+    if protocol not in ("http", "https", "tcp"):
+        reason = "protocol must be http, https or tcp"
+    elif protocol == "tcp" and port is None:
+        reason = "port is mandatory for tcp"
+    elif protocol == "tcp" and path is not None:
+        reason = "requestPath is not allowed for tcp"
+    elif protocol != "tcp" and path is None:
+        reason = "requestPath is mandatory for http and https"
+    elif not 5 <= settings.get("intervalInSeconds", 5) <= 60:
+        reason = "intervalInSeconds must be between 5 and 60"
+    elif not 1 <= settings.get("numberOfProbes", 1) <= 24:
+        reason = "numberOfProbes must be between 1 and 24"
+    elif settings.get("gracePeriod", 0) > 14400:
+        reason = "gracePeriod must be at most 14400"
+    if reason:
+        yield bad_request(
+            "VMExtensionProvisioningError", f"Application Health extension settings are invalid: {reason}."
+        )
+
+
+@refuses("Microsoft.Compute/virtualMachines")
+def machine_patch_settings(change: Change) -> Iterator[AzureError]:
+    windows = change.at("osProfile.windowsConfiguration", {})
+    linux = dig(change.body, "properties.osProfile.linuxConfiguration", {})
+    for system in (linux, windows):
+        settings = system.get("patchSettings", {})
+        platform = settings.get("automaticByPlatformSettings")
+        if platform and settings.get("patchMode") != "AutomaticByPlatform":
+            yield bad_request(
+                "InvalidParameter",
+                "automaticByPlatformSettings can be set only when patchMode is 'AutomaticByPlatform'.",
+            )
+        if system.get("provisionVMAgent") is False and settings.get("patchMode") == "AutomaticByPlatform":
+            yield bad_request(
+                "InvalidParameter", "The property 'provisionVMAgent' must be true for patchMode 'AutomaticByPlatform'."
+            )
+        if settings.get("enableHotpatching"):
+            if settings.get("patchMode") != "AutomaticByPlatform":
+                yield bad_request(
+                    "InvalidParameter",
+                    "EnableHotpatching cannot be set to true. The 'patchMode' must be set to 'AutomaticByPlatform'.",
+                )
+            elif dig(platform, "bypassPlatformSafetyChecksOnUserSchedule"):
+                yield bad_request(
+                    "InvalidParameter",
+                    "Hotpatch updates require platform safety checks. The "
+                    "'BypassPlatformSafetyChecksOnUserSchedule' flag "
+                    "must be set to false to enable hotpatching.",
+                )
+    mode, automatic = dig(windows, "patchSettings.patchMode"), windows.get("enableAutomaticUpdates", True)
+    if mode in ("AutomaticByOS", "AutomaticByPlatform") and not automatic:
+        yield bad_request(
+            "InvalidParameter",
+            f"The patchMode '{mode}' is invalid. For patchMode '{mode}', the property 'enableAutomaticUpdates' must be "
+            "set to true.",
+        )
+    old = change.was("osProfile.windowsConfiguration.enableAutomaticUpdates")
+    if change.old is not None and windows and old is not None and old != automatic:
+        yield conflict(
+            "PropertyChangeNotAllowed",
+            "Changing property 'windowsConfiguration.enableAutomaticUpdates' is not allowed.",
+        )
+
+
+@refuses("Microsoft.Compute/virtualMachines")
+def machine_model(change: Change) -> Iterator[AzureError]:
+    for path in ("hardwareProfile.vmSize", "storageProfile", "networkProfile.networkInterfaces"):
+        if not change.at(path):
+            yield bad_request("InvalidParameter", f"Required parameter '{path}' is missing (null).")
+    attached = change.at("storageProfile.osDisk.createOption") == "Attach"
+    if not attached and not change.at("osProfile.computerName"):
+        yield bad_request("InvalidParameter", "Required parameter 'osProfile.computerName' is missing (null).")
+    if change.old is None:
+        return
+    for path in ("storageProfile.osDisk.createOption", "osProfile.computerName", "osProfile.adminUsername"):
+        if change.at(path) != change.was(path) and change.at(path) is not None:
+            name = path.removeprefix("storageProfile.").removeprefix("osProfile.")
+            yield conflict("PropertyChangeNotAllowed", f"Changing property '{name}' is not allowed.")
+    if change.at("storageProfile.imageReference", {}) != (change.was("storageProfile.imageReference") or {}):
+        yield conflict("PropertyChangeNotAllowed", "Changing property 'imageReference' is not allowed.")
+
+
+@refuses("Microsoft.Compute/virtualMachines")
+def disk_attachment(change: Change) -> Iterator[AzureError]:
+    wanted = change.at("storageProfile.osDisk.managedDisk.id")
+    if not wanted:
+        return
+    disk = change.view.get(wanted)
+    if disk is None:
+        yield AzureError(404, "NotFound", f"Disk {wanted} is not found.")
+        return
+    owner = dig(disk.body, "managedBy")
+    if owner and owner.lower() != change.id.lower():
+        yield conflict(
+            "ConflictingUserInput",
+            f"Disk '{wanted}' cannot be attached as the disk is already owned by VM '{owner}'.",
+        )
+
+
+@refuses("Microsoft.Compute/restorePointCollections")
+def collection_source(change: Change) -> Iterator[AzureError]:
+    source = change.at("source.id")
+    if not source:
+        yield bad_request("InvalidParameter", "Required parameter 'source.id' is missing (null).")
+        return
+    if "/virtualmachinescalesets/" in source.lower():
+        yield bad_request(
+            "InvalidParameter",
+            "The source of a restore point collection must be a virtual machine; restore points are not supported for "
+            "scale sets of orchestration mode Uniform.",
+        )
+    old = change.was("source.id")
+    if old and old.lower() != source.lower():
+        yield conflict("PropertyChangeNotAllowed", "Changing property 'source.id' is not allowed.")
+
+
+RESTORE_POINTS_AN_HOUR = 3
+
+
+@refuses("Microsoft.Compute/restorePointCollections/restorePoints")
+def restore_point(change: Change) -> Iterator[AzureError]:
+    mode = change.at("consistencyMode")
+    if mode is not None and mode != "CrashConsistent":
+        yield bad_request(
+            "InvalidParameter",
+            f"The value '{mode}' of parameter 'consistencyMode' is not allowed: CrashConsistent or none.",
+        )
+    if change.old is not None:
+        yield conflict("OperationNotAllowed", f"Restore point '{change.name}' already exists and cannot be changed.")
+        return
+    collection = change.id.rsplit("/", 2)[0]
+    siblings = change.view.children(collection, "Microsoft.Compute/restorePointCollections/restorePoints")
+    recent = [
+        row for row in siblings
+        if (dig(row.body, "properties.consistencyMode") == "CrashConsistent") == (mode == "CrashConsistent")
+        and change.now - datetime.fromisoformat(dig(row.body, "properties.timeCreated")) < timedelta(hours=1)
+    ]  # fmt: skip
+    if len(recent) >= RESTORE_POINTS_AN_HOUR:
+        yield AzureError(
+            429, "TooManyRequests",
+            f"The limit of {RESTORE_POINTS_AN_HOUR} restore points of one mode an hour for a "
+            "virtual machine is reached.",
+            {"Retry-After": "600"},
+        )  # fmt: skip
+    if len(siblings) >= 500:
+        yield conflict("OperationNotAllowed", "A virtual machine has at most 500 restore points.")
+
+
+@refuses("Microsoft.Compute/disks")
+def disk_source(change: Change) -> Iterator[AzureError]:
+    creation = change.at("creationData", {})
+    option = creation.get("createOption")
+    if option != "Restore" and change.old is None:
+        yield bad_request("OperationNotAllowed", f"The sandbox makes disks by createOption 'Restore', not '{option}'.")
+    if option == "Restore" and "/diskrestorepoints/" not in str(creation.get("sourceResourceId", "")).lower():
+        yield bad_request(
+            "InvalidParameter", "Required parameter 'creationData.sourceResourceId' must be a disk restore point."
+        )
+    if change.old is not None:
+        for name in ("createOption", "sourceResourceId"):
+            if str(creation.get(name)).lower() != str(change.was(f"creationData.{name}")).lower():
+                yield conflict("PropertyChangeNotAllowed", "Changing property 'creationData' is not allowed.")
