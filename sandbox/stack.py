@@ -77,12 +77,8 @@ class Stack:
         return self._run("destroy", ["--yes", "--skip-preview", "--continue-on-error"], quiet=True)
 
     def problem(self) -> str:
-        """The first error of the last run, on one line."""
-        lines = [line.strip() for line in _tail(self.log)]
-        ours = [line for line in lines if "patchwave: " in line and not line.endswith("exit status 1")]
-        errors = [line for line in lines if line.startswith("error: ") or " error: " in line]
-        chosen = (ours or errors or lines[-1:] or ["it wrote nothing"])[0]
-        return " ".join(chosen.removeprefix("error: ").split())
+        """The reason why the last run did not succeed, on one line."""
+        return reason([line.strip() for line in _tail(self.log)])
 
     def patchwave(self, *arguments: str, moved: int | None = None) -> subprocess.CompletedProcess[str]:
         """The command line, with the sandbox's environment."""
@@ -154,6 +150,21 @@ class Stack:
         if done.returncode:
             raise Failed(f"`pulumi {' '.join(arguments[:3])}` failed: {' '.join(done.stderr.split())}")
         return done.stdout
+
+
+def reason(lines: Sequence[str]) -> str:
+    """The line of the engine's output that tells most: our own error, a policy's refusal, any other error."""
+    for line in lines:
+        if (start := line.find("patchwave: ")) >= 0:
+            return " ".join(line[start + len("patchwave: ") :].split())
+    for number, line in enumerate(lines):
+        if line.startswith("- [mandatory]"):
+            rule, said = line.split()[2], " ".join(lines[number + 2 : number + 3])
+            return f"refused by policy {rule}: {said}"
+    dull = ("error: update failed", "error: preview failed")
+    errors = [line for line in lines if "error: " in line and not line.endswith(dull)]
+    chosen = (errors or lines[-1:] or ["it wrote nothing"])[0]
+    return " ".join(chosen.rpartition("error: ")[2].split())
 
 
 def existing(sandbox: Sandbox) -> list[StackName]:

@@ -227,11 +227,12 @@ def _moved(opening: datetime) -> int:
 
 
 def _object(text: str, complaint: str, code: int) -> dict[str, Any]:
-    """The one JSON object that a command printed; its own one-line error otherwise, of its own kind."""
+    """The JSON object that a command printed last; its own one-line error otherwise, of its own kind."""
     if code:
         kinds: dict[int, type[PatchwaveError]] = {2: Misuse, 3: Refused}
         raise kinds.get(code, Failed)(
             " ".join(complaint.split()).removeprefix("patchwave: ") or f"it ended with {code}"
         )
-    said: dict[str, Any] = json.loads(text)
+    last = next((line for line in reversed(text.splitlines()) if line.startswith("{")), "{}")
+    said: dict[str, Any] = json.loads(last)
     return said
