@@ -77,7 +77,7 @@ def page(records: Sequence[Record], verdict: Verdict, *, release: Release | None
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"moment": moment, "clock": clock, "length": length}
+    environment.filters |= {"moment": moment, "day": day, "clock": clock, "length": length}
     return environment.get_template("wave.html.j2").render(
         wave=view(records, verdict, release=release, run=run), phases=PHASES
     )
@@ -85,7 +85,12 @@ def page(records: Sequence[Record], verdict: Verdict, *, release: Release | None
 
 def moment(at: datetime | str) -> str:
     """`Mon 23 Nov 2026, 09:00 UTC`."""
-    return f"{_time(at):%a} {_time(at).day} {_time(at):%b %Y, %H:%M} UTC"
+    return f"{_time(at):%a} {day(at)}, {_time(at):%H:%M} UTC"
+
+
+def day(at: datetime | str) -> str:
+    """`23 Nov 2026`."""
+    return f"{_time(at).day} {_time(at):%b %Y}"
 
 
 def clock(at: datetime | str) -> str:

@@ -341,7 +341,7 @@ def test_a_failed_step_and_the_way_back_are_drawn_and_told(tmp_path: Path) -> No
 
 def test_packages_stand_under_their_source_with_what_was_fixed(tmp_path: Path) -> None:
     text = drawn(tell(tmp_path)).text
-    assert "openssl CVE-2026-99000 CVE-2026-99001 CVE-2026-99002 high" in text
+    assert "openssl high, unscored, published 21 Nov 2026 CVE-2026-99000 CVE-2026-99001 CVE-2026-99002" in text
     assert "libssl3 3.0.17-1~deb12u2 → 3.0.17-1~deb12u3 6" in text
     assert "nginx-light 1.22.1-9+deb12u1 → 1.22.1-9+deb12u3 5" in text
     assert "3 more CVE-2026-99011" in text
