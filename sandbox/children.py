@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
+_DOTS = re.compile(rb"@ \w+\.+\s*$|\s*$")  # the engine's sign of life where it has no terminal
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 # A process number space of its own: when its first process dies, the kernel ends all of them and drops their mounts.
@@ -82,7 +84,7 @@ def run_shown(command: Sequence[str], log: Path, *, cwd: Path, env: Mapping[str,
         try:
             for raw in child.stdout:
                 copy.write(raw)
-                if not quiet:
+                if not quiet and not _DOTS.match(raw):
                     sys.stdout.write(raw.decode("utf-8", "replace"))
                     sys.stdout.flush()
             return child.wait()

@@ -219,7 +219,7 @@ def _wave_lines(log: Path) -> Iterator[str]:
 def _rules(project: Path) -> int:
     """How many rules the pack serves."""
     text = (project / "policy" / "rules.py").read_text(encoding="utf-8")
-    return len(re.findall(r"^\s*(?:Resource|Stack)ValidationPolicy\(", text, re.MULTILINE))
+    return len(re.findall(r"(?<!class )\b(?:Stack)?Rule\(", text))
 
 
 def _moved(opening: datetime) -> int:
