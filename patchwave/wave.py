@@ -289,7 +289,7 @@ class Wave:
         names = {host.name for host in hosts}
 
         def heard(line: Mapping[str, Any]) -> None:
-            if line["host"] in names and line["step"] in STEPS:
+            if line["host"] in names and line["step"] in STEPS and line["status"] != "skipped":
                 self._note_host(playbook, line["step"], line["host"], line["status"] == "ok", _figures(line), batch)
 
         variables = {"pw_run": self.journal.run, "pw_release": self.release.plain(), "pw_settings": self._variables()}
