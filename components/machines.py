@@ -60,7 +60,7 @@ class Machines(pulumi.ComponentResource):
                 },
             },
             network_profile={"network_interfaces": [{"id": nic.id, "primary": True}]},
-            tags=labels,
+            tags=labels | {"patchwave-host": name},
             # a way back by snapshot swaps the OS disk outside of the program
             opts=pulumi.ResourceOptions(parent=self, ignore_changes=["storageProfile.osDisk"]),
         )

@@ -174,9 +174,10 @@ def machines_can_go_back(resources: Sequence[Declared]) -> Iterator[str]:
     for resource in resources:
         if resource.type != MACHINE:
             continue
-        # a preview shows the inputs, an update what came of them, where the name has lost its prefix
-        name = resource.props.get("vmName") or resource.props.get("name")
-        way = _at(resource.props, "tags", "patchwave-way-back")
+        name, way = (_at(resource.props, "tags", f"patchwave-{key}") for key in ("host", "way-back"))
+        if name is None:
+            yield f"{resource.name}: tags name no patchwave-host: tag it with its own name"
+            continue
         if way is None:
             yield f"{name}: tags name no patchwave-way-back: tag it snapshot or downgrade"
         elif way == "snapshot" and name not in protected:

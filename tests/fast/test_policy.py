@@ -138,12 +138,12 @@ def test_a_machine_without_its_restore_points_is_refused() -> None:
     assert "dev-vm-0" in complaint
 
 
-def test_after_an_update_machines_are_known_by_their_output_name() -> None:
-    resources = [Declared(d.type, d.name, dict(d.props)) for d in declare_stack("dev")]
-    for resource in resources:
-        if resource.type == rules.MACHINE:
-            resource.props["name"] = resource.props.pop("vmName")
-    assert list(STACK_RULES[0].check(resources)) == []
+def test_a_machine_that_does_not_say_who_it_is_is_refused() -> None:
+    resources = [Declared(d.type, d.name, d.props) for d in declare_stack("dev")]
+    machine = next(d for d in resources if d.type == rules.MACHINE)
+    bare = machine._replace(props={**machine.props, "tags": {}})
+    (complaint,) = STACK_RULES[0].check([bare if d is machine else d for d in resources])
+    assert "patchwave-host" in complaint
 
 
 @pytest.mark.parametrize(
