@@ -10,7 +10,7 @@ from .ids import looks_like_id
 from .wire import UNKNOWN
 
 Json = Any
-WRITE_ONLY = frozenset({"adminPassword", "customData", "userData", "secrets", "protectedSettings"})
+WRITE_ONLY = frozenset({"adminPassword", "customData", "protectedSettings"})
 
 
 def differences(olds: Json, news: Json, path: str = "") -> Iterator[tuple[str, str]]:

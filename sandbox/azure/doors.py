@@ -48,11 +48,13 @@ class Doors:
         self.identity = Identity(sandbox.folder / "tokens.key", sandbox.endpoint)
         self.graph = Graph(self.store, self._extended)
         self.ready = threading.Event()
+        self.applications = (
+            app.resource_manager(self.manager, self.graph, self.identity, self.ready.is_set),
+            app.identity_door(self.manager, self.identity),
+        )
         self._servers = [
-            _door(
-                app.resource_manager(self.manager, self.graph, self.identity, self.ready.is_set), sandbox, HTTPS_PORT
-            ),
-            _door(app.identity_door(self.manager, self.identity), sandbox, IDENTITY_PORT),
+            _door(application, sandbox, port)
+            for application, port in zip(self.applications, (HTTPS_PORT, IDENTITY_PORT), strict=True)
         ]
 
     async def serve(self) -> None:

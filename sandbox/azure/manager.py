@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from . import complete, effects, references, rules
+from .differences import WRITE_ONLY
 from .errors import AzureError, bad_request, conflict, group_not_found, not_found
 from .ids import SUBSCRIPTION, ResourceId, under
 from .kinds import BY_TYPE, KINDS, Kind
@@ -123,7 +124,7 @@ class Manager:
         self._check_name(target)
         for problem in self._wire.problems(body, kind.shape):
             raise bad_request(problem.code, problem.reason)
-        wanted = self._wire.writable(body, kind.shape)
+        wanted = _without_secrets(self._wire.writable(body, kind.shape))
         with self.store.change():
             row, old = self._store_row(kind, target, wanted)
             operation = self.store.begin(row.key, "put") if self._has_effect(row) else None
@@ -303,7 +304,11 @@ class Manager:
     def _missing(self, target: ResourceId) -> AzureError:
         if target.group and self.store.get(target.group_key) is None:
             return group_not_found(target.group)
-        if target.type.lower() not in BY_TYPE and target.type.lower() != INSTANCES:
+        owner = self.store.get(target.parent) if len(target.names) > 1 else None
+        part = (
+            target.type.rsplit("/", 1)[-1].lower() in {label.lower() for label in owner.properties} if owner else False
+        )
+        if target.type.lower() not in BY_TYPE and target.type.lower() != INSTANCES and not part:
             try:
                 self._kind(target)
             except AzureError as refusal:
@@ -515,6 +520,13 @@ class Manager:
 
 
 _IMAGE_OF_SET = "properties.virtualMachineProfile.storageProfile.imageReference.id"
+
+
+def _without_secrets(value: Json) -> Json:
+    """A body without what Azure takes and never shows again; the sandbox does not keep it either."""
+    if isinstance(value, Mapping):
+        return {name: _without_secrets(inner) for name, inner in value.items() if name not in WRITE_ONLY}
+    return [_without_secrets(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _raise_failed(operation: Operation) -> None:
