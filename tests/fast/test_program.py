@@ -18,13 +18,17 @@ def declared(request: pytest.FixtureRequest) -> list[Declared]:
     return declare_stack(request.param)
 
 
+def stack_of(declared: list[Declared]) -> str:
+    return next(d.name for d in declared if d.type == "patchwave:index:Site")
+
+
 def test_every_resource_is_named_for_its_stack(declared: list[Declared]) -> None:
-    stack = declared[0].name
+    stack = stack_of(declared)
     assert [d.name for d in declared if not d.name.startswith(stack)] == []
 
 
 def test_every_taggable_resource_carries_its_stack(declared: list[Declared]) -> None:
-    stack = declared[0].name
+    stack = stack_of(declared)
     untagged = {d.type.rsplit(":", 1)[1] for d in declared if d.type.startswith("azure") and "tags" not in d.props}
     assert untagged == {"ConfigurationAssignmentsForResourceGroup", "Table"}
     assert all(d.props["tags"]["patchwave-stack"] == stack for d in declared if "tags" in d.props)
