@@ -10,6 +10,7 @@ from typing import Any
 
 from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin
+from ansible.utils.vars import load_extra_vars
 from patchwave.errors import PatchwaveError
 from patchwave.inventory import FILE, HOSTS, Host, discover
 from patchwave.settings import load_stack
@@ -52,6 +53,18 @@ def planned() -> tuple[Host, ...]:
     return hosts
 
 
+def template_in(value: Any, where: str) -> str | None:
+    """Where a template hides in a variable; Ansible would run it on the controller."""
+    if isinstance(value, str):
+        return where if any(mark in value for mark in ("{{", "{%", "{#")) else None
+    pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, part in pairs:
+        found = template_in(key, f"{where}: a key") or template_in(part, f"{where}.{key}")
+        if found:
+            return found
+    return None
+
+
 class InventoryModule(BaseInventoryPlugin):  # type: ignore[misc]
     """Ansible's door to the hosts."""
 
@@ -63,6 +76,9 @@ class InventoryModule(BaseInventoryPlugin):  # type: ignore[misc]
     def parse(self, inventory: Any, loader: Any, path: str, cache: bool = True) -> None:
         super().parse(inventory, loader, path, cache)
         self._read_config_data(path)
+        for name, value in load_extra_vars(loader).items():
+            if where := template_in(value, name):
+                raise AnsibleParserError(f"{where} holds a template: variables are data here, write it out")
         try:
             hosts = planned()
         except (PatchwaveError, ValueError, OSError) as error:
