@@ -182,8 +182,7 @@ class Calendar(Model):
         if current and current.opens <= instant:
             reason = f"inside the window that closes {_utc(current.closes)}"
             return Verdict(at=instant, open=True, reason=reason, closes=current.closes)
-        coming = f"the next opens {_utc(current.opens)}" if current else f"none opens within {HORIZON.days} days"
-        return Verdict(at=instant, open=False, reason=f"outside every window, {coming}")
+        return Verdict(at=instant, open=False, reason="outside every window")
 
     def may_start(self, instant: datetime, needs: timedelta) -> Verdict:
         """Like `at`, and closed as well when what starts now could not finish before the window closes."""

@@ -27,8 +27,11 @@ def window(settings: Settings, at: datetime, needs: timedelta) -> Verdict:
 def refusal(stack: str, settings: Settings, verdict: Verdict) -> str:
     """One line for a window that is closed, with the next opening."""
     coming = settings.calendar.next(verdict.at, 1)
-    after = f": run again at {coming[0].opens:%a %Y-%m-%d %H:%M} UTC, when the next window opens" if coming else ""
-    return f"{stack}: patching is refused at {verdict.at:%a %Y-%m-%d %H:%M} UTC, {verdict.reason}{after}"
+    mend = f"run again at {coming[0].opens:%a %Y-%m-%d %H:%M} UTC, when the next window opens"
+    return (
+        f"{stack}: patching is refused at {verdict.at:%a %Y-%m-%d %H:%M} UTC, {verdict.reason}: "
+        f"{mend if coming else f'no window opens from here on, widen the calendar in Pulumi.{stack}.yaml'}"
+    )
 
 
 def is_done(project: Path, stack: str, release: str, digest: str) -> bool:
