@@ -43,7 +43,7 @@ def planned() -> tuple[Host, ...]:
         if not stack:
             raise AnsibleParserError(f"neither {FILE} nor PATCHWAVE_STACK is set: say whose hosts are meant")
         project = Path(__file__).resolve().parents[3]
-        hosts = discover(stack, load_stack(project, stack).settings)  # type: ignore[arg-type]
+        hosts = discover(stack, load_stack(project, stack).settings)
     for host in hosts:
         for value in (host.name, host.address, *(str(getattr(host, group) or "none") for group in GROUPS)):
             if not NAME.fullmatch(value):

@@ -322,7 +322,8 @@ def pending() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     apt_pkg = load_apt_pkg()
     cache = apt_pkg.Cache(None)
     depcache, records = apt_pkg.DepCache(cache), apt_pkg.PackageRecords(cache)
-    upgrades, brought = [], []
+    upgrades: list[dict[str, Any]] = []
+    brought: list[dict[str, Any]] = []
     with contextlib.suppress(SystemError, apt_pkg.Error):
         depcache.upgrade(True)
     for package in cache.packages:
@@ -347,7 +348,9 @@ def pending() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
             "source": records.source_pkg or package.name,
         }
         (upgrades if current else brought).append(row)
-    return tuple(sorted(rows, key=lambda row: (row["name"], row["arch"])) for rows in (upgrades, brought))
+    for rows in (upgrades, brought):
+        rows.sort(key=lambda row: (row["name"], row["arch"]))
+    return upgrades, brought
 
 
 def known_versions(

@@ -178,7 +178,7 @@ def stop(found: Sequence[Unit], names: Iterable[str]) -> list[str]:
 
 def start(names: Iterable[str]) -> list[str]:
     """Starts units in the given order, each one up before the next; one that does not come up is a StepError."""
-    started = []
+    started: list[str] = []
     for name in names:
         run(["systemctl", "reset-failed", "--", name], timeout=30)
         done = run(["systemctl", "start", "--", name], timeout=UNIT_TIMEOUT)

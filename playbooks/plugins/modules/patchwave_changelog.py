@@ -4,10 +4,8 @@
 from __future__ import annotations
 
 import gzip
-import io
 import re
 import shutil
-import subprocess
 import tarfile
 import tempfile
 from pathlib import Path
@@ -50,11 +48,11 @@ CHANGELOG = re.compile(r"\./usr/share/doc/([^/]+)/changelog(\.Debian)?(\.[a-z0-9
 def changelog_of(deb: Path) -> tuple[str, str]:
     """The Debian changelog inside a package, or the name of the package whose documentation it shares."""
     best, shared = "", ""
-    with subprocess.Popen(
-        ["dpkg-deb", "--fsys-tarfile", str(deb)], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL
-    ) as reader:
-        assert reader.stdout
-        with tarfile.open(fileobj=io.BufferedReader(reader.stdout), mode="r|") as archive:  # type: ignore[arg-type, type-var]
+    with tempfile.TemporaryFile() as unpacked:
+        argv = ["dpkg-deb", "--fsys-tarfile", str(deb)]
+        run(argv, timeout=120, stdout=unpacked).checked(f"{deb.name} cannot be read")
+        unpacked.seek(0)
+        with tarfile.open(fileobj=unpacked, mode="r:") as archive:
             for member in archive:
                 if member.issym() and Path(member.name).parent == Path("usr/share/doc"):
                     shared = Path(member.linkname).name
@@ -62,7 +60,8 @@ def changelog_of(deb: Path) -> tuple[str, str]:
                 if found and member.isfile() and (file := archive.extractfile(member)):
                     text = gzip.decompress(file.read()).decode(errors="replace")
                     # A package of Debian's own has changelog.gz; elsewhere that name is the upstream's log.
-                    if (found[2] and not (best and found[3])) or (not best and re.match(r"\S+ \(\S+\) [^;]+;", text)):
+                    named = found[2] and not (best and found[3])
+                    if named or (not best and re.match(r"\S+ \(\S+\) [^;]+;", text)):
                         best = text
     return best, shared
 
