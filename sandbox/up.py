@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -181,8 +182,7 @@ def _carry_out(stack: Stack, opening: datetime) -> None:
     done = stack.up(moved=_moved(opening))
     after = _latest(stack)
     if after and after != before:
-        for text in _wave_lines(stack.log):
-            console.line("wave", text)
+        console.line("wave", next(_last_words(stack.log), "") or _outcome(after))
         verdict = stack.patchwave("evidence", "verify", "--stack", stack.name, "--json")
         said = _object(verdict.stdout, verdict.stderr, 0) if verdict.stdout else {"verified": False, "records": 0}
         place = permission.folder(project, stack.name, str(load_stack(project, stack.name).release))
@@ -191,29 +191,28 @@ def _carry_out(stack: Stack, opening: datetime) -> None:
     elif done:
         console.line("wave", "nothing to do: no host is touched")
     if not done:
-        raise Failed(f"{stack.name}: {stack.problem()}")
+        raise Failed(f"{stack.name}: {stack.problem().removeprefix(f'{stack.name}: ')}")
     follower = {"dev": "staging", "staging": "prod"}.get(stack.name)
     if follower:
         console.line("next", f"make up STACK={follower}     (promotes this release)")
 
 
-def _latest(stack: Stack) -> tuple[str, int] | None:
-    """The evidence of the stack's release as it stands: its last run and how many records there are."""
-    named = load_stack(stack.sandbox.project, stack.name).release
-    if named is None:
+def _latest(stack: Stack) -> dict[str, Any] | None:
+    """What the evidence of the stack's release shows now."""
+    if load_stack(stack.sandbox.project, stack.name).release is None:
         return None
     shown = stack.patchwave("evidence", "show", "--stack", stack.name, "--json")
-    try:
-        said = json.loads(shown.stdout)
-        return str(said["run"]), int(said["chain"]["records"])
-    except (ValueError, KeyError):
-        return None
+    return _object(shown.stdout, shown.stderr, 0) or None
 
 
-def _wave_lines(log: Path) -> Iterator[str]:
-    """The wave's own last words in the engine's output."""
-    found = re.findall(r"\bwave {6}(\S.*)", log.read_text("utf-8", "replace"))
-    yield from list(dict.fromkeys(found))[-1:]
+def _last_words(log: Path) -> Iterator[str]:
+    """The wave's own summary in the engine's output."""
+    yield from re.findall(r"\bwave {6}(\S.*)", log.read_text("utf-8", "replace"))[-1:]
+
+
+def _outcome(shown: dict[str, Any]) -> str:
+    states = Counter(host["state"] for host in shown["hosts"])
+    return " · ".join([str(shown["outcome"]), *(f"{state} {count}" for state, count in sorted(states.items()))])
 
 
 def _rules(project: Path) -> int:
