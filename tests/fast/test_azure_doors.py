@@ -416,7 +416,8 @@ def rested(standing: StandIn) -> StandIn:
 def test_the_fleet_is_found_by_its_tags(rested: StandIn) -> None:
     query = """resources
         | where type =~ 'Microsoft.Compute/virtualMachines' or type =~ 'microsoft.hybridcompute/machines'
-        | where tags['patchwave-stack'] =~ 'DEV' | project id, name, type, tags, properties, location | order by id asc"""
+        | where tags['patchwave-stack'] =~ 'DEV'
+        | project id, name, type, tags, properties, location | order by id asc"""
     answer = graph(rested, query)
     (row,) = answer.json()["data"]
     assert (row["name"], row["type"], row["tags"]) == (
@@ -433,7 +434,8 @@ def test_a_machine_is_joined_with_its_address(rested: StandIn) -> None:
     query = """resources | where type =~ 'microsoft.compute/virtualmachines'
         | extend nic = tolower(tostring(properties.networkProfile.networkInterfaces[0].id))
         | join kind=leftouter (resources | where type =~ 'microsoft.network/networkinterfaces'
-            | project nic = tolower(id), address = tostring(properties.ipConfigurations[0].properties.privateIPAddress)) on nic
+            | project nic = tolower(id), address = tostring(properties.ipConfigurations[0].properties.privateIPAddress))
+            on nic
         | project id, name, address"""
     (row,) = graph(rested, query).json()["data"]
     assert row["address"] == rested.hosts.specs["dev-vm-0"].address
@@ -502,7 +504,8 @@ def pipeline(azure: StandIn) -> str:
     rule = located({
         "dataCollectionEndpointId": f"{INSIGHTS}/dataCollectionEndpoints/dce",
         "streamDeclarations": {"Custom-Wave": {"columns": [
-            {"name": "TimeGenerated", "type": "datetime"}, {"name": "Host", "type": "string"}, {"name": "Count", "type": "int"}]}},
+            {"name": "TimeGenerated", "type": "datetime"}, {"name": "Host", "type": "string"},
+            {"name": "Count", "type": "int"}]}},
         "destinations": {"logAnalytics": [{"name": "logs", "workspaceResourceId": WORKSPACE}]},
         "dataFlows": [{"streams": ["Custom-Wave"], "destinations": ["logs"], "outputStream": "Custom-Wave_CL"}],
     })  # fmt: skip
