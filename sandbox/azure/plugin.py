@@ -141,7 +141,8 @@ class AzureNative(rpc.Provider):
         kind, inputs = _kind(request.urn), plain(request.news)
         if request.preview:
             olds = plain(request.olds)
-            return provider_pb2.UpdateResponse(properties=struct(olds | self._foreseen(kind, inputs)))
+            stable = {name: olds[name] for name in ("name", "location") if name in olds}
+            return provider_pb2.UpdateResponse(properties=struct(self._foreseen(kind, inputs) | stable))
         return self._put(kind, request.id, self._body(kind, inputs), inputs, provider_pb2.UpdateResponse)
 
     def _put(self, kind: Kind, identity: str, body: Json, inputs: dict[str, Json], answer: Json) -> Json:
@@ -234,9 +235,10 @@ class AzureNative(rpc.Provider):
         return outputs | {"azureApiVersion": kind.api}
 
     def _foreseen(self, kind: Kind, inputs: Mapping[str, Json]) -> dict[str, Json]:
-        """What a preview can say of the outputs: the inputs; what Azure adds stays unknown."""
-        fields = self._wire.fields(kind.shape)
-        return {name: value for name, value in inputs.items() if name in fields} | {"azureApiVersion": kind.api}
+        """What a preview can say of the outputs: the inputs that come back; whatever else Azure answers is unknown."""
+        outputs = self._wire.foreseen(inputs, kind.shape)
+        outputs.pop("id", None)
+        return outputs | {"azureApiVersion": kind.api}
 
     def _as_declared(self, kind: Kind, there: Json, inputs: Mapping[str, Json]) -> bool:
         """Whether a resource is what a create that never heard its answer has asked for."""

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 
-def _light() -> None:
+def _stubs() -> tuple[str, ...]:
     """Lets `pulumi.runtime.proto` be imported while `pulumi` itself, two thirds of the time, is not."""
     if "pulumi" in sys.modules:
-        return
+        return ()
     spec = importlib.util.find_spec("pulumi")
     if spec is None or spec.origin is None:
         raise ImportError("pulumi is not installed in this environment")
@@ -25,9 +25,10 @@ def _light() -> None:
         module = types.ModuleType(name)
         module.__path__ = [str(folder)]
         sys.modules[name] = module
+    return ("pulumi", "pulumi.runtime")
 
 
-_light()
+_stubbed = _stubs()
 
 import grpc  # type: ignore[import-untyped]  # noqa: E402
 from google.protobuf import any_pb2, empty_pb2, struct_pb2  # type: ignore[import-untyped]  # noqa: E402
@@ -41,6 +42,9 @@ from pulumi.runtime.proto import (  # noqa: E402
 )
 
 from .wire import UNKNOWN  # noqa: E402
+
+for _name in _stubbed:  # whoever wants all of pulumi later gets it
+    del sys.modules[_name]
 
 Json = Any
 SIGNATURE = "4dabf18193072939515e22adb298388d"

@@ -60,6 +60,15 @@ class Wire:
                 outputs[name] = self._each(one.type, value, self.fold, one)
         return outputs
 
+    def foreseen(self, inputs: Mapping[str, Json], shape: str) -> dict[str, Json]:
+        """The outputs as far as the inputs tell; every other property of the answer is unknown, also inside objects."""
+        outputs: dict[str, Json] = {}
+        for name, one in self._chosen(shape, inputs).fields.items():
+            if not name.endswith(SHADOWED):
+                value = inputs.get(name)
+                outputs[name] = UNKNOWN if value is None else self._each(one.type, value, self.foreseen, one)
+        return outputs
+
     def complaints(self, inputs: Mapping[str, Json], shape: str, at: str = "") -> Iterator[Problem]:
         """What is wrong with Pulumi's inputs: unknown names, wrong types, missing values; unknown values pass."""
         chosen = self._chosen(shape, inputs)

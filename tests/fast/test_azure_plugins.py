@@ -200,8 +200,18 @@ def test_a_preview_knows_the_inputs_and_leaves_the_rest_open(plugin: Plugin) -> 
     outputs = plain(plugin.create(VMSS, inputs, preview=True).properties)
     assert outputs["sku"]["capacity"] == 2
     assert outputs["virtualMachineProfile"] == UNKNOWN
-    assert "uniqueId" not in outputs
+    assert outputs["sku"]["tier"] == outputs["uniqueId"] == outputs["name"] == UNKNOWN
+    assert "vmScaleSetName" not in outputs
     assert plugin.diff(VMSS, DECLARED[3][2], inputs).changes == rpc.provider_pb2.DiffResponse.DIFF_SOME
+
+
+def test_a_preview_of_an_update_keeps_the_name_only(plugin: Plugin) -> None:
+    olds = struct({"name": "lb", "location": LOCATION, "etag": "1"})
+    news = struct(DECLARED[1][2])
+    request = SimpleNamespace(urn=plugin.urn(DECLARED[1][0]), olds=olds, news=news, preview=True)
+    outputs = plain(plugin.provider.update(request).properties)
+    assert (outputs["name"], outputs["location"], outputs["etag"]) == ("lb", LOCATION, UNKNOWN)
+    assert [pool["id"] for pool in outputs["backendAddressPools"]] == [UNKNOWN, UNKNOWN]
 
 
 def test_a_check_names_unknown_properties_missing_arguments_and_unknown_types(azure: StandIn, plugin: Plugin) -> None:
