@@ -30,7 +30,7 @@ Stack = Annotated[str, typer.Option("--stack", "-s", help="dev, staging or prod"
 Json = Annotated[bool, typer.Option("--json", help="print one JSON object")]
 ReleaseOption = Annotated[str | None, typer.Option("--release", help="a release id; the stack's own otherwise")]
 # typer brings its own click: the common base of a wrong option, a wrong value and a missing command
-CLICK_EXCEPTION: type[typer.BadParameter] = typer.BadParameter.__mro__[2]  # type: ignore[assignment]  # its own base
+CLICK_EXCEPTION: type[typer.BadParameter] = typer.BadParameter.__mro__[2]
 out = Console(highlight=False, soft_wrap=True)
 
 
