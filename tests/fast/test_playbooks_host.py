@@ -132,18 +132,19 @@ def test_old_runs_go_and_this_one_stays(tmp_path):
 TREE = st.dictionaries(st.sampled_from(["/e/a", "/e/b", "/e/c"]), st.sampled_from(["1", "2", "3"]))
 
 
-@given(TREE, TREE, TREE)
-def test_going_back_loses_nobodys_edit_and_undoes_only_the_run(before, after, now):
-    restore, remove, left = config.changes(before, after, now)
-    for path in {*before, *after, *now}:
-        run_changed = before.get(path) != after.get(path)
+@given(TREE, TREE, TREE, TREE)
+def test_going_back_loses_nobodys_edit_and_undoes_only_the_run(archived, start, after, now):
+    restore, remove, left = config.changes(archived, start, after, now)
+    for path in {*archived, *start, *after, *now}:
+        run_changed = start.get(path) != after.get(path)
         edited_since = now.get(path) != after.get(path)
         if path in restore or path in remove:
             assert run_changed
             assert not edited_since
+            assert archived.get(path) == start.get(path)
         if path in left:
             assert run_changed
-            assert edited_since
+            assert edited_since or archived.get(path) != start.get(path)
     assert not set(restore) & set(remove)
 
 
@@ -165,7 +166,7 @@ def test_configuration_comes_back_to_the_byte_and_the_mode(tmp_path):
     link.symlink_to("/etc/passwd")
     (root / "added").write_text("x")
     after = config.manifest(roots)
-    restore, remove, left = config.changes(before, after, after)
+    restore, remove, left = config.changes(before, before, after, after)
     assert not left
     config.restore(archive, restore, tmp_path, timeout=30)
     assert config.remove(remove) == [str(root / "added")]

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from tests.fast.playbook_code import load
 
+from ansible.module_utils import patchwave_apt as apt  # isort: skip
 from ansible.module_utils import patchwave_versions as versions  # isort: skip
 from ansible.module_utils.patchwave_host import StepError  # isort: skip
 
@@ -239,3 +240,14 @@ def test_a_changelog_tells_what_is_newer_and_no_more():
 def test_no_changelog_breaks_the_reader(text):
     for entry in versions.parse_changelog(CHANGELOG[:200] + text, "0", "9999")[1]:
         assert set(entry) == {"version", "date", "urgency", "cves"}
+
+
+def test_a_failed_script_is_named_and_not_only_its_exit_code():
+    said = (
+        "dpkg: error processing package fieldops-desk (--configure):\n"
+        " installed fieldops-desk package post-installation script subprocess returned error exit status 1\n"
+        "Errors were encountered while processing:\n fieldops-desk\n"
+        "E: Sub-process /usr/bin/dpkg returned an error code (1)\n"
+    )
+    assert apt.complaint(said).startswith("fieldops-desk: installed fieldops-desk package post-installation script")
+    assert apt.complaint("", "E: Unable to lock\n") == "E: Unable to lock"

@@ -234,7 +234,7 @@ def settle(
             file.flush()
             if done.code == 0:
                 return
-            problem = f"apt-get ended with {done.code}: {last_line(done.err) or last_line(tail(log))}"
+            problem = complaint(done.err, tail(log)) or f"apt-get ended with {done.code}"
         if not broken:
             raise StepError(problem, log=tail(log))
         file.write(f"apt finds no way: {problem}\n".encode())
@@ -253,6 +253,17 @@ def _arguments(files: Sequence[Path], remove: Sequence[str]) -> list[str]:
 
 def _options(broken: bool) -> list[str]:
     return ["--allow-downgrades"] if broken else ["--no-remove"]
+
+
+_DPKG_ERROR = re.compile(r"dpkg: error processing (?:package|archive) (\S+) .*?:\s*(.+)")
+
+
+def complaint(*texts: str) -> str:
+    """What dpkg or apt holds against a transaction, in one line."""
+    for text in texts:
+        if found := _DPKG_ERROR.search(text):
+            return f"{Path(found[1]).name}: {found[2].strip()}"[:300]
+    return next(filter(None, map(last_line, texts)), "")
 
 
 def tail(log: Path) -> str:

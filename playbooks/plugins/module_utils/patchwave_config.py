@@ -80,19 +80,24 @@ def archive(roots: Sequence[str], target: Path, timeout: float) -> None:
     partial.rename(target)
 
 
-def changes(before: Manifest, after: Manifest, now: Manifest) -> tuple[list[str], list[str], list[str]]:
-    """What to restore, what to remove, and what to leave because someone edited it after the run had changed it."""
-    restore, remove, leave = [], [], []
-    for path in sorted(set(before) | set(after)):
-        if before.get(path) == after.get(path) or now.get(path) == before.get(path):
+def changes(
+    archived: Manifest, start: Manifest, after: Manifest, now: Manifest
+) -> tuple[list[str], list[str], list[str]]:
+    """What the run has changed between start and after: what to restore, to remove, and to leave.
+
+    Left is what somebody has edited since, or had edited after it was archived and before the run changed it.
+    """
+    restore, remove, left = [], [], []
+    for path in sorted(set(start) | set(after)):
+        if start.get(path) == after.get(path) or now.get(path) == start.get(path):
             continue
-        if now.get(path) != after.get(path):
-            leave.append(path)
-        elif path in before:
+        if now.get(path) != after.get(path) or archived.get(path) != start.get(path):
+            left.append(path)
+        elif path in start:
             restore.append(path)
         else:
             remove.append(path)
-    return restore, remove, leave
+    return restore, remove, left
 
 
 def restore(archived: Path, files: Sequence[str], scratch: Path, timeout: float) -> None:

@@ -164,8 +164,10 @@ def restore_config(journal: Journal, kept: dict[str, Any]) -> dict[str, list[str
     if apt.sha256_of(archive) != kept["archive"]["sha256"]:
         raise StepError(f"{archive} is not the archive that was made: restore the host from its snapshot or image")
     now = config.manifest(record["roots"])
-    # When the transaction failed nobody looked afterwards: what differs now is taken as the run's doing.
-    restore, remove, left = config.changes(record["before"], record.get("after", now), now)
+    restore, remove, left = config.changes(record["before"], record.get("start", now), record.get("after", now), now)
+    if "after" not in record:
+        # The step was killed, so nobody knows who added these files.
+        remove, left = [], [*left, *remove]
     config.restore(archive, restore, journal.folder, timeout=120)
     return {"restored": restore, "removed": config.remove(remove), "left": left}
 

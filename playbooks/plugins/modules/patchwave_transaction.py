@@ -80,6 +80,7 @@ def work(params: dict[str, Any]) -> dict[str, Any]:
         try:
             result = change(params, journal, plan, kept, facts, lock, resumed=recorded is not None)
         except StepError as error:
+            remember_configuration(journal)
             journal.write("transaction", "failed", digest=digest, problem=str(error), **facts)
             raise
         result["mended"] = mended
@@ -160,6 +161,10 @@ def change(
     reasons = service.concerned(found, [*expected, *facts["brought"]])
     reasons.update({name: "was stopped by this run before" for name in facts["stopped"] if name not in reasons})
     facts["stopped"] = [unit.name for unit in found if unit.name in reasons]
+    configuration = journal.read("config")
+    if configuration and "start" not in configuration:
+        configuration["start"] = config.manifest(configuration["roots"])
+        journal.write("config", "done", **pick(configuration))
     journal.write("transaction", "begun", digest=params["release"].get("digest"), **facts)
     began = time.monotonic()
     service.stop(found, reasons)
@@ -175,9 +180,7 @@ def change(
     reboot.renew_pid_1()
     changed_at = time.time()
     started = service.start(reversed(facts["stopped"]))
-    configuration = journal.read("config")
-    if configuration:
-        journal.write("config", "done", **{**pick(configuration), "after": config.manifest(configuration["roots"])})
+    remember_configuration(journal)
     why = reboot.reasons(params["reboot_packages"], facts["before"])
     changed = {key: after[key].version for key in [*facts["before"], *facts["brought"]] if key in after}
     return {
@@ -192,6 +195,14 @@ def change(
         "dpkg_seconds": seconds,
         "summary": f"{count(len(changed), 'package')}, {seconds:.1f} s" + (f", reboot: {why[0]}" if why else ""),
     }
+
+
+def remember_configuration(journal: Journal) -> None:
+    """Writes down how the run leaves the configuration, so that later edits can be told from the run's own."""
+    record = journal.read("config")
+    if record and "start" in record:
+        record["after"] = config.manifest(record["roots"])
+        journal.write("config", "done", **pick(record))
 
 
 def unlisted(before: dict[str, Any], after: dict[str, Any], expected: dict[str, str]) -> str:
