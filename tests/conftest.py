@@ -1,0 +1,46 @@
+"""The one sandbox that the engine's and the lab's tests share: its dev stack is patched once, for real."""
+
+import subprocess
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pytest
+
+from tests.laboratory import Laboratory, laboratory
+
+LISTS = (
+    ["ip", "-o", "link"],
+    ["ip", "-o", "-4", "address"],
+    ["ip", "route"],
+    ["findmnt", "-rno", "TARGET"],
+    ["nft", "list", "ruleset"],
+    ["cat", "/proc/sys/net/ipv4/ip_forward"],
+)
+
+
+class Patched(NamedTuple):
+    """The laboratory after its first `up`, and what that printed."""
+
+    lab: Laboratory
+    printed: str
+
+
+def machine() -> dict[str, str]:
+    """What a sandbox could leave behind on this machine."""
+    return {" ".join(c): subprocess.run(c, capture_output=True, text=True, check=True).stdout for c in LISTS}
+
+
+@pytest.fixture(scope="session")
+def before() -> dict[str, str]:
+    return machine()
+
+
+@pytest.fixture(scope="session")
+def lab(before: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laboratory]:
+    with laboratory(tmp_path_factory.mktemp("laboratory")) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def patched(lab: Laboratory) -> Patched:
+    return Patched(lab, lab.sandbox("up"))

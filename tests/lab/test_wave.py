@@ -1,0 +1,168 @@
+"""Waves on real hosts: what is patched, what is taken back, and what a user notices of either."""
+
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Patched, machine
+from tests.laboratory import Laboratory, answers, descendants, wait_until
+
+HOSTS = ("dev-blue-0", "dev-blue-1", "dev-green-0", "dev-green-1", "dev-vm-0", "site-arc-0")
+
+
+def states(lab: Laboratory) -> dict[str, str]:
+    return {host["name"]: host["state"] for host in lab.shown("evidence", "show", "--stack", "dev")["hosts"]}
+
+
+def version(lab: Laboratory, host: str) -> str:
+    return lab.ssh(host, "dpkg-query -W -f '${Version}' fieldops-desk")
+
+
+def test_every_planned_host_is_patched_and_its_apt_agrees(patched: Patched) -> None:
+    lab = patched.lab
+    shown = lab.shown("evidence", "show", "--stack", "dev")
+    first = lab.records()[0]["data"]
+    assert (shown["outcome"], shown["chain"]["verified"]) == ("succeeded", True)
+    assert [host["name"] for host in first["planned"]] == list(HOSTS)
+    assert set(states(lab).values()) == {"patched"}
+    assert "canary 1/1 healthy · rest 5/5 healthy" in patched.printed
+    brought = {name for host in shown["hosts"] for name, old in host["before"].items() if host["after"][name] != old}
+    for host in HOSTS:
+        pending = {line.split("/")[0] for line in lab.ssh(host, "apt list --upgradable 2>/dev/null").splitlines()[1:]}
+        assert not pending & brought, host
+    assert len(brought) > 10
+
+
+def test_the_canary_went_first_and_one_live_host_at_a_time(patched: Patched) -> None:
+    batches = [r["data"]["hosts"] for r in patched.lab.records() if is_batch(r)]
+    assert batches == [["dev-blue-0"], ["dev-blue-1", "dev-green-0", "dev-green-1", "dev-vm-0", "site-arc-0"]]
+
+
+def is_batch(record: dict[str, Any]) -> bool:
+    return record["kind"] == "phase" and record["data"]["phase"] == "patch" and record["data"]["event"] == "started"
+
+
+def test_a_reboot_is_a_new_boot(patched: Patched) -> None:
+    rows = [r["data"] for r in patched.lab.records() if r["kind"] == "host" and r["data"]["step"] == "reboot"]
+    needed = {row["host"] for row in rows if row["summary"].get("rebooted")}
+    ids = {patched.lab.ssh(host, "cat /proc/sys/kernel/random/boot_id") for host in HOSTS}
+    assert needed <= set(HOSTS)
+    assert len(ids) == len(HOSTS)
+
+
+def test_one_changed_byte_is_named(patched: Patched, tmp_path: Path) -> None:
+    lab = patched.lab
+    verified = lab.shown("evidence", "verify", "--stack", "dev")
+    assert verified["verified"]
+    copy = lab.evidence().with_name("2000-01-01.1")
+    shutil.copytree(lab.evidence(), copy)
+    path = copy / "evidence.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    lines[16] = lines[16].replace(b"dev", b"dew", 1)
+    path.write_bytes(b"".join(lines))
+    said = lab.run("patchwave", "evidence", "verify", "--stack", "dev", "--release", "2000-01-01.1", code=1)
+    assert "record 17: hash does not match its content" in said
+    shutil.rmtree(copy)
+
+
+def test_switching_the_slot_loses_no_request(patched: Patched) -> None:
+    lab = patched.lab
+    url = lab.url()
+    assert answers(url)["slot"] == "blue"
+    with lab.edited("live: blue", "live: green"):
+        with lab.asked(url) as seen:
+            lab.sandbox("up")
+            wait_until(lambda: answers(url)["slot"] == "green", 30, "an answer from green")
+        assert set(seen) == {"blue", "green"}
+        assert seen.index("green") > 0
+        assert "blue" not in seen[-10:]
+    with lab.asked(url) as seen:
+        lab.sandbox("up")
+    assert set(seen) == {"blue", "green"}
+
+
+def test_a_new_update_runs_a_wave_of_its_own_only(patched: Patched) -> None:
+    lab = patched.lab
+    known = lab.release()
+    lab.sandbox("fault", "none")
+    lab.sandbox("up")
+    shown = lab.shown("evidence", "show", "--stack", "dev")
+    assert lab.release() != known
+    assert {name for host in shown["hosts"] for name in host["after"]} == {"fieldops-desk"}
+    assert set(states(lab).values()) == {"patched"}
+    assert {version(lab, host) for host in HOSTS} == {shown["hosts"][0]["after"]["fieldops-desk"]}
+
+
+@pytest.mark.parametrize("fault", ["crash", "unhealthy"])
+def test_what_breaks_the_service_is_taken_back_and_nobody_notices(patched: Patched, fault: str) -> None:
+    lab = patched.lab
+    old = {host: version(lab, host) for host in HOSTS}
+    with lab.asked(lab.url()) as seen:
+        printed = lab.sandbox("up", "--fault", fault, code=1)
+    assert printed.splitlines()[-1].startswith("patchwave: ")
+    assert "rolled-back" in printed.splitlines()[-1]
+    assert states(lab) == {host: "failed-restored" if host == "dev-blue-0" else "not-attempted" for host in HOSTS}
+    assert {host: version(lab, host) for host in HOSTS} == old
+    assert set(seen) <= {"blue"}
+    assert lab.shown("evidence", "verify", "--stack", "dev")["verified"]
+
+
+def test_a_machine_goes_back_by_its_snapshot_with_its_data(patched: Patched) -> None:
+    lab = patched.lab
+    old, rows = version(lab, "dev-vm-0"), count(lab, "dev-vm-0")
+    boot = lab.ssh("dev-vm-0", "cat /proc/sys/kernel/random/boot_id")
+    with lab.edited('hosts: ["*-{live}-0"]', 'hosts: ["*-vm-0"]'):
+        lab.sandbox("up", "--fault", "crash", code=1)
+    (restored,) = [r["data"] for r in lab.records() if r["kind"] == "restore"]
+    assert (restored["host"], restored["method"], restored["ok"]) == ("dev-vm-0", "snapshot", True)
+    assert states(lab)["dev-vm-0"] == "failed-restored"
+    assert (version(lab, "dev-vm-0"), count(lab, "dev-vm-0")) == (old, rows)
+    assert lab.ssh("dev-vm-0", "cat /proc/sys/kernel/random/boot_id") != boot
+    assert lab.ssh("dev-vm-0", "curl -sf http://127.0.0.1/healthz").count('"Healthy"') == 1
+
+
+def count(lab: Laboratory, host: str) -> int:
+    query = "select count(*) from work_orders"
+    return int(lab.ssh(host, f"cd / && sudo -u postgres psql -qAt fieldops -c '{query}'"))
+
+
+def test_a_wave_that_was_killed_is_finished_by_the_next_up(patched: Patched) -> None:
+    lab = patched.lab
+    lab.sandbox("fault", "none")
+    known = lab.release()
+    killed = subprocess.Popen(
+        lab.command("up"), cwd=lab.project, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT, start_new_session=True
+    )
+    wait_until(lambda: lab.release() != known and any(map(is_batch, lab.records())), 300, "the first batch")
+    for pid in descendants(killed.pid):
+        subprocess.run(["kill", f"-{signal.SIGKILL.value}", str(pid)], check=False, capture_output=True)
+    killed.wait()
+    assert lab.shown("evidence", "show", "--stack", "dev")["outcome"] is None
+    lab.sandbox("up")
+    assert len([r for r in lab.records() if r["kind"] == "wave-started"]) == 1
+    assert set(states(lab).values()) == {"patched"}
+    for host in HOSTS:
+        assert "install ok installed" in lab.ssh(host, "dpkg-query -W -f '${Status}' fieldops-desk; dpkg --audit")
+
+
+def test_staging_takes_what_dev_has_proved(patched: Patched) -> None:
+    lab = patched.lab
+    printed = lab.sandbox("up", "--stack", "staging")
+    started = lab.records("staging")[0]["data"]
+    assert started["digest"] == lab.records("dev")[0]["data"]["digest"]
+    assert (started["soak"]["required_seconds"], started["soak"]["shortened"]) == (86400, True)
+    assert lab.shown("evidence", "show", "--stack", "staging")["outcome"] == "succeeded"
+    assert "verified" in printed
+
+
+def test_down_leaves_the_machine_as_it_was(patched: Patched, before: dict[str, str]) -> None:
+    lab = patched.lab
+    lab.sandbox("down")
+    assert machine() == before
+    left = subprocess.run(["pgrep", "-af", str(lab.project)], capture_output=True, text=True, check=False).stdout
+    assert left == ""
+    assert lab.sandbox("down")
