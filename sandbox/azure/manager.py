@@ -28,6 +28,7 @@ _UNLOCATED = {
     "microsoft.authorization/roleassignments", "microsoft.maintenance/configurationassignments",
 }  # fmt: skip
 _PATIENCE = {"microsoft.network": 2.0, "microsoft.compute": 0.05}
+OPERATIONS_KEPT = 24 * 3600.0
 _ACTIONS = ("start", "poweroff", "deallocate", "restart")
 _HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,60}[a-z0-9])?")
 
@@ -56,6 +57,7 @@ class Manager:
 
     def resume(self) -> None:
         """After a start: hosts and load balancer as the store says, and what was under way goes on."""
+        self.store.forget_operations(OPERATIONS_KEPT)
         self.world.reconcile()
         for operation in self.store.unfinished():
             self._submit(operation)
@@ -88,7 +90,7 @@ class Manager:
             return self._delete(target)
         if not isinstance(body, Mapping):
             raise bad_request("InvalidRequestContent", "The request content was invalid: a JSON object is needed.")
-        return self._put(target, body) if method == "PUT" else self._patch(target, body)
+        return self._put(target, body, patch=method == "PATCH")
 
     def _check_version(self, query: Mapping[str, str]) -> None:
         version = query.get("api-version")
@@ -119,16 +121,25 @@ class Manager:
 
     # PUT and PATCH
 
-    def _put(self, target: ResourceId, body: Mapping[str, Json]) -> Answer:
+    def _put(self, target: ResourceId, body: Mapping[str, Json], *, patch: bool = False) -> Answer:
         kind = self._kind(target)
         self._check_name(target)
-        for problem in self._wire.problems(body, kind.shape):
-            raise bad_request(problem.code, problem.reason)
-        wanted = _without_secrets(self._wire.writable(body, kind.shape))
         with self.store.change():
-            row, old = self._store_row(kind, target, wanted)
+            if patch:
+                body = self._patched(kind, target, body)
+            for problem in self._wire.problems(body, kind.shape):
+                raise bad_request(problem.code, problem.reason)
+            row, old = self._store_row(kind, target, _without_secrets(self._wire.writable(body, kind.shape)))
             operation = self.store.begin(row.key, "put") if self._has_effect(row) else None
         return self._answer(kind, row, operation, kind.created if old is None else 200)
+
+    def _patched(self, kind: Kind, target: ResourceId, change: Mapping[str, Json]) -> dict[str, Json]:
+        """What is there with the change merged in; names that the resource does not have stay, to be refused."""
+        old = self.store.get(target.key)
+        if old is None:
+            raise self._missing(target)
+        foreign = {name: value for name, value in change.items() if name not in old.body and value is not None}
+        return self._wire.writable(_merged(old.body, change), kind.shape) | foreign
 
     def _store_row(self, kind: Kind, target: ResourceId, wanted: dict[str, Json]) -> tuple[Row, Row | None]:
         old = self.store.get(target.key)
@@ -243,14 +254,6 @@ class Manager:
                 raise conflict(
                     "OperationNotAllowed", f"The sandbox has a host named {row.hidden['host']} already ({other.id})."
                 )
-
-    def _patch(self, target: ResourceId, change: Mapping[str, Json]) -> Answer:
-        kind = self._kind(target)
-        with self.store.change():
-            old = self.store.get(target.key)
-            if old is None:
-                raise self._missing(target)
-            return self._put(target, self._wire.writable(_merged(old.body, change), kind.shape) | _unknown(change, old))
 
     # DELETE
 
@@ -445,6 +448,7 @@ class Manager:
 
     def _submit(self, operation: Operation) -> None:
         with self._guard:
+            self._running = {key: future for key, future in self._running.items() if not future.done()}
             self._running[operation.id] = self._pool.submit(self.world.run, operation)
 
     def _wait(self, operation: Operation, patience: float) -> Operation:
@@ -559,11 +563,6 @@ def _merged(old: Json, change: Json) -> Json:
         else:
             merged[name] = value if name == "tags" else _merged(old.get(name), value)
     return merged
-
-
-def _unknown(change: Mapping[str, Json], old: Row) -> dict[str, Json]:
-    """Top-level names of a PATCH that the resource does not have, so that PUT's own check names them."""
-    return {name: value for name, value in change.items() if name not in old.body and value is not None}
 
 
 def _iso(at: float) -> str:

@@ -173,6 +173,11 @@ class Store:
     def unfinished(self) -> list[Operation]:
         return self._operations("where status = 'InProgress' order by started")
 
+    def forget_operations(self, seconds: float) -> None:
+        """Drops what ended longer ago than that."""
+        with self.change():
+            self._db.execute("delete from operations where finished < ?", (time.time() - seconds,))
+
     def _operations(self, where: str, *values: Any) -> list[Operation]:
         with self._lock:
             found = self._db.execute(_OPERATIONS + where, values)
