@@ -53,8 +53,8 @@ class Arm:
         """One operation, waited for until it ends; Failed carries Azure's own code and message."""
         url = path if path.startswith("https://") else f"{self.endpoint}{path}"
         answer = self._send(method, url, {"api-version": api}, body, "https://management.azure.com/.default")
-        poll = answer.headers.get("Azure-AsyncOperation") or answer.headers.get("Location")
-        if answer.status_code in (201, 202) and poll:
+        later = answer.headers.get("Location") if answer.status_code in (201, 202) else None
+        if poll := answer.headers.get("Azure-AsyncOperation") or later:
             self._wait(poll, f"{method} {path}", answer)
             if method in ("PUT", "PATCH"):
                 return self.call("GET", path, api=api)
