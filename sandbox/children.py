@@ -20,10 +20,12 @@ CONTAINED = (
 )  # fmt: skip
 
 
-def dies_with(parent: int, number: signal.Signals) -> Callable[[], None]:
-    """For preexec_fn: the kernel sends the child this signal when the parent is gone."""
+def dies_with(parent: int, number: signal.Signals, groups: Sequence[Path] = ()) -> Callable[[], None]:
+    """For preexec_fn: the child joins the control groups, and gets this signal when the parent is gone."""
 
     def tie() -> None:
+        for group in groups:
+            (group / "cgroup.procs").write_text(str(os.getpid()))
         _LIBC.prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
         if os.getppid() != parent:
             os._exit(1)
@@ -67,7 +69,15 @@ def run_quietly(
                 child.wait()
 
 
-def run_shown(command: Sequence[str], log: Path, *, cwd: Path, env: Mapping[str, str], quiet: bool = False) -> int:
+def run_shown(
+    command: Sequence[str],
+    log: Path,
+    *,
+    cwd: Path,
+    env: Mapping[str, str],
+    groups: Sequence[Path] = (),
+    quiet: bool = False,
+) -> int:
     """Runs a program with its output on the terminal and in the log; an interrupt lets it end in good order."""
     with log.open("ab") as copy:
         child = subprocess.Popen(
@@ -78,7 +88,7 @@ def run_shown(command: Sequence[str], log: Path, *, cwd: Path, env: Mapping[str,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=dies_with(os.getpid(), signal.SIGTERM),
+            preexec_fn=dies_with(os.getpid(), signal.SIGTERM, groups),
         )
         assert child.stdout is not None
         try:

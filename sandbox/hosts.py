@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
@@ -19,12 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from patchwave.errors import Failed
-from sandbox import processes, repository
+from sandbox import cgroups, processes, repository
 from sandbox.config import Sandbox, write_atomically
 from sandbox.mirror import mirror, proxy_settings
 
 _SUPERVISE = Path(__file__).parent / "image" / "supervise"
-_CGROUPS = tuple(Path("/sys/fs/cgroup") / name for name in ("", "unified", "systemd"))
 _BOOT_PATIENCE = 90.0
 
 
@@ -98,7 +96,7 @@ class Hosts:
             self._end(name, grace=0.0)
             record = self._record(name)
             (self.folder(name) / "host.json").unlink(missing_ok=True)
-            shutil.rmtree(self.folder(name), ignore_errors=True)
+            remove(self.folder(name))
             if record:
                 self.release_address(record["address"])
             self._write_ssh_files()
@@ -120,11 +118,11 @@ class Hosts:
         with self._own(name):
             self._known(name)
             draft = target.with_name(f".{target.name}.draft")
-            shutil.rmtree(draft, ignore_errors=True)
+            remove(draft)
             draft.parent.mkdir(parents=True, exist_ok=True)
             with self._still(name):
                 _copy(self.folder(name) / "upper", draft)
-            shutil.rmtree(target, ignore_errors=True)
+            remove(target)
             draft.rename(target)
 
     def restore(self, name: str, source: Path) -> None:
@@ -135,14 +133,14 @@ class Hosts:
                 raise HostError(f"{name} runs: stop it before its disk is replaced")
             folder = self.folder(name)
             draft, old = folder / ".upper.draft", folder / ".upper.old"
-            shutil.rmtree(draft, ignore_errors=True)
-            shutil.rmtree(old, ignore_errors=True)
+            remove(draft)
+            remove(old)
             _copy(source, draft)
             (folder / "upper").rename(old)
             draft.rename(folder / "upper")
-            shutil.rmtree(folder / "work", ignore_errors=True)
+            remove(folder / "work")
             (folder / "work").mkdir()
-            shutil.rmtree(old, ignore_errors=True)
+            remove(old)
 
     def allocate(self) -> str:
         """The next address of the subnet that nobody has; taken until it is released or its host deleted."""
@@ -162,7 +160,7 @@ class Hosts:
 
     def _lay(self, spec: HostSpec) -> None:
         folder = self.folder(spec.name)
-        shutil.rmtree(folder, ignore_errors=True)
+        remove(folder)
         for name in ("upper", "work", "merged", "boot"):
             (folder / name).mkdir(parents=True)
         host_key = self._host_key()
@@ -224,7 +222,7 @@ class Hosts:
     @contextlib.contextmanager
     def _still(self, name: str) -> Iterator[None]:
         """The host's processes are frozen by their control group, which none of them can notice."""
-        group = self._freezer(name)
+        group = cgroups.freezer(self.sandbox, name)
         if group is None:
             yield
             return
@@ -240,13 +238,9 @@ class Hosts:
             self._thaw(name)
 
     def _thaw(self, name: str) -> None:
-        group = self._freezer(name)
+        group = cgroups.freezer(self.sandbox, name)
         if group is not None:
             (group / "cgroup.freeze").write_text("0")
-
-    def _freezer(self, name: str) -> Path | None:
-        groups = [root / self.sandbox.bridge / self._machine(name) for root in _CGROUPS]
-        return next((group for group in groups if (group / "cgroup.freeze").exists()), None)
 
     def _machine(self, name: str) -> str:
         return f"{name}.{self.sandbox.digest}"
@@ -293,37 +287,8 @@ class Hosts:
         """No process of the host is left; its control groups are what finds those whose supervisor was killed."""
         self._thaw(name)
         processes.stop(self.sandbox, _process(name), grace=grace)
-        for root in _CGROUPS:
-            end_group(root / self.sandbox.bridge / self._machine(name))
-
-
-def groups(sandbox: Sandbox) -> list[Path]:
-    """The control groups of every host of this sandbox, recorded or not."""
-    return [
-        group
-        for root in _CGROUPS
-        for group in sorted((root / sandbox.bridge).glob("*.*/"))
-        if group.name.endswith(sandbox.digest)
-    ]
-
-
-def end_group(top: Path) -> None:
-    """Kills whatever runs in a control group of this sandbox and removes the group."""
-    deadline = time.monotonic() + 10
-    while top.exists():
-        for folder, _, _ in os.walk(top, topdown=False):
-            with contextlib.suppress(OSError):
-                for pid in (Path(folder) / "cgroup.procs").read_text().split():
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(int(pid), signal.SIGKILL)
-                Path(folder).rmdir()
-        if not top.exists():
-            break
-        if time.monotonic() > deadline:
-            raise HostError(f"{top} still holds processes: look at its cgroup.procs, then run down again")
-        time.sleep(0.02)
-    with contextlib.suppress(OSError):
-        top.parent.rmdir()
+        for group in cgroups.named(self.sandbox, name):
+            cgroups.end(group)
 
 
 def ssh_config(sandbox: Sandbox, records: list[dict[str, Any]]) -> str:
@@ -356,6 +321,11 @@ def make_key(path: Path, comment: str) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(path)]
         subprocess.run(command, check=True, stdin=subprocess.DEVNULL, capture_output=True)
+
+
+def remove(folder: Path) -> None:
+    """Deletes a tree; a program of its own does it, because many threads delete at once."""
+    subprocess.run(["rm", "-rf", "--", str(folder)], capture_output=True, check=False)
 
 
 def _process(name: str) -> str:

@@ -17,11 +17,12 @@ from patchwave.errors import Failed
 from patchwave.settings import STACKS, stack_path
 from patchwave.stackfile import KEY
 from patchwave.standard import StackName
-from sandbox import children, processes
+from sandbox import cgroups, children, processes
 from sandbox.config import Sandbox
 from sandbox.environment import complete
 
 PROGRAM = "patchwave"
+_GROUP = "engine"
 
 
 class Stack:
@@ -33,6 +34,7 @@ class Stack:
         self.log = sandbox.log / f"pulumi-{name}.log"
         self._home = sandbox.folder / "stacks"
         self._settings = self._home / f"Pulumi.{name}.yaml"
+        self._declared = self._home / f"{name}.declared"
 
     @property
     def _checkpoint(self) -> Path:
@@ -58,15 +60,18 @@ class Stack:
         found: list[dict[str, Any]] = (state["checkpoint"].get("latest") or {}).get("resources") or []
         return found
 
-    def has_fleet(self) -> bool:
-        """Whether the declared scale sets are there."""
-        kinds = [str(one["type"]) for one in self.resources() if not one.get("delete")]
-        return sum(kind.endswith(":VirtualMachineScaleSet") for kind in kinds) >= 2
+    @property
+    def declared(self) -> bool:
+        """Whether the whole stack has been declared once, its hosts booted."""
+        return bool(self.resources()) and self._declared.exists()
 
     def up(self, *, moved: int | None = None, wave: bool = True) -> bool:
         """`pulumi up` with the policy pack; without a wave the release is left out and the run is quiet."""
         arguments = ["--yes", "--skip-preview", "--policy-pack", "policy"]
-        return self._run("up", arguments, moved=moved, wave=wave, quiet=not wave)
+        done = self._run("up", arguments, moved=moved, wave=wave, quiet=not wave)
+        if done:
+            self._declared.touch()
+        return done
 
     def preview(self) -> bool:
         """`pulumi preview` with the policy pack, at the real time."""
@@ -88,7 +93,11 @@ class Stack:
         return subprocess.run(command, cwd=where, env=environment, capture_output=True, text=True, check=False)
 
     def recover(self) -> None:
-        """Takes away the lock and the pending operations of a run that was killed; a living run is left alone."""
+        """Takes away what a killed run of this sandbox left: processes, lock, pending operations.
+
+        A run that somebody else began and that lives is left alone.
+        """
+        self._end_engine(grace=10.0)
         for lock in (self.sandbox.state / ".pulumi" / "locks").rglob("*.json"):
             if lock.parent.name == self.name:
                 self._release(lock)
@@ -97,6 +106,10 @@ class Stack:
             exported = json.loads(self._ask("stack", "export", "--stack", self.name))
             if exported["deployment"].pop("pending_operations", None):
                 self._ask("stack", "import", "--stack", self.name, text=json.dumps(exported))
+
+    def _end_engine(self, *, grace: float) -> None:
+        for group in cgroups.named(self.sandbox, _GROUP):
+            cgroups.end(group, grace=grace)
 
     def _release(self, lock: Path) -> None:
         try:
@@ -118,8 +131,12 @@ class Stack:
         environment = self.environment | ({} if moved is None else {SHIFT: str(moved)})
         self.log.unlink(missing_ok=True)
         command = [str(self.engine), verb, *common, *arguments]
-        project = self.sandbox.project
-        return children.run_shown(command, self.log, cwd=project, env=environment, quiet=quiet) == 0
+        group = cgroups.make(self.sandbox, _GROUP)
+        where = self.sandbox.project
+        try:
+            return children.run_shown(command, self.log, cwd=where, env=environment, groups=group, quiet=quiet) == 0
+        finally:
+            self._end_engine(grace=2.0)
 
     def _write_settings(self, *, wave: bool) -> None:
         """The stack file as it stands in the project, with this sandbox's salt in place of any other."""

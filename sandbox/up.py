@@ -141,7 +141,7 @@ def _declare(sandbox: Sandbox, stack: Stack) -> None:
     with console.step("hosts") as report:
         hosts = Hosts(sandbox)
         stack.prepare()
-        known = stack.has_fleet()
+        known = stack.declared
         with ThreadPoolExecutor(1) as pool:
             joining = pool.submit(_enrol, sandbox, stack.name)
             if not known:
