@@ -35,9 +35,11 @@ check: venv
 	mypy
 	ansible-lint -q
 	check-jsonschema -q --builtin-schema vendor.github-workflows .github/workflows/*.yml
-	pytest tests/fast
+	pytest tests/fast -n 2 --dist loadfile
 
-test: check
+test: venv
+	@$(SANDBOX_RUN) tools
+	@$(MAKE) --no-print-directory check
 	pytest tests/engine tests/lab
 
 format: venv

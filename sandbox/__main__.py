@@ -57,6 +57,8 @@ def _run(sandbox: Sandbox, options: argparse.Namespace) -> None:
     elif options.command == "fault":
         published = repository.publish_next(sandbox, fault=options.kind, version=options.version)
         console.line("fault", f"{published.name} is published with fault {options.kind}")
+    elif options.command == "tools":
+        doctor.tools()
     elif options.command == "status":
         _status(sandbox)
     elif options.command == "env":
@@ -92,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--at", type=_instant, help="rehearse at this instant; else when the window opens")
             command.add_argument("--fault", choices=faults, help="first publish a release that breaks the service")
     commands.add_parser("down", parents=[common], help="end and remove everything")
+    commands.add_parser("tools", parents=[common], help="install the tools that are missing")
     commands.add_parser("status", parents=[common], help="what runs")
     commands.add_parser("env", parents=[common], help="print the environment, for a shell")
     fault = commands.add_parser("fault", parents=[common], help="publish a new version of the lab's own package")

@@ -49,10 +49,15 @@ def hand_back(sandbox: Sandbox) -> None:
 
 def examine(sandbox: Sandbox) -> None:
     """Raises Failed for the first thing that is missing and cannot be installed."""
-    os.environ["PATH"] = os.environ.get("PATH", "") + ":" + _SYSTEM_PATHS
-    _install(missing_tools())
+    tools()
     _disk(sandbox)
     _overlay(sandbox)
+
+
+def tools() -> None:
+    """Every tool of the sandbox is on PATH, installed where it was missing."""
+    os.environ["PATH"] = os.environ.get("PATH", "") + ":" + _SYSTEM_PATHS
+    _install(missing_tools())
 
 
 def missing_tools() -> list[str]:

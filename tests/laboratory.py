@@ -56,8 +56,8 @@ class Laboratory:
     def environment(self) -> dict[str, str]:
         script = f"set -a; . {shlex.quote(str(self.folder / 'env'))}; env -0"
         done = subprocess.run(["bash", "-c", script], stdout=subprocess.PIPE, check=True)
-        pairs = [line.split("=", 1) for line in done.stdout.decode().split("\0") if "=" in line]
-        return {name: value for name, value in pairs}
+        lines = done.stdout.decode().split("\0")
+        return dict(line.split("=", 1) for line in lines if "=" in line)
 
     def evidence(self, stack: str = "dev", release: str | None = None) -> Path:
         """Where a release's evidence on a stack is; the stack's own release unless another is named."""
