@@ -21,7 +21,7 @@ from sandbox.engine import find
 from sandbox.hosts import Hosts
 from sandbox.package import Fault
 from sandbox.stack import existing
-from sandbox.up import preview, up
+from sandbox.up import fleet, preview, up
 
 
 def main(arguments: list[str]) -> int:
@@ -48,6 +48,9 @@ def _run(sandbox: Sandbox, options: argparse.Namespace) -> None:
     if options.command == "up":
         with _alone(sandbox):
             up(sandbox, options.stack, at=options.at, fault=options.fault)
+    elif options.command == "fleet":
+        with _alone(sandbox):
+            fleet(sandbox, options.stack)
     elif options.command == "preview":
         with _alone(sandbox):
             preview(sandbox, options.stack)
@@ -87,7 +90,11 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("--name", default=DEFAULT_NAME, help="the sandbox's name")
     common.add_argument("--project", type=Path, default=Path.cwd(), help="the project's folder")
     faults = list(get_args(Fault))
-    for name, text in (("up", "a real `pulumi up` on the sandbox"), ("preview", "a real `pulumi preview`")):
+    for name, text in (
+        ("up", "a real `pulumi up` on the sandbox"),
+        ("fleet", "the same without a wave: hosts boot and nothing is patched"),
+        ("preview", "a real `pulumi preview`"),
+    ):
         command = commands.add_parser(name, parents=[common], help=text)
         command.add_argument("--stack", choices=STACKS, default="dev")
         if name == "up":

@@ -50,6 +50,12 @@ def up(sandbox: Sandbox, name: StackName, *, at: datetime | None = None, fault: 
     _carry_out(stack, opening)
 
 
+def fleet(sandbox: Sandbox, name: StackName) -> None:
+    """The stack's hosts run and nothing on them is patched."""
+    load_stack(sandbox.project, name)
+    _declare(sandbox, Stack(sandbox, set_up(sandbox).path, name))
+
+
 def preview(sandbox: Sandbox, name: StackName) -> None:
     """`pulumi preview` of the stack with the policy pack; nothing is declared and no host is made."""
     load_stack(sandbox.project, name)

@@ -16,7 +16,7 @@ from sandbox import processes
 from sandbox.azure.haproxy import PROCESS, Backend, Balancer, Frontend, Server, frontends, render, rules
 from sandbox.config import Sandbox
 
-from .azure_stand_in import BALANCER, BLUE, balancer, declare, scale_set, stand_in
+from tests.fast.azure_stand_in import BALANCER, BLUE, balancer, declare, scale_set, stand_in
 
 PORT, FRONT = 8097, 8096
 
