@@ -5,6 +5,7 @@ import ssl
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Mapping
 from typing import Any
@@ -53,6 +54,28 @@ def enrol(sandbox: Sandbox, name: str, tags: Mapping[str, str]) -> None:
     except urllib.error.HTTPError as error:
         said = " ".join(error.read().decode("utf-8", "replace").split())
         raise Failed(f"{name} cannot join as an Arc machine: {said}") from None
+
+
+def exists(sandbox: Sandbox, identity: str, api: str) -> bool:
+    """Whether a resource is there; one that is still being made is waited for."""
+    asked = f"{sandbox.identity}/metadata/identity/oauth2/token?resource=https%3A%2F%2Fmanagement.azure.com%2F"
+    token = json.loads(_open(urllib.request.Request(asked, headers={"Metadata": "true"}), None, 10))  # noqa: S310
+    headers = {"Authorization": f"Bearer {token['access_token']}"}
+    request = urllib.request.Request(  # noqa: S310
+        f"{sandbox.endpoint}{urllib.parse.quote(identity)}?api-version={api}", headers=headers
+    )
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            found = json.loads(_open(request, ssl.create_default_context(cafile=str(sandbox.ca)), 30))
+        except urllib.error.HTTPError as error:
+            if error.code == 404:
+                return False
+            raise Failed(f"{identity}: the resource manager answers {error.code}: see {sandbox.log}") from None
+        state = (found.get("properties") or {}).get("provisioningState")
+        if state not in ("Creating", "Updating") or time.monotonic() > deadline:
+            return True
+        time.sleep(0.2)
 
 
 def _open(request: str | urllib.request.Request, context: ssl.SSLContext | None, timeout: float) -> Any:

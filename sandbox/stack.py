@@ -17,9 +17,10 @@ from patchwave.errors import Failed
 from patchwave.settings import STACKS, stack_path
 from patchwave.stackfile import KEY
 from patchwave.standard import StackName
-from sandbox import cgroups, children, processes
+from sandbox import cgroups, children, daemon, processes
+from sandbox.azure.kinds import BY_TOKEN
 from sandbox.config import Sandbox
-from sandbox.environment import complete
+from sandbox.environment import SUBSCRIPTION, complete
 
 PROGRAM = "patchwave"
 _GROUP = "engine"
@@ -103,9 +104,33 @@ class Stack:
                 self._release(lock)
         state = self._checkpoint
         if state.exists() and '"pending_operations"' in state.read_text():
-            exported = json.loads(self._ask("stack", "export", "--stack", self.name))
-            if exported["deployment"].pop("pending_operations", None):
-                self._ask("stack", "import", "--stack", self.name, text=json.dumps(exported))
+            self._settle()
+
+    def _settle(self) -> None:
+        """Ends pending operations: what Azure has made by now is taken into the state, the rest will be tried again."""
+        exported = json.loads(self._ask("stack", "export", "--stack", self.name))
+        deployment = exported["deployment"]
+        targets = []
+        for operation in deployment.pop("pending_operations", []):
+            resource = operation["resource"]
+            identity = self._made(resource) if operation["type"] == "creating" else ""
+            if identity:
+                deployment["resources"].append(resource | {"id": identity, "outputs": resource["inputs"]})
+                targets += ["--target", resource["urn"]]
+        self._ask("stack", "import", "--stack", self.name, text=json.dumps(exported))
+        if targets:
+            self._write_settings(wave=False)
+            common = ["--stack", self.name, "--config-file", str(self._settings)]
+            self._ask("refresh", "--yes", "--skip-preview", *common, *targets)
+
+    def _made(self, resource: dict[str, Any]) -> str:
+        """The id of what a pending create has made, empty when it has made nothing or is no resource of Azure."""
+        kind = BY_TOKEN.get(resource["type"])
+        if kind is None or not daemon.ready(self.sandbox):
+            return ""
+        values = {"subscriptionId": SUBSCRIPTION, **resource.get("inputs", {})}
+        identity = kind.path.format(**{name: str(values.get(name, "")).strip("/") for name in kind.arguments})
+        return identity if daemon.exists(self.sandbox, identity, kind.api) else ""
 
     def _end_engine(self, *, grace: float) -> None:
         for group in cgroups.named(self.sandbox, _GROUP):
