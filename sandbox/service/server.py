@@ -1,4 +1,4 @@
-"""FieldOps desk: answers with work orders from the database, and tells the load balancer whether to send it requests."""
+"""FieldOps desk: answers with work orders from the database, and tells the load balancer whether to send any more."""
 
 import http.client
 import json
@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler
+from typing import Any
 
 import psycopg2
 
@@ -26,12 +27,12 @@ STARTED = time.time()
 class Database:
     """A few connections, each used by one request at a time; a broken one is thrown away."""
 
-    def __init__(self, size=8):
-        self._idle = queue.LifoQueue()
+    def __init__(self, size: int = 8) -> None:
+        self._idle: queue.LifoQueue[Any] = queue.LifoQueue()
         for _ in range(size):
             self._idle.put(None)
 
-    def one(self, statement):
+    def one(self, statement: str) -> Any:
         connection = self._idle.get(timeout=10)
         try:
             if connection is None:
@@ -52,24 +53,24 @@ class Database:
 class Counters:
     """What /statz tells; every number is exact, whichever thread counts."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self.in_flight = self.requests = self.refused = 0
-        self.last_request = None
-        self._since = None
+        self.last_request: float | None = None
+        self._since: float | None = None
 
-    def enter(self):
+    def enter(self) -> None:
         with self._lock:
             self.in_flight += 1
             self.requests += 1
             self.last_request = time.time()
 
-    def leave(self):
+    def leave(self) -> None:
         with self._lock:
             self.in_flight -= 1
 
-    def draining_since(self):
-        since = None
+    def draining_since(self) -> float | None:
+        since: float | None = None
         for marker in DRAINING:
             try:
                 since = marker.stat().st_mtime
@@ -80,7 +81,7 @@ class Counters:
                 self._since, self.refused = since, 0
         return since
 
-    def refuse_probe(self):
+    def refuse_probe(self) -> None:
         with self._lock:
             self.refused += 1
 
@@ -92,7 +93,7 @@ COUNTERS = Counters()
 class Handler(BaseHTTPRequestHandler):
     server_version = "fieldops-desk/" + BUILD["version"]
 
-    def do_GET(self):
+    def do_GET(self) -> None:
         path = self.path.partition("?")[0]
         if path == "/healthz":
             self.health()
@@ -103,7 +104,7 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self.answer(404, {"error": "not found"})
 
-    def orders(self):
+    def orders(self) -> None:
         COUNTERS.enter()
         try:
             slow()
@@ -123,7 +124,7 @@ class Handler(BaseHTTPRequestHandler):
         finally:
             COUNTERS.leave()
 
-    def health(self):
+    def health(self) -> None:
         slow()
         facts = {"version": BUILD["version"], "started": STARTED, "pid": os.getpid()}
         if COUNTERS.draining_since() is not None:
@@ -140,10 +141,10 @@ class Handler(BaseHTTPRequestHandler):
             else:
                 self.answer(200, {"ApplicationHealthState": "Healthy", **facts, "database": "ok"})
 
-    def unhealthy(self, facts, reason):
+    def unhealthy(self, facts: dict[str, Any], reason: str) -> None:
         self.answer(503, {"ApplicationHealthState": "Unhealthy", "reason": reason, **facts})
 
-    def statistics(self):
+    def statistics(self) -> None:
         since = COUNTERS.draining_since()
         self.answer(
             200,
@@ -156,7 +157,7 @@ class Handler(BaseHTTPRequestHandler):
             },
         )
 
-    def answer(self, status, body):
+    def answer(self, status: int, body: dict[str, Any]) -> None:
         payload = json.dumps(body).encode() + b"\n"
         self.send_response(status, http.client.responses[status])
         self.send_header("Content-Type", "application/json")
@@ -165,7 +166,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(payload)
 
-    def log_message(self, *_):
+    def log_message(self, *_: object) -> None:
         pass
 
 
@@ -176,19 +177,19 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
     block_on_close = True
 
 
-def slow():
+def slow() -> None:
     if BUILD["fault"] == "slow":
         time.sleep(0.8)
 
 
-def tell_systemd(message):
+def tell_systemd(message: str) -> None:
     address = os.environ.get("NOTIFY_SOCKET")
     if address:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
             notify.sendto(message.encode(), address.replace("@", "\0", 1) if address[0] == "@" else address)
 
 
-def main():
+def main() -> None:
     if BUILD["fault"] == "crash":
         sys.exit("fieldops-desk " + BUILD["version"] + ": cannot read the schema of this database")
     server = Server(LISTEN, Handler)
