@@ -300,18 +300,19 @@ def deb_fields(path: Path) -> tuple[str, str, str]:
     return name, version, arch
 
 
-def verified(path: Path, name: str, version: str, arch: str, sha256: str) -> None:
-    """Refuses a package file that is not exactly the one that was promised."""
+def untouched(path: Path, sha256: str) -> None:
+    """Refuses a package file that is not, to the byte, the one that was promised."""
     if not path.is_file():
         raise StepError(f"{path} is not there: run protect.yml for this run first")
     if (have := sha256_of(path)) != sha256:
-        raise StepError(
-            f"{path.name}: sha256 is {have[:16]}… and not {sha256[:16]}…: it is not the sealed package; refuse it"
-        )
+        raise StepError(f"{path.name}: sha256 is {have[:16]}… and not {sha256[:16]}…: it is not the sealed package")
+
+
+def verified(path: Path, name: str, version: str, arch: str, sha256: str) -> None:
+    """Refuses a package file that was not promised or that says of itself that it is another package."""
+    untouched(path, sha256)
     if (fields := deb_fields(path)) != (name, version, arch):
-        raise StepError(
-            f"{path.name} contains {' '.join(fields)} and not {name} {version} {arch}: it is not the sealed package"
-        )
+        raise StepError(f"{path.name} contains {' '.join(fields)} and not {name} {version} {arch}: refuse it")
 
 
 def download(wanted: Sequence[str], folder: Path, *, timeout: float) -> Done:

@@ -58,9 +58,7 @@ def gather(folder: Path, wanted: Sequence[tuple[str, str, str, str]], timeout: f
         if target.is_file():
             continue
         if (kept := apt.cached(name, version, arch, ROOT)) is not None:
-            partial = target.with_suffix(".partial")
-            shutil.copyfile(kept, partial)
-            partial.rename(target)
+            link_or_copy(kept, target)
         else:
             missing.append(f"{name}={version}" if arch == "all" else f"{name}:{arch}={version}")
     if missing:
@@ -73,6 +71,16 @@ def gather(folder: Path, wanted: Sequence[tuple[str, str, str, str]], timeout: f
         {"key": key, "name": name, "version": version, "arch": arch, "file": file_name(name, version, arch)}
         for key, name, version, arch in wanted
     ]
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """The same file under a second name; whole or not at all where that needs a copy."""
+    try:
+        os.link(source, target)
+    except OSError:
+        partial = target.with_suffix(".partial")
+        shutil.copyfile(source, partial)
+        partial.rename(target)
 
 
 def file_name(name: str, version: str, arch: str) -> str:

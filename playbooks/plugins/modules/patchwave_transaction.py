@@ -151,7 +151,7 @@ def change(
         if row["key"] not in plan.held and apt.differs(before.get(row["key"]), row["version"])
     ]
     for row in rows:
-        apt.verified(folder / row["file"], row["name"], row["version"], row["arch"], row["sha256"])
+        apt.untouched(folder / row["file"], row["sha256"])
     expected = {row["key"]: row["version"] for row in rows}
     files = [folder / row["file"] for row in rows]
     problem = apt.foresee(files, expected, broken=resumed) if files else ""
@@ -179,9 +179,10 @@ def change(
     service.stop(found, reasons)  # maintainer scripts may have started them in their own order
     reboot.renew_pid_1()
     changed_at = time.time()
-    started = service.start(reversed(facts["stopped"]))
-    remember_configuration(journal)
     why = reboot.reasons(params["reboot_packages"], facts["before"])
+    # A host that is about to boot starts its services then, in systemd's own order.
+    started = [] if why else service.start(reversed(facts["stopped"]))
+    remember_configuration(journal)
     changed = {key: after[key].version for key in [*facts["before"], *facts["brought"]] if key in after}
     return {
         "state": "changed",

@@ -58,6 +58,7 @@ class Prover:
         protect = journal.result("protect") or {}
         self.baseline_ms: float | None = protect.get("baseline_ms")
         self.checks: list[dict[str, Any]] = []
+        self._owners: dict[str, list[str]] = {}
 
     def note(self, name: str, problem: str, detail: str) -> bool:
         """Writes a check down and tells whether it passed."""
@@ -90,6 +91,12 @@ class Prover:
         down = [unit.name for unit in units if not unit.running]
         return self.note("services", f"{', '.join(down)} does not run" if down else "", f"{len(units)} running")
 
+    def owners(self, unit: str) -> list[str]:
+        """The packages of a unit, looked up once."""
+        if unit not in self._owners:
+            self._owners[unit] = service.owners(unit)
+        return self._owners[unit]
+
     def fits(self, body: Mapping[str, Any]) -> str:
         """Why an answer does not come from the process that should serve now, or an empty string."""
         changed_at = self.result.get("changed_at")
@@ -107,7 +114,7 @@ class Prover:
         if pid and (old := service.old_code(pid)):
             return old
         said = body.get("version")
-        for owner in service.owners(unit) if unit and isinstance(said, str) else []:
+        for owner in self.owners(unit) if unit and isinstance(said, str) else []:
             version = (self.result.get("after") or {}).get(owner)
             if version and not version.partition(":")[2 if ":" in version else 0].startswith(str(said)):
                 return f"version {said} answers, {owner} is at {version}"
