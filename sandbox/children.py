@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+_PATIENCE = 20.0
 _PR_SET_PDEATHSIG = 1
 _DOTS = re.compile(rb"@ \w+\.+\s*$|\s*$")  # the engine's sign of life where it has no terminal
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -98,12 +99,15 @@ def run_shown(
                     sys.stdout.write(raw.decode("utf-8", "replace"))
                     sys.stdout.flush()
             return child.wait()
+        except KeyboardInterrupt:
+            print(f"\ninterrupted: {command[0]} has {_PATIENCE:.0f} s to end in good order", file=sys.stderr)
+            raise
         finally:
             _end(child)
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
-    for number, patience in ((signal.SIGINT, 30.0), (signal.SIGKILL, 5.0)):
+    for number, patience in ((signal.SIGINT, _PATIENCE), (signal.SIGKILL, 5.0)):
         if child.poll() is not None:
             return
         os.killpg(child.pid, number)

@@ -18,7 +18,7 @@ from sandbox.config import Sandbox
 from sandbox.engine import Engine, engine
 from sandbox.hosts import Hosts
 from sandbox.package import Fault
-from sandbox.stack import Stack
+from sandbox.stack import Stack, reason
 
 ARC = {"dev": "site-arc-0", "staging": "site-arc-1", "prod": "site-arc-2"}
 _LEAD = timedelta(seconds=5)
@@ -30,6 +30,7 @@ def up(sandbox: Sandbox, name: StackName, *, at: datetime | None = None, fault: 
     load_stack(sandbox.project, name)
     made = set_up(sandbox)
     stack = Stack(sandbox, made.path, name)
+    stack.recover()
     if fault:
         with console.step("fault") as report:
             published = repository.publish_next(sandbox, fault=fault)
@@ -39,7 +40,7 @@ def up(sandbox: Sandbox, name: StackName, *, at: datetime | None = None, fault: 
     if source:
         _promote(stack, source, opening)
     _declare(sandbox, stack)
-    if not source:
+    if not source and not _unfinished(stack):
         _seal(stack)
     console.line(
         "clock",
@@ -167,6 +168,15 @@ def _enrol(sandbox: Sandbox, name: StackName) -> None:
         daemon.enrol(sandbox, ARC[name], {"patchwave-stack": name, "patchwave-fleet": fleet})
 
 
+def _unfinished(stack: Stack) -> bool:
+    """Whether a wave was cut off: it goes on with its own release before anything else is sealed."""
+    shown = _latest(stack)
+    if shown is None or shown["outcome"] is not None:
+        return False
+    console.line("release", f"{shown['release']}  goes on where it was cut off")
+    return True
+
+
 def _seal(stack: Stack) -> None:
     with console.step("release") as report:
         console.working("release", "asking the hosts what is pending")
@@ -235,9 +245,7 @@ def _object(text: str, complaint: str, code: int) -> dict[str, Any]:
     """The JSON object that a command printed last; its own one-line error otherwise, of its own kind."""
     if code:
         kinds: dict[int, type[PatchwaveError]] = {2: Misuse, 3: Refused}
-        raise kinds.get(code, Failed)(
-            " ".join(complaint.split()).removeprefix("patchwave: ") or f"it ended with {code}"
-        )
+        raise kinds.get(code, Failed)(reason(complaint.splitlines()))
     last = next((line for line in reversed(text.splitlines()) if line.startswith("{")), "{}")
     said: dict[str, Any] = json.loads(last)
     return said
