@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from patchwave import permission, release
+from patchwave import evidence, permission, release
 from patchwave.errors import Failed, Misuse, PatchwaveError, Refused
 from patchwave.settings import load_stack
 from patchwave.standard import StackName, load_standard
@@ -36,19 +36,18 @@ def up(sandbox: Sandbox, name: StackName, *, at: datetime | None = None, fault: 
             published = repository.publish_next(sandbox, fault=fault)
             report(f"published {published.stem.replace('_', ' ').removesuffix(' all')} with fault {fault}")
     source = load_standard(sandbox.project).stacks[name].promoted_from
-    opening = at or _opening(stack, source)
-    if source:
-        _promote(stack, source, opening)
+    cut_off = _cut_off(stack) if stack.declared else None
+    moment = at or (_later(stack, cut_off) if cut_off else _opening(stack, source))
+    if source and not cut_off:
+        _promote(stack, source, moment)
     _declare(sandbox, stack)
-    if not source and not _unfinished(stack):
+    if cut_off:
+        console.line("release", f"{load_stack(sandbox.project, name).release}  goes on where it was cut off")
+    elif not source:
         _seal(stack)
-    console.line(
-        "clock",
-        f"rehearsed at {opening:%a %Y-%m-%d %H:%M} UTC, when {name}'s window opens"
-        if at is None
-        else f"rehearsed at {opening:%a %Y-%m-%d %H:%M} UTC, as asked",
-    )
-    _carry_out(stack, opening)
+    why = "as asked" if at else "where it was cut off" if cut_off else f"when {name}'s window opens"
+    console.line("clock", f"rehearsed at {moment:%a %Y-%m-%d %H:%M} UTC, {why}")
+    _carry_out(stack, moment)
 
 
 def fleet(sandbox: Sandbox, name: StackName) -> None:
@@ -168,13 +167,23 @@ def _enrol(sandbox: Sandbox, name: StackName) -> None:
         daemon.enrol(sandbox, ARC[name], {"patchwave-stack": name, "patchwave-fleet": fleet})
 
 
-def _unfinished(stack: Stack) -> bool:
-    """Whether a wave was cut off: it goes on with its own release before anything else is sealed."""
-    shown = _latest(stack)
-    if shown is None or shown["outcome"] is not None:
-        return False
-    console.line("release", f"{shown['release']}  goes on where it was cut off")
-    return True
+def _cut_off(stack: Stack) -> datetime | None:
+    """When the last wave of the stack's release wrote its last record, if it has not ended: it goes on first."""
+    named = load_stack(stack.sandbox.project, stack.name).release
+    place = permission.folder(stack.sandbox.project, stack.name, named or "-")
+    if named is None or not (place / evidence.FILE).exists():
+        return None
+    records = evidence.read(place)
+    if not records or evidence.summary(records)["outcome"] is not None:
+        return None
+    return datetime.fromisoformat(records[-1].at)
+
+
+def _later(stack: Stack, before: datetime) -> datetime:
+    """Right after an instant if the window is still open then, else when it opens next."""
+    calendar = load_stack(stack.sandbox.project, stack.name).settings.calendar
+    after = before + _LEAD
+    return after if calendar.at(after).open else calendar.next(after)[0].opens + _LEAD
 
 
 def _seal(stack: Stack) -> None:
@@ -202,7 +211,7 @@ def _carry_out(stack: Stack, opening: datetime) -> None:
         verdict = stack.patchwave("evidence", "verify", "--stack", stack.name, "--json")
         said = _object(verdict.stdout, verdict.stderr, 0) if verdict.stdout else {"verified": False, "records": 0}
         place = permission.folder(project, stack.name, str(load_stack(project, stack.name).release))
-        word = "verified" if said["verified"] else "NOT verified"
+        word = "verified" if said["verified"] else "NOT verified" if after["outcome"] else "unfinished"
         console.line("evidence", f"{place.relative_to(project)}/  {word}, {said['records']} records, wave.html")
     elif done:
         console.line("wave", "nothing to do: no host is touched")
@@ -228,7 +237,9 @@ def _last_words(log: Path) -> Iterator[str]:
 
 def _outcome(shown: dict[str, Any]) -> str:
     states = Counter(host["state"] for host in shown["hosts"])
-    return " · ".join([str(shown["outcome"]), *(f"{state} {count}" for state, count in sorted(states.items()))])
+    return " · ".join(
+        [shown["outcome"] or "unfinished", *(f"{state} {count}" for state, count in sorted(states.items()))]
+    )
 
 
 def _rules(project: Path) -> int:
