@@ -292,7 +292,12 @@ class Wave:
             if line["host"] in names and line["step"] in STEPS and line["status"] != "skipped":
                 self._note_host(playbook, line["step"], line["host"], line["status"] == "ok", _figures(line), batch)
 
-        variables = {"pw_run": self.journal.run, "pw_release": self.release.plain(), "pw_settings": self._variables()}
+        variables = {
+            "pw_run": self.journal.run,
+            "pw_release": self.release.plain(),
+            "pw_settings": self._variables(),
+            "pw_refresh": False,  # a scan after the wave judges by the lists that the preflight brought up to date
+        }
         return ansible.run(self.project, playbook, hosts, variables=variables, heard=heard) if hosts else {}
 
     def _variables(self) -> dict[str, Any]:

@@ -23,6 +23,7 @@ class Patched(NamedTuple):
 
     lab: Laboratory
     printed: str
+    release: str
 
 
 def machine() -> dict[str, str]:
@@ -43,4 +44,5 @@ def lab(before: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 @pytest.fixture(scope="session")
 def patched(lab: Laboratory) -> Patched:
-    return Patched(lab, lab.sandbox("up"))
+    printed = lab.sandbox("up")
+    return Patched(lab, printed, lab.release())
