@@ -132,7 +132,8 @@ def _overlay(sandbox: Sandbox) -> None:
         script = 'cd "$1" && mount -t overlay -o lowerdir=lower,upperdir=upper,workdir=work overlay merged'
         command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "try", scratch]
         if subprocess.run(command, capture_output=True, check=False).returncode:
-            subprocess.run(["modprobe", "overlay"], capture_output=True, check=False)
+            if shutil.which("modprobe"):
+                subprocess.run(["modprobe", "overlay"], capture_output=True, check=False)
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
                 why = " ".join(done.stderr.split())
