@@ -40,6 +40,7 @@ def variables(sandbox: Sandbox, engine: Path) -> dict[str, str]:
         "AZURE_POD_IDENTITY_AUTHORITY_HOST": sandbox.identity,
         "REQUESTS_CA_BUNDLE": str(sandbox.ca_bundle),
         "SSL_CERT_FILE": str(sandbox.ca_bundle),
+        "CURL_CA_BUNDLE": str(sandbox.ca_bundle),
         "PULUMI_BACKEND_URL": f"file://{sandbox.state}",
         "PULUMI_HOME": str(sandbox.home),
         "PULUMI_CONFIG_PASSPHRASE": (sandbox.keys / "passphrase").read_text().strip(),
