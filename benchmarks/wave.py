@@ -17,7 +17,6 @@ from sandbox.hosts import Hosts
 from tests.laboratory import Laboratory, laboratory
 
 PLAYBOOK = Path(__file__).with_name("plain.yml")
-RUNS = 3
 
 
 class Fleet:
@@ -48,7 +47,7 @@ class Fleet:
         }
 
 
-def main() -> None:
+def main(runs: int) -> None:
     """Prints the three medians and the two ratios; ends with 1 when a peer reached another end state."""
     with tempfile.TemporaryDirectory(prefix="patchwave-bench-") as scratch, laboratory(Path(scratch)) as lab:
         lab.sandbox("fleet")
@@ -63,7 +62,7 @@ def main() -> None:
         }
         taken: dict[str, list[float]] = {way: [] for way in ways}
         ends: dict[str, dict[str, str]] = {}
-        for run in range(RUNS):
+        for run in range(runs):
             for way, work in ways.items():
                 fleet.unpatch()
                 began = time.monotonic()
@@ -74,7 +73,7 @@ def main() -> None:
         if any(end != ends["wave"] for end in ends.values()):
             sys.exit("the ways ended with different versions: no comparison")
         medians = {way: statistics.median(times) for way, times in taken.items()}
-        print(f"{len(release.packages)} packages on {len(fleet.names)} hosts, medians of {RUNS}")
+        print(f"{len(release.packages)} packages on {len(fleet.names)} hosts, medians of {runs}")
         for way, median in medians.items():
             print(f"  {way:<15} {median:6.1f} s")
         print(f"wave / parallel ssh    {medians['wave'] / medians['parallel ssh']:.2f}   (at most 1.5 is wanted)")
@@ -117,4 +116,4 @@ def plain_playbook(fleet: Fleet) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 3)
