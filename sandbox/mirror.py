@@ -1,9 +1,11 @@
 """Where this machine gets its packages from, and the caching proxy through which the hosts get theirs."""
 
+import contextlib
 import fcntl
 import os
 import shutil
 import subprocess
+import urllib.request
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -84,6 +86,19 @@ def serve(sandbox: Sandbox) -> None:
         finally:
             os.close(lock)
     wait_for_port(sandbox, _PROCESS, sandbox.gateway, APT_CACHE_PORT)
+    _refresh(sandbox, mirror())
+
+
+def _refresh(sandbox: Sandbox, origin: Mirror) -> None:
+    """The cache looks at its lists once, for one client; an archive that does not answer now is not missed yet."""
+    proxy = urllib.request.ProxyHandler({"http": f"http://{sandbox.gateway}:{APT_CACHE_PORT}"})
+    opener = urllib.request.build_opener(proxy)
+    for place in (
+        f"{origin.main.rstrip('/')}/dists/{origin.suite}",
+        f"{origin.security.rstrip('/')}/dists/{origin.suite}-security",
+    ):
+        with contextlib.suppress(OSError), opener.open(f"{_plain(place)}/InRelease", timeout=30) as answer:
+            answer.read()
 
 
 def _configuration(sandbox: Sandbox, origin: Mirror, packages: Path) -> str:
@@ -98,7 +113,9 @@ def _configuration(sandbox: Sandbox, origin: Mirror, packages: Path) -> str:
         "ReportPage:",
         "VerboseLog: 0",
         "ExThreshold: 400",
-        "NetworkTimeout: 60",
+        "NetworkTimeout: 20",
+        # several hosts that refresh one stale list at once can hang apt-cacher-ng: `up` refreshes it alone, before them
+        "FreshIndexMaxAge: 3600",
     ]
     upstream = _ask("apt-config", "shell", "PROXY", "Acquire::http::Proxy").strip()
     if upstream:

@@ -157,7 +157,19 @@ def refresh(timeout: float, tries: int = 3) -> None:
     """Brings the package lists up to date, all of them; a mirror in mid-sync gets a second and a third chance."""
     wait_for_locks(timeout, (LISTS_LOCK,))
     for left in reversed(range(tries)):
-        done = run([*APT, "-o", "APT::Update::Error-Mode=any", "-o", "Acquire::Retries=1", "update"], timeout=timeout)
+        done = run(
+            [
+                *APT,
+                "-o",
+                "APT::Update::Error-Mode=any",
+                "-o",
+                "Acquire::Retries=1",
+                "-o",
+                "Acquire::http::Timeout=15",
+                "update",
+            ],
+            timeout=timeout,
+        )
         if done.code == 0:
             return
         if left:
