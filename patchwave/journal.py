@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
-from patchwave.evidence import Record
+from patchwave.evidence import Chain, Record, sign
 from patchwave.inventory import Host
 from patchwave.rollout import Batch, Facts, State
 
@@ -71,3 +72,15 @@ def open_run(records: Sequence[Record], digest: str) -> str | None:
     begun = [r.run for r in records if r.kind == "wave-started" and r.data["digest"] == digest]
     ended = {r.run for r in records if r.kind == "wave-ended"}
     return begun[-1] if begun and begun[-1] not in ended else None
+
+
+def close_rehearsals(project: Path, reason: str, real: datetime, key: Path) -> None:
+    """Ends every rehearsed run that is still open: its hosts are gone, nobody may go on with it."""
+    for place in sorted((project / "evidence" / "patching").glob("*/*/")):
+        with Chain.open(place) as chain:
+            started = [r for r in chain.records if r.kind == "wave-started" and r.data.get("rehearsal") is not None]
+            ended = {r.run for r in chain.records if r.kind == "wave-ended"}
+            for record in [r for r in started if r.run not in ended]:
+                data = {"outcome": "failed", "counts": {}, "reason": reason, "real_time": real.isoformat()}
+                chain.append("wave-ended", record.run, data, at=datetime.fromisoformat(chain.records[-1].at))
+                sign(place, key)

@@ -1,7 +1,9 @@
 """`make down`: nothing of this sandbox runs, is mounted or routed afterwards, in whatever state it was left."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
+from patchwave.journal import close_rehearsals
 from sandbox import cgroups, console, daemon, network, processes
 from sandbox.config import Sandbox
 from sandbox.hosts import remove
@@ -20,6 +22,8 @@ def down(sandbox: Sandbox, *, engine: Path | None) -> None:
         for group in cgroups.every(sandbox):
             cgroups.end(group)
         network.down(sandbox)
+        if sandbox.runner_key.exists():
+            close_rehearsals(sandbox.project, "the sandbox was taken down", datetime.now(UTC), sandbox.runner_key)
         for entry in sandbox.folder.iterdir():
             if entry.name not in _KEPT:
                 remove(entry)

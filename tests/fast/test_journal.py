@@ -1,10 +1,12 @@
 """What a run has done is read back from its evidence, wherever it was cut off."""
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
+from patchwave import evidence
 from patchwave.evidence import Chain
-from patchwave.journal import Journal, open_run
+from patchwave.journal import Journal, close_rehearsals, open_run
 from patchwave.rollout import Batch
 from tests.fast.builders import NOW, host
 
@@ -77,3 +79,15 @@ def test_another_runs_records_are_not_mine(tmp_path: Path) -> None:
     chain = begun(tmp_path, run="r2")
     assert not journal(chain, "r2").did("preflight")
     assert journal(chain, "r1").did("preflight")
+
+
+def test_an_open_rehearsal_is_closed_with_its_hosts_and_a_real_run_is_not(tmp_path: Path) -> None:
+    key = tmp_path / "runner"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    for release, rehearsal in (("2026-11-22.1", {"shift_seconds": 60}), ("2026-11-22.2", None)):
+        with Chain.open(tmp_path / "evidence" / "patching" / "dev" / release) as chain:
+            chain.append("wave-started", "r1", {"digest": "d", "planned": [], "rehearsal": rehearsal}, at=NOW)
+    close_rehearsals(tmp_path, "the sandbox was taken down", NOW, key)
+    places = sorted((tmp_path / "evidence" / "patching" / "dev").iterdir())
+    assert [evidence.read(place)[-1].kind for place in places] == ["wave-ended", "wave-started"]
+    assert evidence.verify(places[0], None).verified
