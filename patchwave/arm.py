@@ -18,6 +18,7 @@ GRAPH = "2022-10-01"
 INGESTION = "2023-01-01"
 PAGE = 1000
 ATTEMPTS = 6
+PATIENCE = 60.0
 
 
 class Arm:
@@ -105,8 +106,10 @@ class Arm:
                 time.sleep(2**attempt / 4)
                 continue
             if (answer.status_code == 429 or answer.status_code >= 500) and attempt < ATTEMPTS:
-                time.sleep(float(answer.headers.get("Retry-After", 2**attempt / 4)))
-                continue
+                pause = float(answer.headers.get("Retry-After", 2**attempt / 4))
+                if pause <= PATIENCE:
+                    time.sleep(pause)
+                    continue
             if answer.is_error:
                 raise Failed(f"{method} {url.removeprefix(self.endpoint)}: {_problem(answer)}")
             return answer

@@ -313,15 +313,6 @@ def test_a_restore_point_becomes_a_disk_and_the_disk_a_machines_own(azure: Stand
     assert azure.refused("DELETE", disk) == (409, "OperationNotAllowed")
 
 
-def test_a_fourth_restore_point_within_the_hour_is_too_many(azure: StandIn) -> None:
-    declare(azure)
-    azure.put(POINTS, located({"source": {"id": MACHINE}}))
-    for number in range(3):
-        azure.put(f"{POINTS}/restorePoints/p{number}", {"properties": {}})
-    assert azure.refused("PUT", f"{POINTS}/restorePoints/p3", {"properties": {}})[0] == 429
-    azure.put(f"{POINTS}/restorePoints/c0", {"properties": {"consistencyMode": "CrashConsistent"}})
-
-
 def test_two_machines_never_share_a_host_or_an_interface(azure: StandIn) -> None:
     declare(azure)
     second = machine()
