@@ -49,13 +49,10 @@ def _stack(name: str) -> StackName:
     return name
 
 
-def _utc(at: datetime) -> str:
-    return at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
 def _emit(data: Mapping[str, Any]) -> None:
     sys.stdout.write(
-        json.dumps(data, ensure_ascii=False, default=lambda v: _utc(v) if isinstance(v, datetime) else str(v)) + "\n"
+        json.dumps(data, ensure_ascii=False, default=lambda v: clock.iso(v) if isinstance(v, datetime) else str(v))
+        + "\n"
     )
 
 
@@ -83,15 +80,15 @@ def windows(
     verdict = calendar.at(instant)
     coming = calendar.next(instant, 3)
     if as_json:
-        closes = verdict.closes and _utc(verdict.closes)
+        closes = verdict.closes and clock.iso(verdict.closes)
         _emit(
             {
                 "stack": stack,
-                "at": _utc(instant),
+                "at": clock.iso(instant),
                 "open": verdict.open,
                 "reason": verdict.reason,
                 "closes": closes,
-                "next": [{"opens": _utc(o.opens), "closes": _utc(o.closes)} for o in coming],
+                "next": [{"opens": clock.iso(o.opens), "closes": clock.iso(o.closes)} for o in coming],
             }
         )
         return
@@ -118,7 +115,7 @@ def inventory(stack: Stack, as_json: Json = False) -> None:
         _emit(
             {
                 "stack": stack,
-                "at": _utc(clock.now()),
+                "at": clock.iso(clock.now()),
                 "complete": True,
                 "hosts": [h.model_dump(mode="json") for h in hosts],
             }

@@ -40,3 +40,8 @@ def is_sandbox(environ: Mapping[str, str] = os.environ) -> bool:
 def now(environ: Mapping[str, str] = os.environ) -> datetime:
     """The time by which permission is judged and evidence is dated, in UTC."""
     return datetime.now(UTC) + (shift(environ) or timedelta(0))
+
+
+def iso(at: datetime) -> str:
+    """An instant as every JSON object and record spells it: ISO 8601 in UTC, to the second, with a Z."""
+    return at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -39,8 +39,9 @@ def is_done(project: Path, stack: str, release: str, digest: str) -> bool:
     place = folder(project, stack, release)
     if not (place / evidence.FILE).exists():
         return False
-    done = evidence.summary(evidence.read(place))
-    started = [r.data for r in evidence.read(place) if r.kind == "wave-started" and r.run == done["run"]]
+    records = evidence.read(place)
+    done = evidence.summary(records)
+    started = [r.data for r in records if r.kind == "wave-started" and r.run == done["run"]]
     return done["outcome"] == "succeeded" and bool(started) and started[-1]["digest"] == digest
 
 

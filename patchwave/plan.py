@@ -1,10 +1,10 @@
 """What the next wave of a stack would do, host by host, before anything is touched."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from patchwave import ansible
+from patchwave import ansible, clock
 from patchwave.errors import Failed, Misuse
 from patchwave.inventory import discover
 from patchwave.release import load as load_release
@@ -53,7 +53,7 @@ def make(project: Path, stack: StackName, now: datetime) -> dict[str, Any]:
                 "name": host.name,
                 "ring": host.ring,
                 "batch": number.get(host.name),
-                "starts": _utc(when[host.name]) if host.name in when else None,
+                "starts": clock.iso(when[host.name]) if host.name in when else None,
                 "packages": [
                     {"name": p.name, "from": installed[host.name][p.name], "to": p.to, "advisories": list(p.advisories)}
                     for p in packages
@@ -69,12 +69,13 @@ def make(project: Path, stack: StackName, now: datetime) -> dict[str, Any]:
         "stack": stack,
         "release": release.id,
         "digest": release.digest,
-        "starts": _utc(starts),
-        "ends": _utc(ends),
+        "starts": clock.iso(starts),
+        "ends": clock.iso(ends),
         "fits": settings.calendar.may_start(starts, ends - starts).open,
         "hosts": shown,
         "late": [
-            {"advisory": m.advisory, "host": m.host, "due": _utc(m.due), "earliest": _utc(m.earliest)} for m in misses
+            {"advisory": m.advisory, "host": m.host, "due": clock.iso(m.due), "earliest": clock.iso(m.earliest)}
+            for m in misses
         ],
         "notes": [f"drift: {len(drift)} scale-set instances are patched in place, the next scale-out is not"]
         if drift
@@ -84,7 +85,3 @@ def make(project: Path, stack: StackName, now: datetime) -> dict[str, Any]:
 
 def _only(batch: Batch, todo: dict[str, dict[str, str]]) -> Batch:
     return batch.model_copy(update={"hosts": tuple(host for host in batch.hosts if todo[host.name])})
-
-
-def _utc(at: datetime) -> str:
-    return at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -198,7 +198,7 @@ class Wave:
             reason = ", ".join(f"{name} is {state}" for name, state in wrong.items())
         self._export(rows)
         counts = {state: list(states.values()).count(state) for state in sorted(set(states.values()))}
-        ended = {"outcome": outcome, "counts": counts, "reason": reason, "real_time": _iso(datetime.now(UTC))}
+        ended = {"outcome": outcome, "counts": counts, "reason": reason, "real_time": clock.iso(datetime.now(UTC))}
         self._say("wave-ended", ended)
         if key := self.environ.get("PATCHWAVE_SIGNING_KEY"):
             evidence.sign(self.folder, Path(key))
@@ -227,11 +227,13 @@ class Wave:
         needs = needed(plan, self.settings.rollout)
         verdict = permission.window(self.settings, now, needs)
         self.journal = Journal(lambda: self.chain.records, f"{now:%Y%m%dT%H%M%SZ}-{self.release.digest[:6]}")
-        rehearsal = None if shift is None else {"shift_seconds": int(shift.total_seconds()), "real_time": _iso(real)}
+        rehearsal = (
+            None if shift is None else {"shift_seconds": int(shift.total_seconds()), "real_time": clock.iso(real)}
+        )
         window = {
             "allowed": verdict.open,
             "reason": verdict.reason,
-            "closes": verdict.closes and _iso(verdict.closes),
+            "closes": verdict.closes and clock.iso(verdict.closes),
             "needs_seconds": int(needs.total_seconds()),
         }
         self._say(
@@ -329,7 +331,7 @@ class Wave:
         if not endpoint or not rule:
             return
         stamp = {"Stack": self.stack, "Release": self.release.id, "Run": self.journal.run}
-        shaped = [{"TimeGenerated": _iso(self._now()), **stamp, **row} for row in rows]
+        shaped = [{"TimeGenerated": clock.iso(self._now()), **stamp, **row} for row in rows]
         try:
             with Arm(self.environ) as arm:
                 arm.ingest(endpoint, rule, STREAM, shaped)
@@ -400,10 +402,6 @@ def _problem_of(work: Callable[[], None]) -> str | None:
     except PatchwaveError as error:
         return str(error)
     return None
-
-
-def _iso(at: datetime) -> str:
-    return at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _lock(place: Path, stack: str) -> int:
