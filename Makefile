@@ -9,7 +9,7 @@ SANDBOX_RUN := $(BIN)/python -m sandbox
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help up preview down status test check format venv
+.PHONY: help up preview down status test check format lock venv
 
 help:
 	@sed -n '1s/^# //p' Makefile
@@ -45,3 +45,6 @@ test: venv
 format: venv
 	ruff format .
 	ruff check --fix .
+
+lock:
+	uv pip compile --quiet --universal --generate-hashes --no-header pyproject.toml --group pyproject.toml:dev --group pyproject.toml:sandbox -o requirements.lock
