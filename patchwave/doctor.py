@@ -15,7 +15,7 @@ REHEARSAL_TOOLS = {
     "mmdebstrap": "mmdebstrap",
     "haproxy": "haproxy",
     "nft": "nftables",
-    "apt-cacher-ng": "apt-cacher-ng",
+    "nginx": "nginx",
     "apt-ftparchive": "apt-utils",
     "ssh-keygen": "openssh-client",
     "gpg": "gnupg",

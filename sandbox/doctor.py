@@ -16,7 +16,7 @@ from sandbox.config import Sandbox
 from sandbox.mirror import Mirror
 from sandbox.processes import last_lines
 
-_SERVICES = {"apt-cacher-ng": "apt-cacher-ng.service", "haproxy": "haproxy.service"}
+_SERVICES = {"nginx": "nginx.service", "haproxy": "haproxy.service"}
 _SYSTEM_PATHS = "/usr/local/sbin:/usr/sbin:/sbin"
 
 

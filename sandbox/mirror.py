@@ -1,11 +1,9 @@
 """Where this machine gets its packages from, and the caching proxy through which the hosts get theirs."""
 
-import contextlib
 import fcntl
 import os
 import shutil
 import subprocess
-import urllib.request
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -66,11 +64,9 @@ def choose(targets: str, architecture: str) -> Mirror:
 
 
 def proxy_settings(sandbox: Sandbox) -> str:
-    """What the hosts' apt is told: everything through the cache, the lab's repository directly."""
-    return (
-        f'Acquire::http::Proxy "http://{sandbox.gateway}:{APT_CACHE_PORT}";\n'
-        f'Acquire::http::Proxy::{sandbox.gateway} "DIRECT";\n'
-    )
+    """What the hosts' apt is told: the mirror's own hosts through the cache, anything else directly."""
+    proxy = f"http://{sandbox.gateway}:{APT_CACHE_PORT}"
+    return "".join(f'Acquire::http::Proxy::{urlsplit(uri).hostname} "{proxy}";\n' for uri in _origins(mirror()))
 
 
 def serve(sandbox: Sandbox) -> None:
@@ -80,57 +76,100 @@ def serve(sandbox: Sandbox) -> None:
         settings.mkdir(exist_ok=True)
         packages, lock = _packages(sandbox)
         try:
-            (settings / "acng.conf").write_text(_configuration(sandbox, mirror(), packages))
-            program = shutil.which("apt-cacher-ng", path="/usr/sbin:" + os.environ.get("PATH", "")) or "apt-cacher-ng"
-            processes.spawn(sandbox, _PROCESS, [program, "-c", str(settings), "ForeGround=1"], keep_open=[lock])
+            upstream = _ask("apt-config", "shell", "PROXY", "Acquire::http::Proxy").strip().partition("=")[2].strip("'")
+            text = configuration(mirror(), sandbox.gateway, settings, packages, sandbox.log, upstream)
+            (settings / "nginx.conf").write_text(text)
+            program = shutil.which("nginx") or "nginx"
+            processes.spawn(sandbox, _PROCESS, [program, "-c", str(settings / "nginx.conf")], keep_open=[lock])
         finally:
             os.close(lock)
     wait_for_port(sandbox, _PROCESS, sandbox.gateway, APT_CACHE_PORT)
-    _refresh(sandbox, mirror())
 
 
-def _refresh(sandbox: Sandbox, origin: Mirror) -> None:
-    """The cache looks at its lists once, for one client; an archive that does not answer now is not missed yet."""
-    proxy = urllib.request.ProxyHandler({"http": f"http://{sandbox.gateway}:{APT_CACHE_PORT}"})
-    opener = urllib.request.build_opener(proxy)
-    for place in (
-        f"{origin.main.rstrip('/')}/dists/{origin.suite}",
-        f"{origin.security.rstrip('/')}/dists/{origin.suite}-security",
-    ):
-        with contextlib.suppress(OSError), opener.open(f"{_plain(place)}/InRelease", timeout=30) as answer:
-            answer.read()
+def configuration(origin: Mirror, address: str, home: Path, packages: Path, log: Path, upstream: str = "") -> str:
+    """nginx as a caching proxy before the mirror: one host fetches, the others wait for its copy, none waits for ever.
+
+    Indexes are taken for fresh for an hour, so that hosts which look one after the other see the same ones. With an
+    `upstream` proxy the mirror is asked through that.
+    """
+    servers = "".join(
+        _SERVER.format(listen=f"{address}:{APT_CACHE_PORT}", **_way(uri, upstream)) for uri in _origins(origin)
+    )
+    return _CONFIGURATION.format(home=home, packages=packages, log=log, servers=servers)
 
 
-def _configuration(sandbox: Sandbox, origin: Mirror, packages: Path) -> str:
-    lines = [
-        f"CacheDir: {packages}",
-        f"LogDir: {sandbox.log}",
-        f"BindAddress: {sandbox.gateway}",
-        f"Port: {APT_CACHE_PORT}",
-        "SupportDir: /usr/lib/apt-cacher-ng",
-        f"PidFile: {sandbox.folder}/apt-cache/pid",
-        f"SocketPath: {sandbox.folder}/apt-cache/socket",
-        "ReportPage:",
-        "VerboseLog: 0",
-        "ExThreshold: 400",
-        "NetworkTimeout: 20",
-        # several hosts that refresh one stale list at once can hang apt-cacher-ng: `up` refreshes it alone, before them
-        "FreshIndexMaxAge: 3600",
-    ]
-    upstream = _ask("apt-config", "shell", "PROXY", "Acquire::http::Proxy").strip()
+_CONFIGURATION = """daemon off;
+user root;
+worker_processes 1;
+pid {home}/pid;
+error_log stderr warn;
+events {{ worker_connections 512; }}
+http {{
+  log_format cache '$time_iso8601 $remote_addr $upstream_cache_status $status $body_bytes_sent $request';
+  access_log {log}/apt-cache.access.log cache;
+  client_body_temp_path {home}/client;
+  proxy_temp_path {home}/proxy;
+  fastcgi_temp_path {home}/fastcgi;
+  uwsgi_temp_path {home}/uwsgi;
+  scgi_temp_path {home}/scgi;
+  proxy_cache_path {packages} levels=1:2 keys_zone=packages:8m max_size=4g inactive=90d use_temp_path=off;
+  proxy_cache packages;
+  proxy_cache_key $host$uri;
+  proxy_cache_valid 200 90d;
+  proxy_cache_lock on;
+  proxy_cache_lock_age 30s;
+  proxy_cache_lock_timeout 60s;
+  proxy_cache_revalidate on;
+  proxy_cache_use_stale error timeout updating http_500 http_502 http_503 http_504;
+  proxy_ignore_headers Cache-Control Expires Set-Cookie Vary X-Accel-Expires;
+  proxy_connect_timeout 10s;
+  proxy_read_timeout 20s;
+  proxy_http_version 1.1;
+  proxy_set_header Connection "";
+  proxy_ssl_server_name on;
+  proxy_ssl_verify on;
+  proxy_ssl_verify_depth 5;
+  proxy_ssl_trusted_certificate /etc/ssl/certs/ca-certificates.crt;
+{servers}}}
+"""
+_SERVER = """  server {{
+    listen {listen};
+    server_name {host};
+    location / {{
+      {way};
+      proxy_set_header Host {netloc};
+    }}
+    location ~ /(InRelease|Release|Release.gpg|Packages[^/]*)$ {{
+      {way};
+      proxy_set_header Host {netloc};
+      proxy_cache_valid 200 1h;
+      proxy_read_timeout 12s;
+    }}
+  }}
+"""
+
+
+def _way(uri: str, upstream: str) -> dict[str, str]:
+    """How nginx reaches the archive: by its name, or by a proxy, which wants whole addresses in the request."""
+    scheme, netloc = urlsplit(uri)[:2]
+    way = f"proxy_pass {scheme}://{netloc}"
     if upstream:
-        lines.append(f"Proxy: {upstream.partition('=')[2].strip(chr(39))}")
-    for number, uri in enumerate({origin.main, origin.security}):
-        if urlsplit(uri).scheme == "https":
-            lines.append(f"Remap-lab{number}: {_plain(uri)} ; {uri}")
-    return "\n".join(lines) + "\n"
+        if scheme != "http":
+            raise Failed(f"{uri} is behind the proxy {upstream}: name an http mirror in the machine's apt sources")
+        way = f'set $whole "http:"; rewrite ^ "$whole//{netloc}$uri" break; proxy_pass {upstream.rstrip("/")}'
+    return {"host": str(urlsplit(uri).hostname), "netloc": netloc, "way": way}
+
+
+def _origins(origin: Mirror) -> list[str]:
+    """The archives, one for each host."""
+    return list({urlsplit(uri).hostname: uri for uri in (origin.main, origin.security)}.values())
 
 
 def _packages(sandbox: Sandbox) -> tuple[Path, int]:
     """The folder of cached packages and its open lock: the shared one, or a copy while another has that."""
-    shared = sandbox.cache / "apt-cache"
+    shared = sandbox.cache / "packages"
     shared.mkdir(parents=True, exist_ok=True)
-    lock = os.open(sandbox.cache / "apt-cache.lock", os.O_RDWR | os.O_CREAT, 0o644)
+    lock = os.open(sandbox.cache / "packages.lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return shared, lock
