@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging.config
+import os
 import signal
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from sandbox import base, package
 from sandbox.config import DEFAULT_NAME, Sandbox
 from sandbox.hosts import Hosts
 
+from .conditions import Conditions
 from .doors import Doors
 
 LOGGING = {
@@ -36,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         sandbox = Sandbox.open(options.project, options.name)
         layers = base.image_lower(sandbox, base.IMAGE, package.FIRST)
-        asyncio.run(_serve(Doors(sandbox, Hosts(sandbox), layers)))
+        asyncio.run(_serve(Doors(sandbox, Hosts(sandbox), layers, conditions=Conditions.read(os.environ))))
     except PatchwaveError as error:
         print(error, file=sys.stderr)
         return error.code

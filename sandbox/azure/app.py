@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import time
@@ -15,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from .conditions import Traffic
 from .errors import AzureError, bad_request
 from .graph import Graph
 from .identity import Identity
@@ -24,11 +26,28 @@ from .manager import Answer, Manager
 
 LOG = logging.getLogger("patchwave.azure")
 Handler = Callable[[Request, bytes], Answer]
+Entrance = Callable[[Request], dict[str, str]]
 LARGEST_BODY = 16 * 1024 * 1024
 
 
-def resource_manager(manager: Manager, graph: Graph, identity: Identity, ready: Callable[[], bool]) -> Starlette:
+def resource_manager(
+    manager: Manager, graph: Graph, identity: Identity, traffic: Traffic, ready: Callable[[], bool]
+) -> Starlette:
     """The HTTPS door."""
+
+    def to_manager(request: Request) -> dict[str, str]:
+        identity.management(request.headers.get("authorization"))
+        return traffic.admit(request.method, request.url.path)
+
+    def to_graph(request: Request) -> dict[str, str]:
+        identity.management(request.headers.get("authorization"))
+        traffic.disturb()
+        return {}
+
+    def to_logs(request: Request) -> dict[str, str]:
+        identity.monitor(request.headers.get("authorization"))
+        traffic.disturb()
+        return {}
 
     def is_ready(request: Request, body: bytes) -> Answer:
         if not ready():
@@ -36,7 +55,6 @@ def resource_manager(manager: Manager, graph: Graph, identity: Identity, ready: 
         return Answer(200, {"status": "ready"})
 
     def query_graph(request: Request, body: bytes) -> Answer:
-        identity.management(request.headers.get("authorization"))
         if not request.query_params.get("api-version"):
             raise bad_request(
                 "MissingApiVersionParameter",
@@ -46,12 +64,10 @@ def resource_manager(manager: Manager, graph: Graph, identity: Identity, ready: 
         return Answer(200, found, headers)
 
     def ingest_logs(request: Request, body: bytes) -> Answer:
-        identity.monitor(request.headers.get("authorization"))
         ingest(manager.store, request.path_params["rule"], request.path_params["stream"], body)
         return Answer(204)
 
     def resource(request: Request, body: bytes) -> Answer:
-        identity.management(request.headers.get("authorization"))
         query = {name.lower(): value for name, value in request.query_params.items()}
         return manager.handle(request.method, request.url.path, query, _json(body) if body else None)
 
@@ -59,9 +75,17 @@ def resource_manager(manager: Manager, graph: Graph, identity: Identity, ready: 
     return Starlette(
         routes=[
             Route("/ready", _endpoint(is_ready), methods=["GET"]),
-            Route("/providers/Microsoft.ResourceGraph/resources", _endpoint(query_graph), methods=["POST"]),
-            Route("/dataCollectionRules/{rule}/streams/{stream}", _endpoint(ingest_logs), methods=["POST"]),
-            Route("/{path:path}", _endpoint(resource), methods=methods),
+            Route(
+                "/providers/Microsoft.ResourceGraph/resources",
+                _endpoint(query_graph, to_graph, traffic.latency),
+                methods=["POST"],
+            ),
+            Route(
+                "/dataCollectionRules/{rule}/streams/{stream}",
+                _endpoint(ingest_logs, to_logs, traffic.latency),
+                methods=["POST"],
+            ),
+            Route("/{path:path}", _endpoint(resource, to_manager, traffic.latency), methods=methods),
         ]
     )
 
@@ -97,11 +121,18 @@ def _json(body: bytes) -> Any:
         ) from None
 
 
-def _endpoint(handler: Handler, *, identity_errors: bool = False) -> Callable[[Request], Awaitable[Response]]:
+def _open(request: Request) -> dict[str, str]:
+    return {}
+
+
+def _endpoint(
+    handler: Handler, entrance: Entrance = _open, latency: float = 0.0, *, identity_errors: bool = False
+) -> Callable[[Request], Awaitable[Response]]:
     async def answer(request: Request) -> Response:
         began = time.monotonic()
         body = await request.body()
-        result = await to_thread.run_sync(_safely, handler, request, body, identity_errors)
+        await asyncio.sleep(latency)
+        result = await to_thread.run_sync(_safely, handler, entrance, request, body, identity_errors)
         LOG.info(
             "%s %s %d %d", request.method, request.url.path, result.status, round((time.monotonic() - began) * 1000)
         )
@@ -114,16 +145,19 @@ def _endpoint(handler: Handler, *, identity_errors: bool = False) -> Callable[[R
     return answer
 
 
-def _safely(handler: Handler, request: Request, body: bytes, identity_errors: bool) -> Answer:
+def _safely(handler: Handler, entrance: Entrance, request: Request, body: bytes, identity_errors: bool) -> Answer:
+    entered: dict[str, str] = {}
     try:
+        entered = entrance(request)
         if len(body) > LARGEST_BODY:
             raise AzureError(413, "RequestEntityTooLarge", "The request is larger than 16 MB.")
-        return handler(request, body)
+        found = handler(request, body)
+        return Answer(found.status, found.body, entered | found.headers)
     except AzureError as refusal:
         if identity_errors:
             content = {"error": refusal.code, "error_description": refusal.message}
             return Answer(refusal.status, content, refusal.headers)
-        return Answer(refusal.status, refusal.envelope, refusal.headers)
+        return Answer(refusal.status, refusal.envelope, entered | refusal.headers)
     except Exception:
         LOG.exception("%s %s", request.method, request.url.path)
         error = AzureError(500, "InternalServerError", "Encountered internal server error: see log/azure.log.")

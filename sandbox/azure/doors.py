@@ -16,6 +16,7 @@ from sandbox import package
 from sandbox.config import HTTPS_PORT, IDENTITY_PORT, Sandbox
 
 from . import app, kinds, machines, tls
+from .conditions import Conditions, Traffic
 from .effects import ARC, INSTANCE, MACHINE, Spreads
 from .graph import Graph
 from .haproxy import Balancer
@@ -38,18 +39,22 @@ class Doors:
         layers: Sequence[Path],
         balancer: Spreads | None = None,
         cache: Path | None = None,
+        conditions: Conditions | None = None,
     ) -> None:
         tls.prepare(sandbox)
         self.sandbox = sandbox
         self.store = Store(sandbox.store)
         machines.seed(self.store, package.FIRST, [str(layer) for layer in layers])
         wire = Wire(kinds.shapes(cache or sandbox.cache))
-        self.manager = Manager(self.store, wire, Places(sandbox), hosts, balancer or Balancer(sandbox, self.store))
+        conditions = conditions or Conditions()
+        spreads = balancer or Balancer(sandbox, self.store)
+        self.manager = Manager(self.store, wire, Places(sandbox), hosts, spreads, rationed=conditions.rationed)
         self.identity = Identity(sandbox.folder / "tokens.key", sandbox.endpoint)
         self.graph = Graph(self.store, self._extended)
+        traffic = Traffic(conditions, lambda key: self.store.get(key) is not None)
         self.ready = threading.Event()
         self.applications = (
-            app.resource_manager(self.manager, self.graph, self.identity, self.ready.is_set),
+            app.resource_manager(self.manager, self.graph, self.identity, traffic, self.ready.is_set),
             app.identity_door(self.manager, self.identity),
         )
         self._servers = [

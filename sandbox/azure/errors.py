@@ -39,3 +39,8 @@ def not_found(resource: str, group: str) -> AzureError:
 
 def group_not_found(group: str) -> AzureError:
     return AzureError(404, "ResourceGroupNotFound", f"Resource group '{group}' could not be found.")
+
+
+def too_many(code: str, message: str, seconds: int, headers: dict[str, str] | None = None) -> AzureError:
+    """A 429 that says how long to wait."""
+    return AzureError(429, code, message, {**(headers or {}), "Retry-After": str(max(1, seconds))})

@@ -45,9 +45,19 @@ class Answer:
 class Manager:
     """The generic part of Azure: PUT, PATCH, GET, DELETE, lists and actions on any kind of the table."""
 
-    def __init__(self, store: Store, wire: Wire, places: Places, hosts: Hosts, balancer: effects.Spreads) -> None:
+    def __init__(
+        self,
+        store: Store,
+        wire: Wire,
+        places: Places,
+        hosts: Hosts,
+        balancer: effects.Spreads,
+        *,
+        rationed: bool = False,
+    ) -> None:
         self.store = store
         self._wire = wire
+        self._rationed = rationed
         self.places = places
         self._hosts = hosts
         self.world = effects.World(store, hosts, places, balancer)
@@ -150,7 +160,8 @@ class Manager:
         if old is not None:
             row.hidden = old.hidden
         self._place(kind, row, old)
-        rules.check(kind.type, rules.Change(row.id, row.body, old.body if old else None, self.store))
+        before = old.body if old else None
+        rules.check(kind.type, rules.Change(row.id, row.body, before, self.store, rationed=self._rationed))
         references.check_targets(row, self.store)
         if old is not None:
             references.check_parts_kept(old, row, self.store)

@@ -15,6 +15,7 @@ import httpx
 from starlette.applications import Starlette
 
 from sandbox.azure import kinds
+from sandbox.azure.conditions import Conditions
 from sandbox.azure.doors import Doors
 from sandbox.azure.ids import SUBSCRIPTION
 from sandbox.azure.machines import IMAGE
@@ -113,10 +114,10 @@ def wire() -> Wire:
 class StandIn:
     """Both doors with a token in hand."""
 
-    def __init__(self, folder: Path, hosts: RecordedHosts | None = None) -> None:
+    def __init__(self, folder: Path, hosts: RecordedHosts | None = None, conditions: Conditions | None = None) -> None:
         self.hosts = hosts or RecordedHosts()
         self.sandbox = Sandbox("test", folder, folder, IPv4Network("10.219.7.0/24"))
-        self.doors = Doors(self.sandbox, self.hosts, (Path("/layer"),), StillBalancer(), shape_cache())
+        self.doors = Doors(self.sandbox, self.hosts, (Path("/layer"),), StillBalancer(), shape_cache(), conditions)
         self.bearer = {"Authorization": f"Bearer {self.token()}"}
 
     def token(self, resource: str = "https://management.azure.com/") -> str:
@@ -168,9 +169,9 @@ class StandIn:
 
 
 @contextlib.contextmanager
-def stand_in() -> Iterator[StandIn]:
+def stand_in(conditions: Conditions | None = None) -> Iterator[StandIn]:
     with tempfile.TemporaryDirectory(prefix="patchwave-azure-") as folder:
-        made = StandIn(Path(folder))
+        made = StandIn(Path(folder), conditions=conditions)
         try:
             yield made
         finally:

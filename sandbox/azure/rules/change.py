@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from ..errors import AzureError
@@ -26,13 +26,14 @@ class View(Protocol):
 
 @dataclass(frozen=True)
 class Change:
-    """A body about to be stored over what is there."""
+    """A body about to be stored over what is there; `rationed` asks for the limits that Azure sets by the hour."""
 
     id: str
     body: Mapping[str, Json]
     old: Mapping[str, Json] | None
     view: View
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
+    rationed: bool = False
 
     def at(self, path: str, default: Json = None) -> Json:
         """A value of the new body's properties by dotted path."""
@@ -79,6 +80,14 @@ def dig(value: Json, path: str, default: Json = None) -> Json:
             return default
         value = value[part]
     return value
+
+
+def recent(rows: Iterable[Row], now: datetime, seconds: float) -> list[datetime]:
+    """When those of the rows were made that are younger than so many seconds, oldest first."""
+    made = (
+        datetime.fromisoformat(dig(row.body, "properties.timeCreated", "0001-01-01T00:00:00+00:00")) for row in rows
+    )
+    return sorted(at for at in made if at > now - timedelta(seconds=seconds))
 
 
 def minutes(text: Json) -> float | None:

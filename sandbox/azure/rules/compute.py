@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from math import ceil
 from typing import Any
 
-from ..errors import AzureError, bad_request, conflict
-from .change import Change, dig, minutes, refuses
+from ..errors import AzureError, bad_request, conflict, too_many
+from ..store import Row
+from .change import Change, dig, minutes, recent, refuses
 
 Json = Any
 
@@ -259,6 +262,7 @@ def collection_source(change: Change) -> Iterator[AzureError]:
 @refuses("Microsoft.Compute/restorePointCollections/restorePoints")
 def restore_point(change: Change) -> Iterator[AzureError]:
     mode = change.at("consistencyMode")
+    wanted = mode or "ApplicationConsistent"
     if mode is not None and mode != "CrashConsistent":
         yield bad_request(
             "InvalidParameter",
@@ -267,11 +271,22 @@ def restore_point(change: Change) -> Iterator[AzureError]:
     if change.old is not None:
         yield conflict("OperationNotAllowed", f"Restore point '{change.name}' already exists and cannot be changed.")
         return
-    collection = change.id.rsplit("/", 2)[0]
-    siblings = change.view.children(collection, "Microsoft.Compute/restorePointCollections/restorePoints")
-    # Azure's limit of 3 an hour is not kept: a rehearsal puts waves minutes apart that are days apart in earnest.
+    siblings = _points_of_same_machine(change)
     if len(siblings) >= 500:
         yield conflict("OperationNotAllowed", "A virtual machine has at most 500 restore points.")
+    alike = [row for row in siblings if dig(row.body, "properties.consistencyMode", "ApplicationConsistent") == wanted]
+    taken = recent(alike, change.now, 3600)
+    if change.rationed and len(taken) >= 3:
+        wait = ceil((taken[-3] + timedelta(hours=1) - change.now).total_seconds())
+        yield too_many("TooManyRequests", "A virtual machine gets at most 3 restore points of one mode an hour.", wait)
+
+
+def _points_of_same_machine(change: Change) -> list[Row]:
+    collections = change.view.of_type("Microsoft.Compute/restorePointCollections")
+    machines = {row.key: str(dig(row.body, "properties.source.id", "")).lower() for row in collections}
+    mine = machines.get(change.id.lower().rsplit("/", 2)[0])
+    points = change.view.of_type("Microsoft.Compute/restorePointCollections/restorePoints")
+    return [row for row in points if machines.get(row.key.rsplit("/", 2)[0]) == mine]
 
 
 @refuses("Microsoft.Compute/disks")
