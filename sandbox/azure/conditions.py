@@ -16,8 +16,7 @@ from patchwave.errors import Misuse
 from patchwave.model import Model, first_problem
 
 from .errors import AzureError, too_many
-from .identity import PRINCIPAL
-from .ids import SUBSCRIPTION, ResourceId
+from .ids import PRINCIPAL, SUBSCRIPTION, ResourceId
 
 VARIABLE = "PATCHWAVE_SANDBOX_CONDITIONS"
 Chance = Annotated[float, Field(ge=0, lt=1)]

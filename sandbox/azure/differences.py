@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .ids import looks_like_id
 from .wire import UNKNOWN
 
 Json = Any
-WRITE_ONLY = frozenset({"adminPassword", "customData", "protectedSettings"})
+WRITE_ONLY = frozenset({"adminPassword", "customData", "protectedSettings", "endpointUrl"})
+_PREFIX = re.compile(r"(/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.[^/]+/)(.*)", re.IGNORECASE)
 
 
 def differences(olds: Json, news: Json, path: str = "") -> Iterator[tuple[str, str]]:
@@ -44,14 +44,42 @@ def _step(path: str, name: str) -> str:
 
 
 def same(old: Json, new: Json, path: str = "") -> bool:
-    """Equal for Azure: ids without regard to case, locations without regard to their spelling."""
+    """Equal for the official provider: of an id, the case of what precedes the type is nothing.
+
+    The case of the resource's own type and name is something (https://github.com/pulumi/pulumi-azure-native/pull/2993),
+    that of the resource's group and the spelling of its location are nothing.
+    """
     if old == new and type(old) in (type(new), int, float):
         return bool(new != UNKNOWN)
     if isinstance(old, str) and isinstance(new, str):
         if path == "location":
             return re.sub(r"\s", "", old).lower() == re.sub(r"\s", "", new).lower()
-        return looks_like_id(old) and old.lower() == new.lower()
+        if path == "resourceGroupName":
+            return old.lower() == new.lower()
+        left, right = _PREFIX.fullmatch(old), _PREFIX.fullmatch(new)
+        return bool(left and right and left[1].lower() == right[1].lower() and left[2] == right[2])
     return False
+
+
+def refreshed(inputs: Json, olds: Json, news: Json) -> Json:
+    """The inputs with whatever has changed between what Azure said before and says now, and nothing else.
+
+    What Azure spells otherwise than it was declared is therefore no drift, as long as it is spelt the same each time.
+    """
+    if olds == news:
+        return inputs
+    if isinstance(inputs, Mapping) and isinstance(olds, Mapping) and isinstance(news, Mapping):
+        kept = {name: value for name, value in inputs.items() if name not in olds or name in news}
+        for name, new in news.items():
+            if name in kept and name in olds:
+                kept[name] = refreshed(kept[name], olds[name], new)
+            elif olds.get(name) != new:
+                kept[name] = new
+        return kept
+    if isinstance(inputs, list) and isinstance(olds, list) and isinstance(news, list):
+        known = min(len(inputs), len(olds), len(news))
+        return [refreshed(inputs[n], olds[n], news[n]) for n in range(known)] + news[known:]
+    return news
 
 
 def projected(olds: Json, fresh: Json, path: str = "") -> Json:

@@ -15,7 +15,7 @@ from starlette.applications import Starlette
 from sandbox import package
 from sandbox.config import HTTPS_PORT, IDENTITY_PORT, Sandbox
 
-from . import app, kinds, machines, tls
+from . import app, machines, shape_cache, tls
 from .conditions import Conditions, Traffic
 from .effects import ARC, INSTANCE, MACHINE, Spreads
 from .graph import Graph
@@ -45,7 +45,7 @@ class Doors:
         self.sandbox = sandbox
         self.store = Store(sandbox.store)
         machines.seed(self.store, package.FIRST, [str(layer) for layer in layers])
-        wire = Wire(kinds.shapes(cache or sandbox.cache))
+        wire = Wire(shape_cache.shapes(cache or sandbox.cache))
         conditions = conditions or Conditions()
         spreads = balancer or Balancer(sandbox, self.store)
         self.manager = Manager(self.store, wire, Places(sandbox), hosts, spreads, rationed=conditions.rationed)

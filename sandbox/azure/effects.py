@@ -23,6 +23,7 @@ from .complete import stable
 from .errors import AzureError, conflict
 from .ids import under
 from .places import Hosts, Places, host_files
+from .references import followers
 from .rules import dig, health_extension
 from .store import Operation, Row, Store
 
@@ -32,6 +33,7 @@ SCALE_SET = "microsoft.compute/virtualmachinescalesets"
 ARC = "microsoft.hybridcompute/machines"
 POINT = "microsoft.compute/restorepointcollections/restorepoints"
 DISK = "microsoft.compute/disks"
+SNAPSHOT = "microsoft.compute/snapshots"
 NIC = "microsoft.network/networkinterfaces"
 _BALANCED = ("microsoft.network/", "microsoft.compute/virtualmachine")
 _POWERS = {"start": "running", "poweroff": "stopped", "deallocate": "deallocated", "restart": "running"}
@@ -98,6 +100,8 @@ class World:
             self._point(row)
         elif row.type == DISK:
             self._disk(row)
+        elif row.type == SNAPSHOT:
+            self._snapshot(row)
         if row.type.startswith(_BALANCED):
             self._balancer.refresh()
         self._mark(row.key, "Succeeded")
@@ -288,27 +292,44 @@ class World:
         source = str(dig(row.body, "properties.creationData.sourceResourceId", "")).lower()
         if target.exists() or not source or row.body.get("managedBy"):
             return
-        point = source[: source.index("/diskrestorepoints/")]
+        self._copy(source.split("/diskrestorepoints/")[0], row)
+
+    def _snapshot(self, row: Row) -> None:
+        """The contents of the disk as they are now: its host's, when a machine has it attached."""
+        target = self._contents(row.key)
+        if target.exists():
+            return
+        source = str(row.properties["creationData"]["sourceResourceId"]).lower()
+        disk = self._store.get(source)
+        machine = self._store.get(str(disk.body.get("managedBy", ""))) if disk else None
+        if machine is None:
+            self._copy(source, row)
+        else:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            self._hosts.snapshot(machine.hidden["host"], target)
+
+    def _copy(self, source: str, row: Row) -> None:
+        """What lies under one key becomes the contents of the row, whole or not at all."""
+        target = self._contents(row.key)
         draft = target.with_suffix(".draft")
         shutil.rmtree(draft, ignore_errors=True)
-        copy = ["cp", "--archive", "--reflink=auto", "--", str(self._contents(point)), str(draft)]
+        copy = ["cp", "--archive", "--reflink=auto", "--", str(self._contents(source)), str(draft)]
         done = subprocess.run(copy, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise conflict("InternalExecutionError", f"Disk {row.name} cannot be made: {' '.join(done.stderr.split())}")
+            raise conflict("InternalExecutionError", f"{row.name} cannot be made: {' '.join(done.stderr.split())}")
         draft.rename(target)
 
     # Deletion
 
     def delete(self, row: Row) -> None:
         """Nothing of the resource, of what is in it and of what only it used is left."""
-        below = self._store.under(row.key)
         group = row.type == "microsoft.resources/resourcegroups"
-        rows = [*below, row]
+        rows = [*self._store.under(row.key), *followers(row, self._store), row]
         self._balancer.refresh()
         hosted = [one for one in rows if one.hidden.get("host")]
         self._each(hosted, lambda one: self._remove_host(one, keep_disk=not group))
         for one in rows:
-            if one.type in (POINT, DISK):
+            if one.type in (POINT, DISK, SNAPSHOT):
                 shutil.rmtree(self._contents(one.key), ignore_errors=True)
         with self._store.change():
             for one in rows:

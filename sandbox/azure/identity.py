@@ -10,12 +10,10 @@ from typing import Any
 
 import jwt
 
-from .complete import stable
 from .errors import AzureError
-from .ids import TENANT
+from .ids import PRINCIPAL, TENANT
 
 LIFETIME = 24 * 3600
-PRINCIPAL = stable("patchwave sandbox identity")
 MONITOR = "https://monitor.azure.com"
 MANAGEMENT = "https://management.azure.com"
 

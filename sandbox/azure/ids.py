@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+import uuid
 from dataclasses import dataclass
 from functools import cached_property
 
 SUBSCRIPTION = "00000000-0000-4000-8000-000000000001"
 TENANT = "00000000-0000-4000-8000-000000000002"
+PRINCIPAL = str(uuid.uuid5(uuid.NAMESPACE_URL, "patchwave sandbox identity"))
+"""The one identity of the sandbox, for which the identity door gives tokens."""
+_UNREAL = ("backupfabrics", "protectioncontainers")
 _ID = re.compile(r"/subscriptions/[^/]+(/.*)?", re.IGNORECASE)
 
 
@@ -76,7 +80,10 @@ class ResourceId:
     def parent(self) -> str:
         """The key of the resource that must exist before this one: outer resource, extended resource or group."""
         if len(self.names) > 1:
-            return "/".join(self.key.split("/")[:-2])
+            parts = self.key.split("/")[:-2]
+            while parts[-2] in _UNREAL:
+                parts = parts[:-2]
+            return "/".join(parts)
         return self.scope.lower()
 
     @property

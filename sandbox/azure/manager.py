@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from . import complete, effects, references, rules
+from . import complete, effects, readback, references, roles, rules
 from .differences import WRITE_ONLY
 from .errors import AzureError, bad_request, conflict, group_not_found, not_found
 from .ids import SUBSCRIPTION, ResourceId, under
-from .kinds import BY_TYPE, KINDS, Kind
+from .kinds import BY_TYPE, KINDS, Kind, Polling
 from .places import Hosts, Places
 from .rules import dig
 from .store import Operation, Row, Store
@@ -23,13 +23,11 @@ from .wire import Wire
 Json = Any
 INSTANCES = effects.INSTANCE
 _NAMESPACES = {kind.type.split("/")[0].lower() for kind in KINDS}
-_UNLOCATED = {
-    "microsoft.operationalinsights/workspaces/tables", "microsoft.compute/restorepointcollections/restorepoints",
-    "microsoft.authorization/roleassignments", "microsoft.maintenance/configurationassignments",
-}  # fmt: skip
 _PATIENCE = {"microsoft.network": 2.0, "microsoft.compute": 0.05}
 OPERATIONS_KEPT = 24 * 3600.0
 _ACTIONS = ("start", "poweroff", "deallocate", "restart")
+_ALIASES = {"backupprotecteditems": "backupFabrics/Azure/protectionContainers/any/protectedItems"}
+"""Collections that are listed under another name than their members'."""
 _HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,60}[a-z0-9])?")
 
 
@@ -92,8 +90,12 @@ class Manager:
             )
         if method == "POST":
             return self._act(target, action[1], body)
+        if method == "HEAD":
+            return Answer(204 if references.exists(self.store, target.key) else 404)
+        if method == "GET" and target.type == roles.TYPE:
+            return self._role(target, query)
         if method == "GET":
-            return self._get(target, query) if not target.collection and target.names else self._list(target)
+            return self._get(target, query) if not target.collection and target.names else self._list(target, query)
         if target.collection or not target.names:
             raise AzureError(405, "MethodNotAllowed", f"The HTTP method '{method}' is not supported at scope '{path}'.")
         if method == "DELETE":
@@ -101,6 +103,15 @@ class Manager:
         if not isinstance(body, Mapping):
             raise bad_request("InvalidRequestContent", "The request content was invalid: a JSON object is needed.")
         return self._put(target, body, patch=method == "PATCH")
+
+    def _role(self, target: ResourceId, query: Mapping[str, str]) -> Answer:
+        if not target.names:
+            return Answer(200, {"value": list(roles.definitions(query.get("$filter", "")))})
+        if (guid := roles.guid(target.name)) not in roles.ROLES:
+            raise AzureError(
+                404, "RoleDefinitionDoesNotExist", f"The specified role definition with ID '{guid}' does not exist."
+            )
+        return Answer(200, roles.definition(guid))
 
     def _check_version(self, query: Mapping[str, str]) -> None:
         version = query.get("api-version")
@@ -126,7 +137,8 @@ class Manager:
 
     def _check_name(self, target: ResourceId) -> None:
         for name in target.names:
-            if not re.fullmatch(r"[\w.()-]{1,260}", name) or name.endswith("."):
+            special = ";" if target.type.lower().startswith("microsoft.recoveryservices/") else ""
+            if not re.fullmatch(rf"[\w.(){special}-]{{1,260}}", name) or name.endswith("."):
                 raise bad_request("InvalidResourceName", f"Resource name {name} is invalid.")
 
     # PUT and PATCH
@@ -139,9 +151,11 @@ class Manager:
                 body = self._patched(kind, target, body)
             for problem in self._wire.problems(body, kind.shape):
                 raise bad_request(problem.code, problem.reason)
-            row, old = self._store_row(kind, target, _without_secrets(self._wire.writable(body, kind.shape)))
-            operation = self.store.begin(row.key, "put") if self._has_effect(row) else None
-        return self._answer(kind, row, operation, kind.created if old is None else 200)
+            row, old = self._store_row(kind, target, self._wire.writable(body, kind.shape))
+            long = self._has_effect(row) or kind.polling is not Polling.NONE
+            operation = self.store.begin(row.key, "put") if long else None
+        status = kind.created if old is None or kind.polling is Polling.BOTH else 200
+        return self._answer(kind, row, operation, status)
 
     def _patched(self, kind: Kind, target: ResourceId, change: Mapping[str, Json]) -> dict[str, Json]:
         """What is there with the change merged in; names that the resource does not have stay, to be refused."""
@@ -166,6 +180,7 @@ class Manager:
         if old is not None:
             references.check_parts_kept(old, row, self.store)
         complete.complete(kind, row, old, self.store, self.places, self._wire)
+        row.body = _without_secrets(row.body)
         self.store.put(row)
         self._attend(row, old)
         return row, old
@@ -182,7 +197,7 @@ class Manager:
                     "perform this operation.",
                 )
         parent = target.parent
-        if parent.count("/") > 2 and self.store.get(parent) is None:
+        if parent.count("/") > 2 and not references.exists(self.store, parent):
             found = ResourceId.parse(parent)
             if found is None or len(target.names) > 1:
                 raise AzureError(
@@ -194,7 +209,7 @@ class Manager:
             raise not_found("/".join([found.type, *found.names]), found.group)
 
     def _place(self, kind: Kind, row: Row, old: Row | None) -> None:
-        if kind.type.lower() in _UNLOCATED:
+        if not kind.located:
             return
         location = row.body.get("location") or (old.body.get("location") if old else None)
         if not location:
@@ -278,15 +293,19 @@ class Manager:
             if row.type == INSTANCES:
                 raise bad_request("OperationNotAllowed", "Lower the capacity of the scale set to remove an instance.")
             kind = self._kind(target)
-            if kind.type != "Microsoft.Resources/resourceGroups":
+            if kind.type == "Microsoft.Resources/resourceGroups":
+                references.check_deletable(row, self.store)
+            else:
                 references.check_unused(row, self.store)
-            for one in (row, *self.store.under(row.key)):
+            if references.stays(row, self.store):
+                return Answer(202 if kind.polling is Polling.BOTH else 200)
+            leaving = [row, *self.store.under(row.key), *references.followers(row, self.store)]
+            for one in leaving:
                 one.deleting = True
                 if "provisioningState" in one.properties:
                     one.properties["provisioningState"] = "Deleting"
                 self.store.put(one)
-            effect = self._has_effect(row) or bool(self.store.under(row.key)) or kind.asynchronous
-            if not effect:
+            if not self._has_effect(row) and len(leaving) == 1 and kind.polling is Polling.NONE:
                 self.store.remove(row.key)
                 return Answer(200)
             operation = self.store.begin(row.key, "delete")
@@ -311,9 +330,8 @@ class Manager:
 
     def _shown(self, row: Row) -> dict[str, Json]:
         if row.type == effects.ARC:
-            running = self._hosts.running(row.hidden["host"])
-            row.properties["status"] = "Connected" if running else "Disconnected"
-        return row.body
+            row.properties["status"] = "Connected" if self.running(row) else "Disconnected"
+        return readback.shown(row)
 
     def _missing(self, target: ResourceId) -> AzureError:
         if target.group and self.store.get(target.group_key) is None:
@@ -341,7 +359,10 @@ class Manager:
                 return next((one for one in children if str(one.get("name")).lower() == target.name.lower()), None)
         return None
 
-    def _list(self, target: ResourceId) -> Answer:
+    def _list(self, target: ResourceId, query: Mapping[str, str]) -> Answer:
+        owner, _, last = target.text.rpartition("/")
+        if last.lower() in _ALIASES:
+            target = ResourceId.parse(f"{owner}/{_ALIASES[last.lower()]}") or target
         type_ = target.type.lower()
         if target.text.lower().endswith("/instanceview"):
             return Answer(200, self._view_of(target.key.rsplit("/", 1)[0]))
@@ -361,12 +382,13 @@ class Manager:
         rows = self.store.of_type(type_)
         if type_ != INSTANCES:
             self._kind(target)
-        prefix = target.key.rsplit("/providers/", 1)[0] if len(target.names) == 0 else target.key.rsplit("/", 1)[0]
+        prefix = target.scope.lower() if not target.names else target.parent
         if type_ == "microsoft.resources/resourcegroups":
             prefix = f"/subscriptions/{SUBSCRIPTION}"
         elif len(target.names) and self.store.get(prefix) is None:
             raise self._missing(ResourceId.parse(prefix) or target)
-        return Answer(200, {"value": [self._shown(row) for row in rows if under(row.key, prefix)]})
+        chosen = readback.filtered([row for row in rows if under(row.key, prefix)], query.get("$filter"), prefix)
+        return Answer(200, {"value": [self._shown(row) for row in chosen]})
 
     def _instance_nics(self, target: ResourceId) -> Iterator[dict[str, Json]]:
         owner = target.key.rsplit("/", 1)[0]
@@ -397,7 +419,7 @@ class Manager:
 
     def running(self, row: Row) -> bool:
         """Whether the host behind a machine runs."""
-        return self._hosts.running(row.hidden["host"])
+        return "host" in row.hidden and self._hosts.running(row.hidden["host"])
 
     def instance_view(self, row: Row, *, health: bool = True) -> dict[str, Json]:
         """State, power and health of a machine as they are now."""
@@ -478,28 +500,24 @@ class Manager:
         ended = self._wait(operation, _PATIENCE.get(row.type.split("/")[0], 0.05))
         _raise_failed(ended)
         current = self.store.get(row.key) or row
-        if ended.status == "Succeeded":
-            return Answer(200 if status == 202 else status, self._shown(current))
+        if ended.status == "Succeeded" and status != 202:
+            return Answer(status, self._shown(current))
         return Answer(status, self._shown(current), self._headers(kind, operation, location=status == 202))
 
     def _accepted(self, kind: Kind, operation: Operation) -> Answer:
         ended = self.store.operation(operation.id) or operation
         _raise_failed(ended)
-        if ended.status == "Succeeded":
+        if ended.status == "Succeeded" and kind.polling is not Polling.BOTH:
             return Answer(200)
-        group = kind.type == "Microsoft.Resources/resourceGroups"
-        return Answer(202, None, self._headers(kind, operation, location=True, asynchronous=not group))
+        alone = kind.polling is Polling.LOCATION
+        return Answer(202, None, self._headers(kind, operation, location=True, asynchronous=not alone))
 
     def _headers(
         self, kind: Kind, operation: Operation, *, location: bool, asynchronous: bool = True
     ) -> dict[str, str]:
-        namespace = kind.type.split("/")[0]
         base = f"{self.places.endpoint}/subscriptions/{SUBSCRIPTION}"
-        place = (
-            base
-            if kind.type == "Microsoft.Resources/resourceGroups"
-            else f"{base}/providers/{namespace}/locations/sandbox"
-        )
+        namespace = kind.type.split("/")[0]
+        place = base if namespace == "Microsoft.Resources" else f"{base}/providers/{namespace}/locations/sandbox"
         headers = {"Retry-After": "1"}
         if asynchronous:
             headers["Azure-AsyncOperation"] = f"{place}/operations/{operation.id}?api-version={kind.api}"
@@ -519,8 +537,11 @@ class Manager:
         waiting = operation.status == "InProgress"
         if found[1].lower() == "operationresults":
             _raise_failed(operation)
-            again = f"{self.places.endpoint}{path}?api-version=2025-04-01"
-            return Answer(202, None, {"Retry-After": "1", "Location": again}) if waiting else Answer(200)
+            again = f"{self.places.endpoint}{path}?api-version=2024-03-01"
+            if waiting:
+                return Answer(202, None, {"Retry-After": "1", "Location": again})
+            made = self.store.get(operation.key) if operation.verb == "put" else None
+            return Answer(200, self._shown(made) if made else None)
         body: dict[str, Json] = {
             "id": path,
             "name": operation.id,

@@ -14,9 +14,11 @@ from typing import Any
 
 from . import rpc
 from .client import Client, Refusal
-from .differences import differences, projected
-from .kinds import BY_TOKEN, Kind, shapes
+from .differences import differences, projected, refreshed
+from .ids import PRINCIPAL, TENANT
+from .kinds import BY_TOKEN, Kind
 from .rpc import UNKNOWN, Failure, plain, provider_pb2, struct
+from .shape_cache import shapes
 from .wire import Wire
 
 Json = Any
@@ -78,9 +80,7 @@ class AzureNative(rpc.Provider):
     def _locate(self, kind: Kind, news: dict[str, Json]) -> None:
         """Without a location a resource takes the configured one, else its group's."""
         fields = self._wire.fields(kind.shape)
-        if news.get("location") is not None or "location" not in fields or kind.name_argument == "tableName":
-            return
-        if kind.type in ("Microsoft.Maintenance/configurationAssignments",):
+        if news.get("location") is not None or "location" not in fields or not kind.located:
             return
         group = news.get("resourceGroupName")
         if location := self._config.get("location"):
@@ -110,7 +110,8 @@ class AzureNative(rpc.Provider):
         kind = _kind(request.urn)
         olds, news = plain(request.old_inputs), plain(request.news)
         changes = dict(differences(olds, news))
-        replaces = [path for path in changes if _replaces(kind, path)]
+        known = plain(request.olds)
+        replaces = [path for path in changes if _replaces(kind, path) and not _said(path, olds, news, known)]
         kinds = provider_pb2.PropertyDiff.Kind
         detailed = {
             path: provider_pb2.PropertyDiff(
@@ -146,8 +147,10 @@ class AzureNative(rpc.Provider):
         return self._put(kind, request.id, self._body(kind, inputs), inputs, provider_pb2.UpdateResponse)
 
     def _put(self, kind: Kind, identity: str, body: Json, inputs: dict[str, Json], answer: Json) -> Json:
+        """What the state keeps is what a read answers, which may be spelt otherwise than the answer to the write."""
         try:
-            stored = self._client.put(identity, kind.api, body)
+            stored = self._client.put(identity, kind.api, body) or {}
+            stored = self._client.get(identity, kind.api) or stored
         except Refusal as refusal:
             raise Failure(str(refusal), self._half_made(kind, identity, inputs, refusal)) from None
         found = {"id": stored["id"]} if answer is provider_pb2.CreateResponse else {}
@@ -178,23 +181,24 @@ class AzureNative(rpc.Provider):
         stored = self._call(lambda: self._client.get(request.id, kind.api))
         if stored is None:
             return provider_pb2.ReadResponse()
-        olds = plain(request.inputs)
-        fresh = self._wire.fold(self._wire.writable(stored, kind.shape), kind.shape)
-        fresh.pop("id", None)
-        inputs = projected(olds, fresh) if olds else fresh
-        if not olds:
-            inputs |= _arguments(kind, stored["id"])
+        olds, outputs = plain(request.inputs), self._outputs(kind, stored)
+        if olds:
+            before, now = (self._declarable(kind, value) for value in (plain(request.properties), outputs))
+            inputs = refreshed(olds, before, now)
         else:
-            inputs |= {name: olds[name] for name in kind.arguments if name in olds}
-        outputs = self._outputs(kind, stored)
+            inputs = self._declarable(kind, outputs) | _arguments(kind, stored["id"])
         return provider_pb2.ReadResponse(id=stored["id"], properties=struct(outputs), inputs=struct(inputs))
+
+    def _declarable(self, kind: Kind, outputs: Mapping[str, Json]) -> dict[str, Json]:
+        """The outputs that could have been declared."""
+        body = self._wire.unfold(outputs, kind.shape)
+        declarable = self._wire.fold(self._wire.writable(body, kind.shape), kind.shape)
+        declarable.pop("id", None)
+        return declarable
 
     def invoke(self, request: Json) -> Json:
         arguments = plain(request.args)
         if request.tok == f"{_PREFIX}authorization:getClientConfig":
-            from .identity import PRINCIPAL
-            from .ids import TENANT
-
             config = {"clientId": PRINCIPAL, "objectId": PRINCIPAL, "tenantId": TENANT}
             config["subscriptionId"] = self._client.subscription
             return _returned(config)
@@ -244,7 +248,7 @@ class AzureNative(rpc.Provider):
         """Whether a resource is what a create that never heard its answer has asked for."""
         fields = self._wire.fields(kind.shape)
         wanted = {name: value for name, value in inputs.items() if name in fields and name not in kind.arguments}
-        fresh = self._wire.fold(self._wire.writable(there, kind.shape), kind.shape)
+        fresh = self._declarable(kind, self._outputs(kind, there))
         return not dict(differences(wanted, projected(wanted, fresh)))
 
 
@@ -261,8 +265,12 @@ def _returned(value: Mapping[str, Json]) -> Json:
 
 def _replaces(kind: Kind, path: str) -> bool:
     bare = re.sub(r"\[\d+\]", "", path)
-    return any(bare == name or bare.startswith(f"{name}.") or (name.startswith(f"{bare}.") and bare in kind.pinned)
-               for name in kind.replaces)  # fmt: skip
+    return any(bare == name or bare.startswith(f"{name}.") for name in kind.replaces)
+
+
+def _said(path: str, olds: Mapping[str, Json], news: Mapping[str, Json], known: Mapping[str, Json]) -> bool:
+    """Whether an input only says now what Azure has chosen before."""
+    return path not in olds and path in known and known[path] == news.get(path)
 
 
 def _arguments(kind: Kind, identity: str) -> dict[str, Json]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from .complete.recovery import ITEM, POLICY, VAULT, deferred, protected_by
 from .errors import AzureError, bad_request, conflict, not_found
 from .ids import ResourceId, looks_like_id, under
+from .rules import dig
 from .store import Row, Store
 
 Json = Any
@@ -74,6 +76,13 @@ def users(key: str, store: Store, *, leaving: str = "") -> Iterator[tuple[Row, s
 
 def check_unused(row: Row, store: Store) -> None:
     """Refuses to delete what another resource holds, in the provider's own words."""
+    if row.type == VAULT:
+        _check_empty(row, store)
+    if row.type == POLICY and (items := protected_by(row, store)):
+        raise bad_request(
+            "BMSUserErrorPolicyInUse", f"Policy {row.name} cannot be deleted: it protects {items[0].id}. "
+            "Give its items another policy, or stop their protection.",
+        )  # fmt: skip
     for user, target in users(row.key, store):
         if refusal := _in_use(row, user, target):
             raise refusal
@@ -83,7 +92,7 @@ def _in_use(row: Row, user: Row, target: str) -> AzureError | None:
     part = target.rsplit("/", 1)[-1]
     compute = user.type.startswith("microsoft.compute/")
     match row.type:
-        case "microsoft.network/publicipaddresses":
+        case "microsoft.network/publicipaddresses" if user.type != "microsoft.network/trafficmanagerprofiles":
             return bad_request(
                 "PublicIPAddressCannotBeDeleted",
                 f"Public IP address {row.id} can not be deleted since it is still allocated to resource {user.id}. In "
@@ -117,6 +126,58 @@ def _in_use(row: Row, user: Row, target: str) -> AzureError | None:
                     "CannotDeleteResource", f"Can not delete {row.id} before its nested resources are deleted."
                 )
     return None
+
+
+def _check_empty(vault: Row, store: Store) -> None:
+    """A vault goes when nothing is protected in it, and nothing that was deleted is still kept."""
+    items = store.children(vault.key, ITEM)
+    if kept := [item for item in items if item.properties.get("isScheduledForDeferredDelete")]:
+        raise conflict(
+            "ServiceResourceNotEmptyWithBackendMessage",
+            f"Vault {vault.name} cannot be deleted as there are backup items in soft deleted state in the vault: "
+            f"{', '.join(item.name for item in kept)}. Undelete them and stop their protection with soft delete "
+            "disabled, or wait for their retention to end.",
+        )
+    if items:
+        raise conflict(
+            "ServiceResourceNotEmptyWithContainerDetails",
+            "Recovery Services vault cannot be deleted as there are existing resources within the vault. Please ensure "
+            f"there are no backup items associated with this vault: {', '.join(item.name for item in items)}.",
+        )
+
+
+def check_deletable(group: Row, store: Store) -> None:
+    """A group goes only when everything in it can."""
+    for vault in store.of_type(VAULT):
+        if under(vault.key, group.key):
+            try:
+                _check_empty(vault, store)
+            except AzureError as refusal:
+                raise conflict(
+                    "ResourceGroupDeletionBlocked",
+                    f"Deletion of resource group '{group.name}' failed as resources with identifiers "
+                    f"'{vault.body['type']}/{vault.name}' could not be deleted. {refusal.message}",
+                ) from None
+
+
+def stays(row: Row, store: Store) -> bool:
+    """Whether Azure keeps what is deleted: a protected item of a vault with soft delete, which is marked then."""
+    vault = store.get(row.parent)
+    if row.type != ITEM or vault is None:
+        return False
+    if dig(vault.body, "properties.securitySettings.softDeleteSettings.softDeleteState") == "Disabled":
+        return False
+    deferred(row)
+    store.put(row)
+    return True
+
+
+def followers(row: Row, store: Store) -> list[Row]:
+    """What goes along with a resource although it is not below it: the assignments of a maintenance configuration."""
+    if row.type != "microsoft.maintenance/maintenanceconfigurations":
+        return []
+    assignments = store.of_type("Microsoft.Maintenance/configurationAssignments")
+    return [one for one in assignments if str(one.properties.get("maintenanceConfigurationId")).lower() == row.key]
 
 
 def check_parts_kept(old: Row, new: Row, store: Store) -> None:

@@ -76,19 +76,22 @@ class Shapes(dict[str, Shape]):
                 fields[name + SHADOWED] = one
                 continue
             fields[name] = one
-        subtypes: Mapping[str, type] = {}
         discriminator = ""
-        for attribute, table in getattr(model, "_subtype_map", {}).items():
-            discriminator = _keys(model._attribute_map[attribute]["key"])[-1]  # type: ignore[attr-defined]
-            models = importlib.import_module(module)
-            subtypes = {value: getattr(models, name) for value, name in table.items()}
-        if (mapping := vars(model).get("__mapping__")) and len(mapping) > 0:
-            discriminator = next((one.path[-1] for one in fields.values() if one.type == "str!"), "")
-            subtypes = mapping if discriminator else {}
+        subtypes = dict(_subtypes(module, model))
+        if subtypes:
+            table = getattr(model, "_subtype_map", None)
+            discriminator = (
+                _keys(model._attribute_map[next(iter(table))]["key"])[-1]  # type: ignore[attr-defined]
+                if table
+                else next((one.path[-1] for one in fields.values() if one.type == "str!"), "")
+            )
         fields = {
             name: Field(one.path, "str", one.readonly, True, one.choices) if one.type == "str!" else one
             for name, one in fields.items()
         }
+        if discriminator:
+            one = fields[discriminator]
+            fields[discriminator] = Field(one.path, "str", False, True, tuple(subtypes))
         self[key] = Shape(fields, discriminator, {value: self._add(module, sub) for value, sub in subtypes.items()})
         return key
 
@@ -150,6 +153,18 @@ class Shapes(dict[str, Shape]):
             if hasattr(hint, "_is_model"):
                 return f"@{self._add(module, hint)}", ()
         return "any", ()
+
+
+def _subtypes(module: str, model: Any) -> Iterator[tuple[str, type]]:
+    """The classes that a discriminator's values stand for, those of the subtypes' own subtypes included."""
+    for table in vars(model).get("_subtype_map", {}).values():
+        models = importlib.import_module(module)
+        for value, name in table.items():
+            yield value, getattr(models, name)
+            yield from _subtypes(module, getattr(models, name))
+    for value, inner in vars(model).get("__mapping__", {}).items():
+        yield value, inner
+        yield from _subtypes(module, inner)
 
 
 def _choices(values: type[enum.Enum]) -> tuple[str, ...]:

@@ -14,11 +14,11 @@ from typing import Any
 import httpx
 from starlette.applications import Starlette
 
-from sandbox.azure import kinds
 from sandbox.azure.conditions import Conditions
 from sandbox.azure.doors import Doors
 from sandbox.azure.ids import SUBSCRIPTION
 from sandbox.azure.machines import IMAGE
+from sandbox.azure.shape_cache import shapes
 from sandbox.azure.wire import Wire
 from sandbox.config import Sandbox
 from sandbox.hosts import HostSpec
@@ -108,7 +108,7 @@ def shape_cache() -> Path:
 
 @cache
 def wire() -> Wire:
-    return Wire(kinds.shapes(shape_cache()))
+    return Wire(shapes(shape_cache()))
 
 
 class StandIn:

@@ -1,5 +1,6 @@
 """Each refusal beside its admitted neighbour: one step over the line, and on it."""
 
+import contextlib
 import copy
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -8,175 +9,64 @@ from typing import Any
 import pytest
 
 from sandbox.azure.errors import AzureError
+from sandbox.azure.ids import PRINCIPAL
 from sandbox.azure.rules import RULES, Change, check
 from sandbox.azure.store import Row
 
-from .azure_stand_in import (
-    BALANCER,
-    BLUE,
-    GROUP,
-    LOCATION,
-    MACHINE,
-    balancer,
-    compute,
-    machine,
-    public_address,
-    scale_set,
-    vnet,
-)
+from .azure_bodies import (
+    ASSIGNMENTS,
+    BODIES,
+    CONFIGURATION,
+    DISK,
+    DYNAMIC,
+    GUID,
+    INSIGHTS,
+    POINTS,
+    POLICY,
+    READER,
+    ROLES,
+    SNAPSHOT,
+    VAULT,
+    WORKSPACE,
+    assigned,
+    dynamic,
+    in_guest,
+    os_image,
+    policy,
+    role,
+    scheduled_machine,
+    table,
+    weekly,
+)  # fmt: skip
+from .azure_stand_in import ADDRESS, BALANCER, BLUE, GROUP, LOCATION, MACHINE, compute, machine, scale_set
 
 Json = Any
 MISSING = object()
-CONFIGURATION = f"{GROUP}/providers/Microsoft.Maintenance/maintenanceConfigurations/weekly"
-DYNAMIC = f"{GROUP}/providers/Microsoft.Maintenance/configurationAssignments/dynamic"
-WORKSPACE = f"{GROUP}/providers/Microsoft.OperationalInsights/workspaces/logs"
-INSIGHTS = f"{GROUP}/providers/Microsoft.Insights"
-GUID = "0b9a7f6e-8d2c-4b1a-9f3e-2d4c6b8a0e1f"
-
-
-def in_guest() -> dict[str, Json]:
-    return {"location": LOCATION, "properties": {
-        "maintenanceScope": "InGuestPatch", "extensionProperties": {"InGuestPatchMode": "User"},
-        "maintenanceWindow": {
-            "startDateTime": "2026-12-01 09:00", "duration": "03:55", "timeZone": "UTC", "recurEvery": "1Week Monday"},
-        "installPatches": {
-            "rebootSetting": "IfRequired", "linuxParameters": {"classificationsToInclude": ["Security"]}},
-    }}  # fmt: skip
-
-
-def os_image() -> dict[str, Json]:
-    return {
-        "location": LOCATION,
-        "properties": {
-            "maintenanceScope": "OSImage",
-            "maintenanceWindow": {
-                "startDateTime": "2026-12-01 09:00",
-                "duration": "05:00",
-                "timeZone": "UTC",
-                "recurEvery": "1Day",
-            },
-        },
-    }
-
-
-def dynamic() -> dict[str, Json]:
-    return {"location": LOCATION, "properties": {"maintenanceConfigurationId": CONFIGURATION, "filter": {
-        "locations": [LOCATION], "resourceTypes": ["Microsoft.HybridCompute/machines"]}}}  # fmt: skip
-
-
-def assigned() -> dict[str, Json]:
-    return {"location": LOCATION, "properties": {"maintenanceConfigurationId": CONFIGURATION}}
-
-
-def query_rule() -> dict[str, Json]:
-    return {
-        "location": LOCATION,
-        "properties": {
-            "scopes": [WORKSPACE],
-            "severity": 1,
-            "evaluationFrequency": "PT5M",
-            "windowSize": "PT15M",
-            "criteria": {
-                "allOf": [
-                    {
-                        "query": "Wave_CL",
-                        "timeAggregation": "Count",
-                        "operator": "GreaterThan",
-                        "threshold": 0,
-                        "failingPeriods": {"numberOfEvaluationPeriods": 1, "minFailingPeriodsToAlert": 1},
-                    }
-                ]
-            },
-        },
-    }
-
-
-def action_group() -> dict[str, Json]:
-    return {
-        "location": "Global",
-        "properties": {
-            "groupShortName": "ops",
-            "emailReceivers": [{"name": "ops", "emailAddress": "ops@fieldops.example"}],
-        },
-    }
-
-
-def table() -> dict[str, Json]:
-    return {"properties": {"retentionInDays": 30, "schema": {"name": "Wave_CL", "columns": [
-        {"name": "TimeGenerated", "type": "dateTime"}, {"name": "Host", "type": "string"}]}}}  # fmt: skip
-
-
-def collection_rule() -> dict[str, Json]:
-    return {
-        "location": LOCATION,
-        "properties": {
-            "dataCollectionEndpointId": f"{INSIGHTS}/dataCollectionEndpoints/dce",
-            "streamDeclarations": {"Custom-Wave": {"columns": [{"name": "TimeGenerated", "type": "datetime"}]}},
-            "destinations": {"logAnalytics": [{"name": "logs", "workspaceResourceId": WORKSPACE}]},
-            "dataFlows": [{"streams": ["Custom-Wave"], "destinations": ["logs"], "outputStream": "Custom-Wave_CL"}],
-        },
-    }
-
-
-def collection() -> dict[str, Json]:
-    return {"location": LOCATION, "properties": {"source": {"id": MACHINE}}}
-
-
-def role() -> dict[str, Json]:
-    return {"properties": {"principalId": GUID, "roleDefinitionId": f"/roleDefinitions/{GUID}"}}
-
-
-def workbook() -> dict[str, Json]:
-    return {"location": LOCATION, "properties": {"serializedData": "{}"}}
-
-
-DECLARED = {
-    "mc": (CONFIGURATION, "Microsoft.Maintenance/maintenanceConfigurations", in_guest),
-    "os": (CONFIGURATION, "Microsoft.Maintenance/maintenanceConfigurations", os_image),
-    "dynamic": (DYNAMIC, "Microsoft.Maintenance/configurationAssignments", dynamic),
-    "on-vm": (f"{MACHINE}/providers/Microsoft.Maintenance/configurationAssignments/a",
-              "Microsoft.Maintenance/configurationAssignments", assigned),
-    "vmss": (BLUE, "Microsoft.Compute/virtualMachineScaleSets", scale_set),
-    "vm": (MACHINE, "Microsoft.Compute/virtualMachines", machine),
-    "points": (compute("restorePointCollections/points"), "Microsoft.Compute/restorePointCollections", collection),
-    "vnet": (f"{GROUP}/providers/Microsoft.Network/virtualNetworks/net", "Microsoft.Network/virtualNetworks", vnet),
-    "ip": (f"{GROUP}/providers/Microsoft.Network/publicIPAddresses/ip",
-           "Microsoft.Network/publicIPAddresses", public_address),
-    "lb": (BALANCER, "Microsoft.Network/loadBalancers", balancer),
-    "alert": (f"{INSIGHTS}/scheduledQueryRules/a", "Microsoft.Insights/scheduledQueryRules", query_rule),
-    "group": (f"{INSIGHTS}/actionGroups/ops", "Microsoft.Insights/actionGroups", action_group),
-    "table": (f"{WORKSPACE}/tables/Wave_CL", "Microsoft.OperationalInsights/workspaces/tables", table),
-    "logs": (WORKSPACE, "Microsoft.OperationalInsights/workspaces",
-             lambda: {"location": LOCATION, "properties": {"retentionInDays": 30}}),
-    "dcr": (f"{INSIGHTS}/dataCollectionRules/dcr", "Microsoft.Insights/dataCollectionRules", collection_rule),
-    "workbook": (f"{INSIGHTS}/workbooks/{GUID}", "Microsoft.Insights/workbooks", workbook),
-    "role": (f"{GROUP}/providers/Microsoft.Authorization/roleAssignments/{GUID}",
-             "Microsoft.Authorization/roleAssignments", role),
-}  # fmt: skip
 
 
 class Known:
-    """What a rule may look up: the table, the maintenance configuration and a machine fit for schedules."""
+    """What a rule may look up: what the declared bodies point at, and a machine fit for schedules."""
 
     def __init__(self) -> None:
-        fit = machine()
-        fit["properties"]["osProfile"]["linuxConfiguration"] = {"patchSettings": {
-            "patchMode": "AutomaticByPlatform",
-            "automaticByPlatformSettings": {"bypassPlatformSafetyChecksOnUserSchedule": True}}}  # fmt: skip
-        self.rows = {
-            row.key: row
-            for row in (
-                Row(f"{WORKSPACE}/tables/Wave_CL", "", "", table()),
-                Row(CONFIGURATION, "", "", in_guest()),
-                Row(MACHINE, "", "", fit),
-            )
-        }
+        address = BODIES["ip"][2]()
+        address["properties"]["dnsSettings"]["fqdn"] = "patchwave-dev.westeurope.cloudapp.azure.com"
+        rows = (
+            Row(f"{WORKSPACE}/tables/Wave_CL", "", "", table()),
+            Row(WORKSPACE, "", "", {"location": LOCATION}),
+            Row(CONFIGURATION, "", "", in_guest()),
+            Row(MACHINE, "", "", scheduled_machine()),
+            Row(DISK, "", "", {"location": LOCATION}),
+            Row(VAULT, "", "", {"location": LOCATION}),
+            Row(ADDRESS, "", "", address),
+        )
+        self.rows = {row.key: row for row in rows}
+        self.others: list[Row] = []
 
     def get(self, key: str) -> Row | None:
         return self.rows.get(key.lower())
 
     def of_type(self, type_: str) -> list[Row]:
-        return []
+        return [row for row in self.others if row.type == type_.lower()]
 
     def children(self, key: str, type_: str) -> list[Row]:
         return []
@@ -186,7 +76,8 @@ def changed(body: dict[str, Json], path: str, value: Json) -> dict[str, Json]:
     """A copy of the body with one value set, or taken out."""
     made = copy.deepcopy(body)
     *way, last = path.split(".")
-    target: Any = made if last in made or path.startswith(("sku", "location")) else made["properties"]
+    top = last in made or path.startswith(("sku", "location", "kind", "zones"))
+    target: Any = made if top else made["properties"]
     for part in way:
         target = target[int(part)] if isinstance(target, list) else target.setdefault(part, {})
     if value is MISSING:
@@ -199,7 +90,7 @@ def changed(body: dict[str, Json], path: str, value: Json) -> dict[str, Json]:
 
 
 def refusal(name: str, body: Mapping[str, Json], old: Mapping[str, Json] | None = None, identity: str = "") -> str:
-    declared, type_, _ = DECLARED[name]
+    declared, type_, _ = BODIES[name]
     change = Change(identity or declared, body, old, Known(), datetime(2026, 11, 22, tzinfo=UTC))
     try:
         check(type_, change)
@@ -208,12 +99,20 @@ def refusal(name: str, body: Mapping[str, Json], old: Mapping[str, Json] | None 
     return ""
 
 
-WINDOW, WRONG = "InvalidMaintenanceWindow", "InvalidRequestContent"
+WINDOW, WRONG, FIXED = "InvalidMaintenanceWindow", "InvalidRequestContent", "PropertyChangeNotAllowed"
 ROLLING = "upgradePolicy.rollingUpgradePolicy"
 EXTENSION = "virtualMachineProfile.extensionProfile.extensions.0.properties"
 PATCHING = "osProfile.linuxConfiguration.patchSettings"
 CONDITION = "criteria.allOf.0"
 AUTOMATIC = {"patchMode": "AutomaticByPlatform"}
+SYDNEY = {"timeZone": "AUS Eastern Standard Time", "recurEvery": "Day", "duration": "03:00"}
+REQUEST, BACKUP, TRAFFIC = "InvalidRequest", "BMSUserErrorInvalidPolicyInput", "BadRequest"
+SMS = {"name": "phone", "countryCode": "49", "phoneNumber": "15112345678"}
+HOOK = {"endpointType": "WebHook", "properties": {"endpointUrl": "https://hooks.example/go"}}
+SOFT_DELETE = "securitySettings.softDeleteSettings"
+HOURLY = {"schedulePolicyType": "SimpleSchedulePolicyV2", "scheduleRunFrequency": "Hourly"}
+DAILY = "retentionPolicy.dailySchedule.retentionDuration"
+FAST = {"protocol": "HTTP", "port": 80, "path": "/", "intervalInSeconds": 10}
 
 TABLE = [
     # what, where, refused value, its code, admitted neighbour
@@ -240,9 +139,23 @@ TABLE = [
     ("mc", "extensionProperties.InGuestPatchMode", "Platform", WRONG, "User"),
     ("mc", "installPatches.rebootSetting", "AlwaysReboot", WRONG, "Always"),
     ("mc", "installPatches.linuxParameters.classificationsToInclude", ["Others"], WRONG, ["Other", "Critical"]),
+    ("mc", "maintenanceScope", "Guest", WRONG, "InGuestPatch"),
+    ("mc", "maintenanceWindow", SYDNEY | {"startDateTime": "2027-10-03 02:00"}, WINDOW,
+     SYDNEY | {"startDateTime": "2027-10-03 03:00"}),
+    ("mc", "maintenanceWindow.timeZone", "Mars Standard Time", WINDOW, "Tokyo Standard Time"),
+    ("mc", "maintenanceWindow.startDateTime", "2026-02-30 09:00", WINDOW, "2022-12-31 13:00"),
+    ("mc", "installPatches.windowsParameters", {"classificationsToInclude": ["Definitions"]}, WRONG,
+     {"classificationsToInclude": ["Definition", "UpdateRollup"]}),
     ("os", "installPatches", {"rebootSetting": "Never"}, WRONG, MISSING),
     ("dynamic", "filter", MISSING, "InternalServerError", {"locations": [LOCATION]}),
     ("dynamic", "filter.locations", MISSING, WRONG, [LOCATION]),
+    ("everywhere", "filter", MISSING, "InternalServerError", {"osTypes": ["Linux"]}),
+    ("dynamic", "filter.osTypes", ["linux"], WRONG, ["Linux", "Windows"]),
+    ("dynamic", "filter.tagSettings", {"filterOperator": "and", "tags": {}}, WRONG, {"filterOperator": "All"}),
+    ("dynamic", "filter.tagSettings", {"tags": {f"t{n}": ["x"] for n in range(51)}}, WRONG,
+     {"tags": {f"t{n}": ["x"] for n in range(50)}}),
+    ("dynamic", "filter.resourceGroups", [f"g{n}" for n in range(51)], WRONG, [f"g{n}" for n in range(50)]),
+    ("on-vm", "filter", {"locations": [LOCATION]}, WRONG, MISSING),
     ("dynamic", "filter.resourceTypes", ["Microsoft.Compute/virtualMachineScaleSets"], WRONG,
      ["microsoft.compute/virtualmachines"]),
     ("dynamic", "maintenanceConfigurationId", CONFIGURATION + "x", "NotFound", CONFIGURATION.upper()),
@@ -275,8 +188,19 @@ TABLE = [
     ("vm", "osProfile.windowsConfiguration.patchSettings", AUTOMATIC | {"enableHotpatching": True,
      "automaticByPlatformSettings": {"bypassPlatformSafetyChecksOnUserSchedule": True}}, "InvalidParameter",
      AUTOMATIC | {"automaticByPlatformSettings": {"bypassPlatformSafetyChecksOnUserSchedule": True}}),
+    ("vm", "osProfile.windowsConfiguration",
+     {"enableAutomaticUpdates": True, "patchSettings": {"patchMode": "Manual"}},
+     "InvalidParameter", {"enableAutomaticUpdates": False, "patchSettings": {"patchMode": "Manual"}}),
     ("vm", "hardwareProfile", MISSING, "InvalidParameter", {"vmSize": "Standard_D2s_v5"}),
     ("points", "source.id", BLUE + "/virtualMachines/0", "InvalidParameter", MACHINE),
+    ("points", "source.id", f"{GROUP}/providers/Microsoft.HybridCompute/machines/site", "InvalidParameter", MACHINE),
+    ("point", "consistencyMode", "ApplicationConsistent", "InvalidParameter", "CrashConsistent"),
+    ("snapshot", "creationData.createOption", "Empty", "OperationNotAllowed", "Copy"),
+    ("snapshot", "creationData.sourceResourceId", MACHINE, "InvalidParameter", DISK.upper()),
+    ("snapshot", "location", "northeurope", "InvalidParameter", LOCATION),
+    ("snapshot", "sku", {"name": "UltraSSD_LRS"}, "InvalidParameter", {"name": "Standard_ZRS"}),
+    ("disk", "creationData.createOption", "Empty", "OperationNotAllowed", "Copy"),
+    ("disk", "creationData.sourceResourceId", DISK, "OperationNotAllowed", SNAPSHOT),
     ("points", "source", MISSING, "InvalidParameter", {"id": MACHINE}),
     ("vnet", "subnets.0.properties.addressPrefix", "10.1.1.0/24", "NetcfgInvalidSubnet", "10.0.255.0/24"),
     ("vnet", "subnets.0.properties.addressPrefix", "10.0.1.1/24", "InvalidAddressPrefixFormat", "10.0.1.1/32"),
@@ -304,7 +228,14 @@ TABLE = [
     ("alert", CONDITION + ".failingPeriods.numberOfEvaluationPeriods", 7, WRONG, 6),
     ("group", "groupShortName", "thirteen-char", WRONG, "twelve-chars"),
     ("group", "location", "westeurope", "LocationNotAvailableForResourceType", "global"),
-    ("group", "smsReceivers", [{"name": "OPS"}], WRONG, [{"name": "other"}]),
+    ("group", "smsReceivers", [SMS | {"name": "OPS"}], WRONG, [SMS]),
+    ("group", "smsReceivers", [SMS | {"countryCode": "+49"}], WRONG, [SMS | {"countryCode": "49"}]),
+    ("group", "smsReceivers", [SMS | {"phoneNumber": "151 1"}], WRONG, [SMS | {"phoneNumber": "1511"}]),
+    ("group", "smsReceivers", [SMS | {"name": f"n{n}"} for n in range(11)], WRONG,
+     [SMS | {"name": f"n{n}"} for n in range(10)]),
+    ("group", "emailReceivers.0.emailAddress", "ops", WRONG, "ops@fieldops.example"),
+    ("group", "webhookReceivers", [{"name": "w", "serviceUri": "hooks.example"}], WRONG,
+     [{"name": "w", "serviceUri": "https://hooks.example"}]),
     ("table", "schema.name", "Other_CL", "InvalidParameter", "Wave_CL"),
     ("table", "schema.columns", [{"name": "Host", "type": "string"}], "InvalidParameter",
      [{"name": "TimeGenerated", "type": "dateTime"}]),
@@ -319,7 +250,67 @@ TABLE = [
     ("dcr", "dataFlows.0.transformKql", "x" * 15361, "InvalidPayload", "x" * 15360),
     ("dcr", "streamDeclarations.Custom-Wave.columns.0.type", "dateTime", "InvalidPayload", "datetime"),
     ("dcr", "dataCollectionEndpointId", MISSING, "InvalidPayload", f"{INSIGHTS}/dataCollectionEndpoints/dce"),
+    ("alert", "overrideQueryTimeRange", "PT10M", WRONG, "PT15M"),
+    ("alert", "overrideQueryTimeRange", "PT16M", WRONG, "PT20M"),
+    ("dcr", "kind", "Direct", "InvalidPayload", "Linux"),
+    ("dcr", "location", "northeurope", "InvalidPayload", LOCATION),
     ("workbook", "serializedData", "{", "BadRequest", "[]"),
+    ("workbook", "kind", "user", "BadRequest", "shared"),
+    ("workbook", "displayName", MISSING, "BadRequest", "x"),
+    ("role", "roleDefinitionId", f"{ROLES}/{GUID}", "RoleDefinitionDoesNotExist", f"/{ROLES}/{READER.upper()}"),
+    ("role", "principalId", "nobody", "InvalidPrincipalId", PRINCIPAL),
+    ("role", "principalId", GUID, "PrincipalNotFound", PRINCIPAL),
+    ("topic", "topicType", "Microsoft.Storage.StorageAccounts", REQUEST,
+     "microsoft.maintenance.maintenanceconfigurations"),
+    ("topic", "source", MACHINE, REQUEST, CONFIGURATION.lower()),
+    ("topic", "location", "global", REQUEST, LOCATION),
+    ("event", "destination", MISSING, REQUEST, HOOK),
+    ("event", "destination.properties.endpointUrl", "http://hooks.example", REQUEST, "https://hooks.example"),
+    ("event", "destination", {"endpointType": "AzureFunction", "properties": {}}, REQUEST,
+     {"endpointType": "AzureFunction", "properties": {"resourceId": f"{GROUP}/providers/Microsoft.Web/sites/f"}}),
+    ("event", "destination", {"endpointType": "StorageQueue", "properties": {"resourceId": GROUP}}, REQUEST,
+     {"endpointType": "StorageQueue", "properties": {"resourceId": GROUP, "queueName": "events"}}),
+    ("event", "filter.includedEventTypes", [], REQUEST, MISSING),
+    ("event", "filter.includedEventTypes", ["Microsoft.Maintenance.PreMaintenance"], REQUEST,
+     ["Microsoft.Maintenance.PostMaintenanceEvent"]),
+    ("event", "eventDeliverySchema", "CustomInputSchema", REQUEST, "CloudEventSchemaV1_0"),
+    ("event", "retryPolicy", {"maxDeliveryAttempts": 31}, REQUEST, {"maxDeliveryAttempts": 30}),
+    ("event", "retryPolicy", {"eventTimeToLiveInMinutes": 0}, REQUEST, {"eventTimeToLiveInMinutes": 1440}),
+    ("vault", "sku", MISSING, "InvalidParameter", {"name": "Standard"}),
+    ("vault", SOFT_DELETE + ".softDeleteRetentionPeriodInDays", 13, "InvalidParameter", 14),
+    ("policy", "backupManagementType", "AzureStorage", "OperationNotAllowed", "AzureIaasVM"),
+    ("policy", "instantRpRetentionRangeInDays", 31, BACKUP, 30),
+    ("policy", "policyType", "V1", BACKUP, "V2"),
+    ("policy", "schedulePolicy", HOURLY | {"hourlySchedule": {"interval": 5, "scheduleWindowDuration": 10}}, BACKUP,
+     HOURLY | {"hourlySchedule": {"interval": 4, "scheduleWindowDuration": 12}}),
+    ("policy", "schedulePolicy", HOURLY | {"hourlySchedule": {"interval": 8, "scheduleWindowDuration": 12}}, BACKUP,
+     HOURLY | {"hourlySchedule": {"interval": 12, "scheduleWindowDuration": 24}}),
+    ("policy", "schedulePolicy.dailySchedule.scheduleRunTimes", ["2026-12-01T02:15:00Z"], BACKUP,
+     ["2026-12-01T02:30:00Z"]),
+    ("policy", DAILY, {"count": 6, "durationType": "Days"}, BACKUP, {"count": 7, "durationType": "Days"}),
+    ("policy", DAILY, {"count": 10000, "durationType": "Days"}, BACKUP, {"count": 9999, "durationType": "Days"}),
+    ("policy", DAILY, {"count": 30, "durationType": "Weeks"}, BACKUP, {"count": 30, "durationType": "Days"}),
+    ("policy", "retentionPolicy.yearlySchedule", {"retentionDuration": {"count": 0, "durationType": "Years"}}, BACKUP,
+     {"retentionDuration": {"count": 1, "durationType": "Years"}}),
+    ("policy", "retentionPolicy.dailySchedule", MISSING, BACKUP,
+     policy()["properties"]["retentionPolicy"]["dailySchedule"]),
+    ("item", "policyId", f"{GROUP}/providers/Microsoft.RecoveryServices/vaults/other/backupPolicies/x",
+     "BMSUserErrorInvalidInput", POLICY.upper()),
+    ("item", "sourceResourceId", f"{MACHINE}x", "BMSUserErrorInvalidInput", MACHINE.upper()),
+    ("traffic", "location", LOCATION, TRAFFIC, "Global"),
+    ("traffic", "endpoints.0.properties.weight", 1001, TRAFFIC, 1),
+    ("traffic", "endpoints.0.properties.weight", 0, TRAFFIC, 1000),
+    ("traffic", "endpoints.1.name", "BLUE", TRAFFIC, "green"),
+    ("traffic", "endpoints.0.type", "azureEndpoints", TRAFFIC,
+     "microsoft.network/trafficmanagerprofiles/azureEndpoints"),
+    ("traffic", "endpoints.0.properties.targetResourceId", BALANCER, TRAFFIC, ADDRESS),
+    ("traffic", "endpoints.1.properties.target", MISSING, TRAFFIC, "other.example"),
+    ("traffic", "dnsConfig.relativeName", "", TRAFFIC, "x"),
+    ("traffic", "monitorConfig.path", "healthz", TRAFFIC, "/"),
+    ("traffic", "monitorConfig.protocol", "TCP", TRAFFIC, "HTTPS"),
+    ("traffic", "monitorConfig.intervalInSeconds", 20, TRAFFIC, 30),
+    ("traffic", "monitorConfig", FAST | {"timeoutInSeconds": 10}, TRAFFIC, FAST | {"timeoutInSeconds": 9}),
+    ("traffic", "monitorConfig.toleratedNumberOfFailures", 10, TRAFFIC, 9),
 ]  # fmt: skip
 
 
@@ -329,19 +320,19 @@ TABLE = [
 def test_one_step_over_the_line_is_refused_and_the_line_is_not(
     name: str, path: str, refused: Json, code: str, admitted: Json
 ) -> None:
-    body = DECLARED[name][2]()
+    body = BODIES[name][2]()
     assert refusal(name, changed(body, path, refused)) == code
     assert refusal(name, changed(body, path, admitted)) == ""
 
 
-@pytest.mark.parametrize("name", DECLARED)
+@pytest.mark.parametrize("name", BODIES)
 def test_what_the_program_declares_is_admitted(name: str) -> None:
-    assert refusal(name, DECLARED[name][2]()) == ""
+    assert refusal(name, BODIES[name][2]()) == ""
 
 
 def test_each_type_with_rules_is_in_the_table() -> None:
-    tested = {type_.lower() for _, type_, _ in DECLARED.values()}
-    elsewhere = {"microsoft.compute/restorepointcollections/restorepoints", "microsoft.compute/disks"}
+    tested = {BODIES[row[0]][1].lower() for row in TABLE}
+    elsewhere = {"microsoft.compute/galleries/images", "microsoft.compute/galleries/images/versions"}
     assert set(RULES) == tested | elsewhere
 
 
@@ -368,11 +359,14 @@ def test_an_extension_that_nobody_published_is_refused_by_name() -> None:
 
 def test_a_machine_is_scheduled_only_when_its_prerequisites_are_met() -> None:
     known = Known()
-    unfit = Change(DECLARED["on-vm"][0], assigned(), None, known)
-    check("Microsoft.Maintenance/configurationAssignments", unfit)
-    known.rows[MACHINE.lower()].body = machine()
-    with pytest.raises(AzureError, match="PrerequisiteNotMet"):
-        check("Microsoft.Maintenance/configurationAssignments", unfit)
+    unfit = Change(BODIES["on-vm"][0], assigned(), None, known)
+    check(ASSIGNMENTS, unfit)
+    without_agent = changed(scheduled_machine(), "osProfile.linuxConfiguration.provisionVMAgent", False)
+    kept_safe = changed(scheduled_machine(), PATCHING + ".automaticByPlatformSettings", MISSING)
+    for body in (machine(), without_agent, kept_safe):
+        known.rows[MACHINE.lower()].body = body
+        with pytest.raises(AzureError, match="PrerequisiteNotMet"):
+            check(ASSIGNMENTS, unfit)
 
 
 def test_a_scale_set_takes_no_guest_schedule_and_a_dynamic_scope_no_image_schedule() -> None:
@@ -380,28 +374,146 @@ def test_a_scale_set_takes_no_guest_schedule_and_a_dynamic_scope_no_image_schedu
     assert refusal("dynamic", assigned(), identity=on_set) == WRONG
     known = Known()
     known.rows[CONFIGURATION.lower()].body = os_image()
-    check("Microsoft.Maintenance/configurationAssignments", Change(on_set, assigned(), None, known))
+    check(ASSIGNMENTS, Change(on_set, assigned(), None, known))
     with pytest.raises(AzureError, match="Dynamic scope"):
-        check("Microsoft.Maintenance/configurationAssignments", Change(DYNAMIC, dynamic(), None, known))
+        check(ASSIGNMENTS, Change(DYNAMIC, dynamic(), None, known))
+
+
+GALLERY = compute("galleries/fieldops/images/web")
 
 
 @pytest.mark.parametrize(
-    ("name", "path", "value"),
+    ("name", "path", "value", "code"),
     [
-        ("vm", "storageProfile.osDisk.createOption", "Attach"),
-        ("vm", "osProfile.computerName", "other"),
-        ("vm", "storageProfile.imageReference", {"id": "/other"}),
-        ("vmss", ROLLING, MISSING),
-        ("points", "source.id", MACHINE + "x"),
+        ("vm", "storageProfile.osDisk.createOption", "Attach", FIXED),
+        ("vm", "osProfile.computerName", "other", FIXED),
+        ("vm", "storageProfile.imageReference", {"id": "/other"}, FIXED),
+        ("vm", "zones", ["2"], FIXED),
+        ("vmss", ROLLING, MISSING, FIXED),
+        ("vmss", "virtualMachineProfile.osProfile.computerNamePrefix", "other", FIXED),
+        ("vmss", "zones", ["2"], FIXED),
+        ("points", "source.id", MACHINE + "x", FIXED),
+        ("snapshot", "creationData.sourceResourceId", DISK + "x", FIXED),
+        ("snapshot", "incremental", False, FIXED),
+        ("disk", "creationData.sourceResourceId", SNAPSHOT + "x", FIXED),
+        ("mc", "maintenanceScope", "Host", WRONG),
+        ("alert", "scopes", [f"{WORKSPACE}x"], WRONG),
+        ("topic", "source", CONFIGURATION + "x", REQUEST),
+        ("traffic", "dnsConfig.relativeName", "other", TRAFFIC),
     ],
 )
-def test_what_is_settled_at_creation_cannot_change(name: str, path: str, value: Json) -> None:
-    old = DECLARED[name][2]()
-    assert refusal(name, changed(old, path, value), old) == "PropertyChangeNotAllowed"
+def test_what_is_settled_at_creation_cannot_change(name: str, path: str, value: Json, code: str) -> None:
+    old = BODIES[name][2]()
+    assert refusal(name, changed(old, path, value), old) == code
     assert refusal(name, copy.deepcopy(old), old) == ""
 
 
+def test_an_image_keeps_what_it_is_and_a_version_is_three_numbers() -> None:
+    old = {"properties": {"osType": "Linux", "identifier": {"sku": "web"}}}
+    moved = Change(GALLERY, changed(old, "identifier.sku", "other"), old, Known())
+    with pytest.raises(AzureError, match="'galleryImage[.]properties[.]identifier' is not"):
+        check("Microsoft.Compute/galleries/images", moved)
+    check("Microsoft.Compute/galleries/images", Change(GALLERY, copy.deepcopy(old), old, Known()))
+    for name, admitted in (("1.0", False), ("1.0.0", True), ("latest", False)):
+        change = Change(f"{GALLERY}/versions/{name}", {"properties": {}}, None, Known())
+        with contextlib.nullcontext() if admitted else pytest.raises(AzureError, match="InvalidParameter"):
+            check("Microsoft.Compute/galleries/images/versions", change)
+
+
+def test_windows_patch_modes_do_not_follow_each_other_freely() -> None:
+    def with_mode(mode: str, automatic: bool) -> dict[str, Json]:
+        windows = {"enableAutomaticUpdates": automatic, "patchSettings": {"patchMode": mode}}
+        return changed(machine(), "osProfile.windowsConfiguration", windows)
+
+    assert refusal("vm", with_mode("Manual", False), with_mode("AutomaticByOS", True)) == FIXED
+    assert refusal("vm", with_mode("AutomaticByPlatform", True), with_mode("AutomaticByOS", True)) == ""
+
+
+def test_a_backup_once_a_week_keeps_weeks_and_the_older_policy_keeps_five_days_at_hand() -> None:
+    for version in ("V1", "V2"):
+        assert refusal("policy", weekly(version)) == ""
+    assert refusal("policy", changed(weekly("V1"), "instantRpRetentionRangeInDays", 4)) == BACKUP
+    assert refusal("policy", changed(weekly("V2"), "instantRpRetentionRangeInDays", 4)) == ""
+    assert refusal("policy", changed(weekly(), "retentionPolicy.weeklySchedule", MISSING)) == BACKUP
+    assert refusal("policy", changed(weekly(), "schedulePolicy.weeklySchedule.scheduleRunDays", [])) == BACKUP
+
+
+def among(name: str, others: list[Row]) -> str:
+    """How a body is refused beside other resources."""
+    identity, type_, made = BODIES[name]
+    known = Known()
+    known.others = others
+    try:
+        check(type_, Change(identity, made(), None, known, datetime(2026, 11, 22, tzinfo=UTC)))
+    except AzureError as error:
+        return error.code
+    return ""
+
+
+def other(name: str, count: int = 1, **properties: Json) -> list[Row]:
+    """Resources like a declared one, under other names."""
+    identity, type_, made = BODIES[name]
+    body = made()
+    body["properties"] |= properties
+    return [Row(f"{identity}-{number}", type_.lower(), "", body) for number in range(count)]
+
+
+def test_what_may_be_there_once_is_refused_twice() -> None:
+    assert among("topic", other("topic")) == REQUEST
+    assert among("topic", other("topic", source=CONFIGURATION + "x")) == ""
+    assert among("traffic", other("traffic")) == "Conflict"
+    assert among("traffic", other("traffic", dnsConfig={"relativeName": "other"})) == ""
+    assert among("item", other("item")) == "BMSUserErrorItemAlreadyProtected"
+    assert among("item", other("item", sourceResourceId=MACHINE + "x")) == ""
+    elsewhere = Row(DYNAMIC.replace("/dev/", "/other/"), ASSIGNMENTS.lower(), "", dynamic())
+    assert among("dynamic", [elsewhere]) == "Conflict"
+
+
+def test_a_configuration_has_200_dynamic_scopes_and_a_region_250_configurations() -> None:
+    assert among("dynamic", other("dynamic", 199)) == ""
+    assert among("dynamic", other("dynamic", 200)) == WRONG
+    assert among("mc", other("mc", 249)) == ""
+    assert among("mc", other("mc", 250)) == WRONG
+
+
+def test_one_restore_point_is_made_at_a_time() -> None:
+    collection = Row(POINTS, "microsoft.compute/restorepointcollections", "", BODIES["points"][2]())
+    busy = Row(
+        f"{POINTS}/restorePoints/x", BODIES["point"][1].lower(), "", {"properties": {"provisioningState": "Creating"}}
+    )
+    assert among("point", [collection, busy]) == "OperationNotAllowed"
+    busy.properties["provisioningState"] = "Succeeded"
+    assert among("point", [collection, busy]) == ""
+
+
+def test_some_disks_have_incremental_snapshots_only_and_an_incomplete_one_makes_no_disk() -> None:
+    known = Known()
+    known.rows[DISK.lower()].body["sku"] = {"name": "PremiumV2_LRS"}
+    identity, type_, made = BODIES["snapshot"]
+    check(type_, Change(identity, made(), None, known))
+    with pytest.raises(AzureError, match="incremental"):
+        check(type_, Change(identity, changed(made(), "incremental", False), None, known))
+    known.rows[SNAPSHOT.lower()] = Row(SNAPSHOT, "", "", {"properties": {"completionPercent": 40.0}})
+    identity, type_, made = BODIES["disk"]
+    with pytest.raises(AzureError, match="completionPercent must be 100"):
+        check(type_, Change(identity, made(), None, known))
+
+
+def test_soft_delete_that_is_always_on_stays_on() -> None:
+    on = changed(BODIES["vault"][2](), SOFT_DELETE + ".softDeleteState", "AlwaysON")
+    assert refusal("vault", BODIES["vault"][2](), on) == "OperationNotAllowed"
+    assert refusal("vault", copy.deepcopy(on), on) == ""
+
+
+def test_a_table_on_the_basic_plan_keeps_the_plans_own_retention() -> None:
+    basic = changed(table(), "plan", "Basic")
+    assert refusal("table", changed(basic, "retentionInDays", 90)) == "InvalidParameter"
+    assert refusal("table", changed(basic, "retentionInDays", MISSING)) == ""
+    assert refusal("table", changed(table(), "retentionInDays", 90)) == ""
+
+
 def test_a_role_is_assigned_once_and_never_moved() -> None:
-    moved = changed(role(), "principalId", GUID.replace("0", "1"))
+    moved = changed(changed(role(), "principalId", GUID), "principalType", "User")
     assert refusal("role", moved, role()) == "RoleAssignmentUpdateNotPermitted"
-    assert refusal("role", role(), identity=DECLARED["role"][0].replace(GUID, "x")) == "InvalidRoleAssignmentId"
+    assert among("role", other("role")) == "RoleAssignmentExists"
+    assert refusal("role", role(), identity=BODIES["role"][0].replace(GUID, "x")) == "InvalidRoleAssignmentId"

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pulumi import _types
 
-from sandbox.azure import kinds
 from sandbox.azure.kinds import KINDS, Kind
+from sandbox.azure.shape_cache import shapes
 from sandbox.azure.shapes import SHADOWED, Field
 from sandbox.azure.wire import UNKNOWN
 
@@ -29,7 +29,7 @@ NEWER = {
     "Network": {"ipamPoolPrefixAllocations"},
 }  # fmt: skip
 IDS = [kind.token for kind in KINDS]
-SHAPES = kinds.shapes(shape_cache())
+SHAPES = shapes(shape_cache())
 
 
 def scalars(kind: str, choices: tuple[str, ...]) -> st.SearchStrategy[Any]:
@@ -120,7 +120,14 @@ def unknown(arguments: Any, shape: str, seen: set[tuple[Any, str]], skipped: fro
         inner = fields[pulumi].type.strip("[]{}")
         for nested in classes(types.get(pulumi) or types.get(python)):
             if inner.startswith("@") and nested.__name__.endswith("Args"):
-                yield from (f"{pulumi}.{below}" for below in unknown(nested, inner[1:], seen, frozenset()))
+                shape = subtype(inner[1:], nested.__name__.removesuffix("Args"))
+                yield from (f"{pulumi}.{below}" for below in unknown(nested, shape, seen, frozenset()))
+
+
+def subtype(shape: str, name: str) -> str:
+    """The shape of that name among those that a discriminator chooses from, or the shape itself."""
+    among = SHAPES[shape].subtypes.values()
+    return next((one for one in among if one.rsplit(".", 1)[-1].lower() == name.lower()), shape)
 
 
 def classes(hint: Any) -> Iterator[type]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
-from ..errors import AzureError
+from ..errors import AzureError, conflict
 from ..store import Row
 
 Json = Any
@@ -71,6 +71,21 @@ def check(type_: str, change: Change) -> None:
     for rule in RULES.get(type_.lower(), ()):
         for refusal in rule(change):
             raise refusal
+
+
+def unchangeable(change: Change, *paths: str) -> Iterator[AzureError]:
+    """Compute's refusal of another value for a property that is settled at creation; one left out stays as it is."""
+    for path in paths if change.old is not None else ():
+        new, old = change.at(path), change.was(path)
+        if new is not None and _plain(new) != _plain(old):
+            yield conflict("PropertyChangeNotAllowed", f"Changing property '{path}' is not allowed.")
+
+
+def _plain(value: Json) -> Json:
+    """Values without regard to the case of ids in them."""
+    if isinstance(value, Mapping):
+        return {name: _plain(inner) for name, inner in value.items()}
+    return value.lower() if isinstance(value, str) and value.startswith("/") else value
 
 
 def dig(value: Json, path: str, default: Json = None) -> Json:

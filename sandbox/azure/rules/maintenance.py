@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
-from ..errors import AzureError, bad_request
+from ..errors import AzureError, bad_request, conflict
+from ..zones import zone_of
 from .change import Change, dig, refuses
 
 Json = Any
@@ -42,16 +44,35 @@ def _window(why: str) -> AzureError:
     return bad_request("InvalidMaintenanceWindow", f"Invalid maintenance window. Error: {why}")
 
 
+_SCOPES = ("Host", "Resource", "OSImage", "Extension", "InGuestPatch", "SQLDB", "SQLManagedInstance")
+
+
 @refuses("Microsoft.Maintenance/maintenanceConfigurations")
-def maintenance_window(change: Change) -> Iterator[AzureError]:
-    scope = str(change.at("maintenanceScope", "")).lower()
-    window = change.at("maintenanceWindow", {})
+def configuration(change: Change) -> Iterator[AzureError]:
+    scope = change.at("maintenanceScope")
+    if scope not in _SCOPES:
+        yield bad_request("InvalidRequestContent", f"MaintenanceScope '{scope}' is not one of {', '.join(_SCOPES)}")
+    if change.old is not None and scope != change.was("maintenanceScope"):
+        yield bad_request("InvalidRequestContent", "MaintenanceScope of a configuration cannot be changed")
     if len(change.group) + len(change.name) >= 128:
         yield bad_request(
             "InvalidRequestContent", "Resource group and configuration name are longer than 127 together."
         )
-    if change.at("visibility", "Custom").lower() != "custom":
+    if change.at("visibility", "Custom") != "Custom":
         yield bad_request("InvalidRequestContent", "Public Maintenance Configuration must set correct properties")
+    here = [
+        row
+        for row in change.view.of_type("Microsoft.Maintenance/maintenanceConfigurations")
+        if row.key != change.id.lower() and row.body.get("location") == change.body.get("location")
+    ]
+    if len(here) >= 250:
+        yield bad_request("InvalidRequestContent", "A subscription has at most 250 configurations in a region.")
+
+
+@refuses("Microsoft.Maintenance/maintenanceConfigurations")
+def maintenance_window(change: Change) -> Iterator[AzureError]:
+    scope = str(change.at("maintenanceScope", "")).lower()
+    window = change.at("maintenanceWindow", {})
     if not window:
         if scope in _WINDOW_LIMITS:
             yield _window("StartDateTime is not set for maintenance window.")
@@ -65,23 +86,41 @@ def maintenance_window(change: Change) -> Iterator[AzureError]:
     zone = window.get("timeZone")
     if not zone:
         yield _window("TimeZone is not set for maintenance window.")
-    elif "/" in zone:
+    elif (place := zone_of(zone)) is None:
         yield _window(f"TimeZone '{zone}' is not a valid Windows time zone.")
+    elif (begins := _moment(start or "")) and _skipped(begins, place):
+        # a start in the past is admitted: Azure's own verified modules declare one
+        yield _window(f"StartDateTime {_american(begins)} of maintenance window is invalid in timezone {zone}.")
     expiry = _moment(window.get("expirationDateTime") or "9999-12-31 23:59")
     if expiry and expiry <= change.now.replace(tzinfo=None):
         yield _window("ExpirationDateTime of maintenance window must be in the future.")
     if duration is not None:
-        if not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", duration):
-            yield _window(f"Duration '{duration}' is not in the format HH:mm.")
-        else:
-            length = timedelta(hours=int(duration[:2]), minutes=int(duration[3:]))
-            least, most = _WINDOW_LIMITS.get(scope, (timedelta(0), timedelta(hours=24)))
-            if not least <= length <= most:
-                yield _window(
-                    f"Duration {duration} of maintenance window is out of range for scope "
-                    f"{change.at('maintenanceScope')}: {_hours(least)} to {_hours(most)}."
-                )
+        yield from _duration(duration, scope)
     yield from _recurrence(str(recur or ""), scope)
+
+
+def _duration(duration: str, scope: str) -> Iterator[AzureError]:
+    if not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", duration):
+        yield _window(f"Duration '{duration}' is not in the format HH:mm.")
+        return
+    length = timedelta(hours=int(duration[:2]), minutes=int(duration[3:]))
+    least, most = _WINDOW_LIMITS.get(scope, (timedelta(0), timedelta(hours=24)))
+    if not least <= length <= most:
+        yield _window(
+            f"Duration {duration} of maintenance window is out of range for this scope: {_hours(least)} to "
+            f"{_hours(most)}."
+        )
+
+
+def _skipped(moment: datetime, place: ZoneInfo) -> bool:
+    """Whether the clocks of a zone jump over a local time."""
+    there = moment.replace(tzinfo=place)
+    return there.astimezone(UTC).astimezone(place).replace(tzinfo=None) != moment
+
+
+def _american(moment: datetime) -> str:
+    hour = moment.hour % 12 or 12
+    return f"{moment.month}/{moment.day}/{moment.year} {hour}:{moment:%M:%S} {'AM' if moment.hour < 12 else 'PM'}"
 
 
 def _recurrence(recur: str, scope: str) -> Iterator[AzureError]:
@@ -129,51 +168,92 @@ def guest_patching(change: Change) -> Iterator[AzureError]:
                 )
 
 
-@refuses("Microsoft.Maintenance/configurationAssignments")
+TYPE = "Microsoft.Maintenance/configurationAssignments"
+_MACHINES = ("microsoft.compute/virtualmachines", "microsoft.hybridcompute/machines")
+_TAKES = {
+    "microsoft.compute/virtualmachines": ("inguestpatch", "host"),
+    "microsoft.compute/virtualmachinescalesets": ("osimage", "host"),
+    "microsoft.hybridcompute/machines": ("inguestpatch",),
+}
+
+
+@refuses(TYPE)
 def assignment(change: Change) -> Iterator[AzureError]:
     wanted = str(change.at("maintenanceConfigurationId", ""))
     configuration = change.view.get(wanted)
     if configuration is None:
         yield AzureError(404, "NotFound", f"Maintenance configuration '{wanted}' was not found.")
         return
-    scope = str(dig(configuration.body, "properties.maintenanceScope", "")).lower()
+    scope = str(dig(configuration.body, "properties.maintenanceScope", ""))
     owner = change.id.lower().rsplit("/providers/", 1)[0]
-    on_resource = "/providers/" in owner
-    if not on_resource:
-        if scope != "inguestpatch":
-            yield bad_request(
-                "InvalidRequestContent", "Dynamic scope is supported only for maintenance scope InGuestPatch"
-            )
-        if not change.at("filter"):
-            yield AzureError(500, "InternalServerError", "Encountered internal server error.")
-        elif not change.at("filter.locations"):
-            yield bad_request("InvalidRequestContent", "Filter locations must be set for a dynamic scope.")
-        for kind in change.at("filter.resourceTypes", []):
-            if kind.lower() not in ("microsoft.compute/virtualmachines", "microsoft.hybridcompute/machines"):
-                yield bad_request(
-                    "InvalidRequestContent", f"Resource type '{kind}' is not supported in a dynamic scope."
-                )
-        if len(dig(change.body, "properties.filter.tagSettings.tags", {})) > 50:
-            yield bad_request("InvalidRequestContent", "A dynamic scope has at most 50 tag filters.")
+    if "/providers/" not in owner:
+        yield from _dynamic(change, scope, configuration.key)
         return
     kind = "/".join(owner.rsplit("/providers/", 1)[1].split("/")[:2])
-    if kind == "microsoft.compute/virtualmachinescalesets" and scope == "inguestpatch":
+    if scope.lower() not in _TAKES.get(kind, ()):
         yield bad_request(
-            "InvalidRequestContent", "Maintenance scope InGuestPatch is not supported for virtual machine scale sets."
+            "InvalidRequestContent", f"Maintenance scope {scope} is not supported for resources of {kind}."
         )
-    if kind == "microsoft.compute/virtualmachines" and scope == "inguestpatch":
-        machine = change.view.get(owner)
-        if machine is not None and not _schedulable(machine.body):
-            yield bad_request(
-                "PrerequisiteNotMet",
-                "The virtual machine does not meet the prerequisites for scheduled patching: set patchMode to "
-                "AutomaticByPlatform and bypassPlatformSafetyChecksOnUserSchedule to true.",
-            )
+    if change.at("filter"):
+        yield bad_request("InvalidRequestContent", "Filter is supported only for a dynamic scope.")
+    machine = change.view.get(owner)
+    if kind == _MACHINES[0] and scope.lower() == "inguestpatch" and machine and not _schedulable(machine.body):
+        yield bad_request(
+            "PrerequisiteNotMet",
+            "The virtual machine does not meet the prerequisites for scheduled patching: set patchMode to "
+            "AutomaticByPlatform, bypassPlatformSafetyChecksOnUserSchedule to true and provisionVMAgent to true.",
+        )
+
+
+def _dynamic(change: Change, scope: str, configuration: str) -> Iterator[AzureError]:
+    """https://learn.microsoft.com/azure/update-manager/dynamic-scope-overview."""
+
+    def wrong(why: str) -> AzureError:
+        return bad_request("InvalidRequestContent", why)
+
+    if scope.lower() != "inguestpatch":
+        yield wrong("Dynamic scope is supported only for maintenance scope InGuestPatch")
+    chosen = change.at("filter")
+    if not chosen:
+        yield AzureError(500, "InternalServerError", "Encountered internal server error.")
+        return
+    if "/resourcegroups/" in change.id.lower() and not chosen.get("locations"):
+        yield wrong("Filter locations must be set for the dynamic scope of a resource group.")
+    for kind in chosen.get("resourceTypes", []):
+        if kind.lower() not in _MACHINES:
+            yield wrong(f"Resource type '{kind}' is not supported in a dynamic scope.")
+    for system in chosen.get("osTypes", []):
+        if system not in ("Linux", "Windows"):
+            yield wrong(f"OS type '{system}' is not one of Linux, Windows.")
+    operator = dig(chosen, "tagSettings.filterOperator", "Any")
+    if operator not in ("All", "Any"):
+        yield wrong(f"Tag filter operator '{operator}' is not one of All, Any.")
+    for what, values in (("tag", dig(chosen, "tagSettings.tags", {})), ("group", chosen.get("resourceGroups", []))):
+        if len(values) > 50:
+            yield wrong(f"A dynamic scope has at most 50 {what} filters.")
+    yield from _among_others(change, configuration)
+
+
+def _among_others(change: Change, configuration: str) -> Iterator[AzureError]:
+    """The names of dynamic scopes are unique in a subscription, and a configuration has 200 of them at most."""
+    others = [
+        row
+        for row in change.view.of_type(TYPE)
+        if row.key != change.id.lower() and "/providers/" not in row.key.rsplit("/providers/", 1)[0]
+    ]
+    if any(row.name.lower() == change.name.lower() for row in others):
+        yield conflict("Conflict", f"A dynamic scope named '{change.name}' exists in the subscription already.")
+    of_same = [row for row in others if str(row.properties.get("maintenanceConfigurationId")).lower() == configuration]
+    if len(of_same) >= 200:
+        yield bad_request("InvalidRequestContent", "A configuration has at most 200 dynamic scopes.")
 
 
 def _schedulable(machine: Mapping[str, Json]) -> bool:
     for system in ("linux", "windows"):
-        settings = dig(machine, f"properties.osProfile.{system}Configuration.patchSettings", {})
+        configuration = dig(machine, f"properties.osProfile.{system}Configuration", {})
+        settings = configuration.get("patchSettings", {})
+        if configuration.get("provisionVMAgent") is False:
+            return False
         if settings.get("patchMode") == "AutomaticByPlatform":
             return bool(dig(settings, "automaticByPlatformSettings.bypassPlatformSafetyChecksOnUserSchedule", False))
     return False

@@ -1,15 +1,12 @@
-"""What Azure Compute refuses."""
+"""What Azure Compute refuses of a scale set."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import timedelta
-from math import ceil
 from typing import Any
 
-from ..errors import AzureError, bad_request, conflict, too_many
-from ..store import Row
-from .change import Change, dig, minutes, recent, refuses
+from ..errors import AzureError, bad_request, conflict
+from .change import Change, dig, minutes, refuses, unchangeable
 
 Json = Any
 
@@ -113,7 +110,19 @@ def scale_set_model(change: Change) -> Iterator[AzureError]:
     nics = dig(profile, "networkProfile.networkInterfaceConfigurations", [])
     if sum(bool(dig(nic, "properties.primary")) for nic in nics) != 1:
         yield bad_request("InvalidParameter", "Exactly one network interface configuration must be primary.")
+    yield from unchangeable(
+        change, "orchestrationMode", "platformFaultDomainCount", "virtualMachineProfile.osProfile.computerNamePrefix"
+    )
+    if change.old is not None and change.body.get("zones", []) != change.old.get("zones", []):
+        yield conflict("PropertyChangeNotAllowed", "Changing property 'zones' is not allowed.")
     if change.at("upgradePolicy.automaticOSUpgradePolicy.enableAutomaticOSUpgrade"):
+        image = str(dig(profile, "storageProfile.imageReference.id", "")).lower()
+        if "/versions/" in image and not image.endswith("/versions/latest"):
+            yield bad_request(
+                "BadRequest",
+                "Automatic OS Upgrade is not supported for this Virtual Machine Scale Set because its image reference "
+                "names a version. Reference the gallery image, or its version 'latest'.",
+            )
         mode = dig(profile, "osProfile.linuxConfiguration.patchSettings.patchMode")
         if mode == "AutomaticByPlatform":
             yield bad_request(
@@ -161,145 +170,3 @@ def health_settings(change: Change) -> Iterator[AzureError]:
         yield bad_request(
             "VMExtensionProvisioningError", f"Application Health extension settings are invalid: {reason}."
         )
-
-
-@refuses("Microsoft.Compute/virtualMachines")
-def machine_patch_settings(change: Change) -> Iterator[AzureError]:
-    windows = change.at("osProfile.windowsConfiguration", {})
-    linux = dig(change.body, "properties.osProfile.linuxConfiguration", {})
-    for system in (linux, windows):
-        settings = system.get("patchSettings", {})
-        platform = settings.get("automaticByPlatformSettings")
-        if platform and settings.get("patchMode") != "AutomaticByPlatform":
-            yield bad_request(
-                "InvalidParameter",
-                "automaticByPlatformSettings can be set only when patchMode is 'AutomaticByPlatform'.",
-            )
-        if system.get("provisionVMAgent") is False and settings.get("patchMode") == "AutomaticByPlatform":
-            yield bad_request(
-                "InvalidParameter", "The property 'provisionVMAgent' must be true for patchMode 'AutomaticByPlatform'."
-            )
-        if settings.get("enableHotpatching"):
-            if settings.get("patchMode") != "AutomaticByPlatform":
-                yield bad_request(
-                    "InvalidParameter",
-                    "EnableHotpatching cannot be set to true. The 'patchMode' must be set to 'AutomaticByPlatform'.",
-                )
-            elif dig(platform, "bypassPlatformSafetyChecksOnUserSchedule"):
-                yield bad_request(
-                    "InvalidParameter",
-                    "Hotpatch updates require platform safety checks. The "
-                    "'BypassPlatformSafetyChecksOnUserSchedule' flag "
-                    "must be set to false to enable hotpatching.",
-                )
-    mode, automatic = dig(windows, "patchSettings.patchMode"), windows.get("enableAutomaticUpdates", True)
-    if mode in ("AutomaticByOS", "AutomaticByPlatform") and not automatic:
-        yield bad_request(
-            "InvalidParameter",
-            f"The patchMode '{mode}' is invalid. For patchMode '{mode}', the property 'enableAutomaticUpdates' must be "
-            "set to true.",
-        )
-    old = change.was("osProfile.windowsConfiguration.enableAutomaticUpdates")
-    if change.old is not None and windows and old is not None and old != automatic:
-        yield conflict(
-            "PropertyChangeNotAllowed",
-            "Changing property 'windowsConfiguration.enableAutomaticUpdates' is not allowed.",
-        )
-
-
-@refuses("Microsoft.Compute/virtualMachines")
-def machine_model(change: Change) -> Iterator[AzureError]:
-    for path in ("hardwareProfile.vmSize", "storageProfile", "networkProfile.networkInterfaces"):
-        if not change.at(path):
-            yield bad_request("InvalidParameter", f"Required parameter '{path}' is missing (null).")
-    attached = change.at("storageProfile.osDisk.createOption") == "Attach"
-    if not attached and not change.at("osProfile.computerName"):
-        yield bad_request("InvalidParameter", "Required parameter 'osProfile.computerName' is missing (null).")
-    if change.old is None:
-        return
-    for path in ("storageProfile.osDisk.createOption", "osProfile.computerName", "osProfile.adminUsername"):
-        if change.at(path) != change.was(path) and change.at(path) is not None:
-            name = path.removeprefix("storageProfile.").removeprefix("osProfile.")
-            yield conflict("PropertyChangeNotAllowed", f"Changing property '{name}' is not allowed.")
-    if change.at("storageProfile.imageReference", {}) != (change.was("storageProfile.imageReference") or {}):
-        yield conflict("PropertyChangeNotAllowed", "Changing property 'imageReference' is not allowed.")
-
-
-@refuses("Microsoft.Compute/virtualMachines")
-def disk_attachment(change: Change) -> Iterator[AzureError]:
-    wanted = change.at("storageProfile.osDisk.managedDisk.id")
-    if not wanted:
-        return
-    disk = change.view.get(wanted)
-    if disk is None:
-        yield AzureError(404, "NotFound", f"Disk {wanted} is not found.")
-        return
-    owner = dig(disk.body, "managedBy")
-    if owner and owner.lower() != change.id.lower():
-        yield conflict(
-            "ConflictingUserInput",
-            f"Disk '{wanted}' cannot be attached as the disk is already owned by VM '{owner}'.",
-        )
-
-
-@refuses("Microsoft.Compute/restorePointCollections")
-def collection_source(change: Change) -> Iterator[AzureError]:
-    source = change.at("source.id")
-    if not source:
-        yield bad_request("InvalidParameter", "Required parameter 'source.id' is missing (null).")
-        return
-    if "/virtualmachinescalesets/" in source.lower():
-        yield bad_request(
-            "InvalidParameter",
-            "The source of a restore point collection must be a virtual machine; restore points are not supported for "
-            "scale sets of orchestration mode Uniform.",
-        )
-    old = change.was("source.id")
-    if old and old.lower() != source.lower():
-        yield conflict("PropertyChangeNotAllowed", "Changing property 'source.id' is not allowed.")
-
-
-@refuses("Microsoft.Compute/restorePointCollections/restorePoints")
-def restore_point(change: Change) -> Iterator[AzureError]:
-    mode = change.at("consistencyMode")
-    wanted = mode or "ApplicationConsistent"
-    if mode is not None and mode != "CrashConsistent":
-        yield bad_request(
-            "InvalidParameter",
-            f"The value '{mode}' of parameter 'consistencyMode' is not allowed: CrashConsistent or none.",
-        )
-    if change.old is not None:
-        yield conflict("OperationNotAllowed", f"Restore point '{change.name}' already exists and cannot be changed.")
-        return
-    siblings = _points_of_same_machine(change)
-    if len(siblings) >= 500:
-        yield conflict("OperationNotAllowed", "A virtual machine has at most 500 restore points.")
-    alike = [row for row in siblings if dig(row.body, "properties.consistencyMode", "ApplicationConsistent") == wanted]
-    taken = recent(alike, change.now, 3600)
-    if change.rationed and len(taken) >= 3:
-        wait = ceil((taken[-3] + timedelta(hours=1) - change.now).total_seconds())
-        yield too_many("TooManyRequests", "A virtual machine gets at most 3 restore points of one mode an hour.", wait)
-
-
-def _points_of_same_machine(change: Change) -> list[Row]:
-    collections = change.view.of_type("Microsoft.Compute/restorePointCollections")
-    machines = {row.key: str(dig(row.body, "properties.source.id", "")).lower() for row in collections}
-    mine = machines.get(change.id.lower().rsplit("/", 2)[0])
-    points = change.view.of_type("Microsoft.Compute/restorePointCollections/restorePoints")
-    return [row for row in points if machines.get(row.key.rsplit("/", 2)[0]) == mine]
-
-
-@refuses("Microsoft.Compute/disks")
-def disk_source(change: Change) -> Iterator[AzureError]:
-    creation = change.at("creationData", {})
-    option = creation.get("createOption")
-    if option != "Restore" and change.old is None:
-        yield bad_request("OperationNotAllowed", f"The sandbox makes disks by createOption 'Restore', not '{option}'.")
-    if option == "Restore" and "/diskrestorepoints/" not in str(creation.get("sourceResourceId", "")).lower():
-        yield bad_request(
-            "InvalidParameter", "Required parameter 'creationData.sourceResourceId' must be a disk restore point."
-        )
-    if change.old is not None:
-        for name in ("createOption", "sourceResourceId"):
-            if str(creation.get(name)).lower() != str(change.was(f"creationData.{name}")).lower():
-                yield conflict("PropertyChangeNotAllowed", "Changing property 'creationData' is not allowed.")

@@ -1,0 +1,106 @@
+"""What Azure Monitor refuses of workspaces, tables and data collection."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from ..errors import AzureError, bad_request
+from .change import Change, dig, refuses
+
+_STREAM_TYPES = ("string", "int", "long", "real", "boolean", "dynamic", "datetime")
+_COLUMN_TYPES = ("string", "int", "long", "real", "boolean", "dateTime", "guid", "dynamic")
+_RESERVED = ("_resourceid", "id", "_subscriptionid", "tenantid", "type", "uniqueid", "title")
+
+
+@refuses("Microsoft.OperationalInsights/workspaces/tables")
+def table(change: Change) -> Iterator[AzureError]:
+    def wrong(why: str) -> AzureError:
+        return bad_request("InvalidParameter", why)
+
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,62}_CL", change.name):
+        yield wrong(f"Table name '{change.name}' is invalid: custom tables start with a letter and end with _CL.")
+    schema = change.at("schema", {})
+    if schema.get("name") != change.name:
+        yield wrong(f"Schema name '{schema.get('name')}' does not match the table name '{change.name}'.")
+    columns = schema.get("columns", [])
+    if "TimeGenerated" not in [one.get("name") for one in columns]:
+        yield wrong("Table schema must have a column 'TimeGenerated' of type dateTime.")
+    for one in columns:
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,44}", str(one.get("name"))):
+            yield wrong(f"Column name '{one.get('name')}' is invalid.")
+        if str(one.get("name")).lower() in _RESERVED:
+            yield wrong(f"Column name '{one.get('name')}' is reserved.")
+        if one.get("type") not in _COLUMN_TYPES:
+            yield wrong(f"Column type '{one.get('type')}' is not one of {', '.join(_COLUMN_TYPES)}.")
+    yield from _retention(change)
+    workspace = change.view.get(change.id.rsplit("/tables/", 1)[0])
+    usual = dig(workspace.body, "properties.retentionInDays", 30) if workspace else 30
+    if change.at("plan") == "Basic" and change.at("retentionInDays", usual) not in (-1, 30, usual):
+        yield wrong("'retentionInDays' cannot be set for a table on the Basic plan.")
+
+
+@refuses("Microsoft.OperationalInsights/workspaces")
+def workspace(change: Change) -> Iterator[AzureError]:
+    days = change.at("retentionInDays")
+    if days is not None and not 4 <= days <= 730:
+        yield bad_request("InvalidParameter", "'RetentionInDays' property doesn't match the SKU limits")
+
+
+def _retention(change: Change) -> Iterator[AzureError]:
+    for name, least, most in (("retentionInDays", 4, 730), ("totalRetentionInDays", 4, 4383)):
+        days = change.at(name)
+        if days is not None and days != -1 and not least <= days <= most:
+            yield bad_request("InvalidParameter", f"'{name}' must be -1 or between {least} and {most}.")
+
+
+@refuses("Microsoft.Insights/dataCollectionRules")
+def collection_rule(change: Change) -> Iterator[AzureError]:
+    streams = change.at("streamDeclarations", {})
+    flows = change.at("dataFlows", [])
+    logs = {one.get("name"): one for one in change.at("destinations.logAnalytics", [])}
+    kind = change.body.get("kind")
+    if kind not in (None, "Linux", "Windows"):
+        yield bad_request("InvalidPayload", f"InvalidKind: kind '{kind}' is not known to this api-version.")
+    for where in (change.at("dataCollectionEndpointId"), *(one.get("workspaceResourceId") for one in logs.values())):
+        target = change.view.get(str(where or ""))
+        if target is not None and target.body.get("location") != change.body.get("location"):
+            yield bad_request("InvalidPayload", f"InvalidLocation: {where} is not in the region of the rule.")
+    if len(flows) > 10 or len(streams) > 10:
+        yield bad_request("InvalidPayload", "A data collection rule has at most 10 data flows and 10 streams.")
+    for name, declared in streams.items():
+        if not name.startswith("Custom-"):
+            yield bad_request("InvalidPayload", f"InvalidStream: '{name}' must be a custom stream (Custom-...).")
+        for one in declared.get("columns", []):
+            if one.get("type") not in _STREAM_TYPES:
+                yield bad_request(
+                    "InvalidPayload", f"Column type '{one.get('type')}' is not one of {', '.join(_STREAM_TYPES)}."
+                )
+    for flow in flows:
+        if len(flow.get("transformKql", "")) > 15360:
+            yield bad_request(
+                "InvalidPayload", "InvalidTransformQuery: the transformation is longer than 15360 characters."
+            )
+        for stream in flow.get("streams", []):
+            if stream not in streams and not stream.startswith("Microsoft-"):
+                yield bad_request(
+                    "InvalidPayload",
+                    f"InvalidStream: '{stream}' must be a custom stream or one of: Microsoft-Event, Microsoft-Perf, "
+                    "Microsoft-Syslog.",
+                )
+        for name in flow.get("destinations", []):
+            if name not in logs:
+                yield bad_request("InvalidPayload", f"InvalidDestination: destination '{name}' is not declared.")
+                continue
+            workspace_id = logs[name].get("workspaceResourceId", "")
+            output = str(flow.get("outputStream", ""))
+            if output.startswith("Custom-") and change.view.get(f"{workspace_id}/tables/{output[7:]}") is None:
+                yield bad_request(
+                    "InvalidPayload",
+                    f"InvalidOutputTable: Table for output stream '{output}' is not available for "
+                    f"destination '{name}'.",
+                )
+    if streams and not change.at("dataCollectionEndpointId"):
+        yield bad_request(
+            "InvalidPayload", "InvalidProperty: a rule with custom streams must have a dataCollectionEndpointId."
+        )
