@@ -255,6 +255,12 @@ class Manager:
         disk = row.properties["storageProfile"]["osDisk"]
         if self.store.get(disk["managedDisk"]["id"]) is None:
             self._make_os_disk(row, disk)
+        elif old is None and disk["createOption"] == "FromImage":
+            raise conflict(
+                "ConflictingUserInput",
+                f"Disk {disk['name']} already exists in resource group {row.group}. Only CreateOption.Attach is "
+                "supported.",
+            )
         self.store.put(row)
 
     def _make_os_disk(self, row: Row, disk: Mapping[str, Json]) -> None:

@@ -34,7 +34,7 @@ DYNAMIC = f"{GROUP}/providers/{ASSIGNMENTS}/dynamic"
 WORKSPACE = f"{GROUP}/providers/Microsoft.OperationalInsights/workspaces/logs"
 INSIGHTS = f"{GROUP}/providers/Microsoft.Insights"
 POINTS = compute("restorePointCollections/points")
-DISK = compute("disks/some")
+DISK = compute("disks/dev-vm-0-os")
 SNAPSHOT = compute("snapshots/before")
 TOPIC = f"{GROUP}/providers/Microsoft.EventGrid/systemTopics/windows"
 VAULT = f"{GROUP}/providers/Microsoft.RecoveryServices/vaults/vault"
@@ -225,6 +225,7 @@ def named_address() -> dict[str, Json]:
 def scheduled_machine() -> dict[str, Json]:
     """A machine that schedules may be assigned to."""
     made = machine()
+    made["properties"]["storageProfile"]["osDisk"]["name"] = DISK.rsplit("/", 1)[1]
     made["properties"]["osProfile"]["linuxConfiguration"] = {"patchSettings": {
         "patchMode": "AutomaticByPlatform",
         "automaticByPlatformSettings": {"bypassPlatformSafetyChecksOnUserSchedule": True}}}  # fmt: skip

@@ -1,6 +1,7 @@
 """The engine's door: what a preview says, what an update does, and that a refresh finds nothing that is not there."""
 
 import json
+import re
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -15,14 +16,14 @@ from hypothesis import strategies as st
 from sandbox.azure import rpc
 from sandbox.azure.client import Refusal
 from sandbox.azure.command_plugin import Command, glob, matching
-from sandbox.azure.differences import differences, projected, same
-from sandbox.azure.kinds import BY_TOKEN
-from sandbox.azure.plugin import AzureNative
+from sandbox.azure.differences import differences, projected, refreshed, same
+from sandbox.azure.kinds import BY_TOKEN, KINDS, Kind
+from sandbox.azure.plugin import AzureNative, _arguments
 from sandbox.azure.rpc import Failure, plain, struct
 from sandbox.azure.wire import UNKNOWN
 
+from .azure_bodies import BODIES, CONFIGURATION, DISK
 from .azure_stand_in import (
-    BALANCER,
     BLUE,
     GROUP,
     LOCATION,
@@ -30,14 +31,10 @@ from .azure_stand_in import (
     NIC,
     VNET,
     StandIn,
-    balancer,
     declare,
-    interface,
-    machine,
     scale_set,
     shape_cache,
     stand_in,
-    vnet,
     wire,
 )
 
@@ -92,14 +89,27 @@ class Plugin:
         answer = self.provider.check(request)
         return plain(answer.inputs), [f"{one.property}: {one.reason}" for one in answer.failures]
 
-    def diff(self, token: str, olds: Mapping[str, Json], news: Mapping[str, Json]) -> Json:
-        return self.provider.diff(SimpleNamespace(urn=self.urn(token), old_inputs=struct(olds), news=struct(news)))
+    def diff(
+        self, token: str, olds: Mapping[str, Json], news: Mapping[str, Json], known: Mapping[str, Json] | None = None
+    ) -> Json:
+        request = SimpleNamespace(
+            urn=self.urn(token), old_inputs=struct(olds), news=struct(news), olds=struct(known or {})
+        )
+        return self.provider.diff(request)
 
     def create(self, token: str, inputs: Mapping[str, Json], *, preview: bool = False) -> Json:
         return self.provider.create(SimpleNamespace(urn=self.urn(token), properties=struct(inputs), preview=preview))
 
-    def read(self, token: str, identity: str, inputs: Mapping[str, Json]) -> Json:
-        return self.provider.read(SimpleNamespace(urn=self.urn(token), id=identity, inputs=struct(inputs)))
+    def read(
+        self, token: str, identity: str, inputs: Mapping[str, Json], state: Mapping[str, Json] | None = None
+    ) -> Json:
+        request = SimpleNamespace(
+            urn=self.urn(token), id=identity, inputs=struct(inputs), properties=struct(state or {})
+        )
+        return self.provider.read(request)
+
+    def delete(self, token: str, identity: str) -> None:
+        self.provider.delete(SimpleNamespace(urn=self.urn(token), id=identity))
 
 
 @pytest.fixture
@@ -113,68 +123,92 @@ def plugin(azure: StandIn) -> Plugin:
     return Plugin(azure)
 
 
-def folded(token: str, body: Mapping[str, Json], **arguments: str) -> dict[str, Json]:
-    """A wire body as a Pulumi program declares it."""
-    return wire().fold(body, BY_TOKEN[token].shape) | {"resourceGroupName": "dev"} | arguments
+def declared(name: str) -> tuple[str, str, dict[str, Json]]:
+    """A wire body as a Pulumi program declares it: token, id and inputs."""
+    identity, type_, made = BODIES[name]
+    kinds = (kind for kind in KINDS if kind.type == type_ and (len(_arguments(kind, identity)) == len(arguments(kind))))
+    kind = next(kinds)
+    inputs = wire().fold(made(), kind.shape) | _arguments(kind, identity)
+    return f"azure-native:{kind.token}", identity, inputs
 
 
-def declared(token: str, identity: str, body: Mapping[str, Json], argument: str) -> tuple[str, str, dict[str, Json]]:
-    token = f"azure-native:{token}"
-    return token, identity, folded(token, body, **{argument: identity.rsplit("/", 1)[1]})
+def arguments(kind: Kind) -> list[str]:
+    return [name for name in kind.arguments if name != "subscriptionId"]
 
 
-DECLARED = [
-    declared("network:VirtualNetwork", VNET, vnet(), "virtualNetworkName"),
-    declared("network:LoadBalancer", BALANCER, balancer(), "loadBalancerName"),
-    declared("network:NetworkInterface", NIC, interface(), "networkInterfaceName"),
-    declared("compute:VirtualMachineScaleSet", BLUE, scale_set(), "vmScaleSetName"),
-    declared("compute:VirtualMachine", MACHINE, machine(), "vmName"),
-]
+NETWORK, BALANCER_INPUTS, SCALE_SET, MACHINE_INPUTS = map(declared, ("vnet", "lb", "vmss", "vm"))
+NOTHING = rpc.provider_pb2.DiffResponse.DIFF_NONE
 
 
-@pytest.mark.parametrize(("token", "identity", "inputs"), DECLARED, ids=[row[0] for row in DECLARED])
-def test_what_was_made_is_found_unchanged(
-    azure: StandIn, plugin: Plugin, token: str, identity: str, inputs: Json
+def test_up_refresh_and_preview_agree_for_every_kind_and_a_destroy_leaves_nothing(
+    azure: StandIn, plugin: Plugin
 ) -> None:
-    declare(azure)
-    made = plugin.create(token, inputs)  # what is there already is exactly this: it is taken on
+    azure.put(GROUP, {"location": LOCATION})
+    before = {row.key for row in azure.doors.store.all()}
+    made = []
+    for name in BODIES:
+        token, identity, inputs = declared(name)
+        created = plugin.create(token, inputs)
+        assert created.id.lower() == identity.lower()
+        made.append((token, created.id, inputs, plain(created.properties)))
+    for token, identity, inputs, state in made:
+        read = plugin.read(token, identity, inputs, state)
+        assert plain(read.inputs) == inputs, token
+        assert plugin.diff(token, plain(read.inputs), inputs, state).changes == NOTHING
+    assert {token for token, *_ in made} | ELSEWHERE == set(BY_TOKEN)
+    for token, identity, *_ in reversed(made):
+        plugin.delete(token, identity)
+        assert plugin.read(token, identity, {}).id == ""
+    assert {row.key for row in azure.doors.store.all()} == before | {DISK.lower()}, "a machine's disk is detached"
+
+
+ELSEWHERE = {
+    f"azure-native:{name}"
+    for name in (
+        "resources:ResourceGroup", "compute:Gallery", "compute:GalleryImage", "compute:GalleryImageVersion",
+        "hybridcompute:Machine",
+    )
+}  # fmt: skip
+"""What stands before any program runs."""
+
+
+def test_what_is_there_already_is_taken_on_when_it_is_what_was_declared(azure: StandIn, plugin: Plugin) -> None:
+    declare(azure, machines=False)
+    token, identity, inputs = NETWORK
+    made = plugin.create(token, inputs)
     assert made.id == identity
-    outputs = plain(made.properties)
-    assert outputs["name"] == identity.rsplit("/", 1)[1]
-    assert outputs["provisioningState"] == "Succeeded"
-    read = plugin.read(token, identity, inputs)
-    assert plain(read.inputs) == inputs
-    assert plugin.diff(token, plain(read.inputs), inputs).changes == rpc.provider_pb2.DiffResponse.DIFF_NONE
+    assert plain(made.properties)["provisioningState"] == "Succeeded"
 
 
 def test_another_resource_of_that_name_is_not_taken_on(azure: StandIn, plugin: Plugin) -> None:
     declare(azure, machines=False)
-    token, identity, inputs = DECLARED[0]
+    token, identity, inputs = NETWORK
     with pytest.raises(Failure, match=f"cannot create already existing resource '{identity}'"):
         plugin.create(token, inputs | {"addressSpace": {"addressPrefixes": ["10.9.0.0/16"]}})
 
 
 def test_drift_is_seen_and_azures_additions_are_not(azure: StandIn, plugin: Plugin) -> None:
     declare(azure)
-    _, identity, inputs = DECLARED[3]
+    _, identity, inputs = SCALE_SET
+    state = plain(plugin.read(VMSS, identity, {}).properties)
     azure.put(BLUE, scale_set(3))
-    read = plugin.read(VMSS, identity, inputs)
+    read = plugin.read(VMSS, identity, inputs, state)
     difference = plugin.diff(VMSS, plain(read.inputs), inputs)
     assert list(difference.detailedDiff) == ["sku.capacity"]
     assert azure.ended(azure.ask("DELETE", MACHINE)) == "Succeeded"
-    assert plugin.read("azure-native:compute:VirtualMachine", MACHINE, DECLARED[4][2]).id == ""
+    assert plugin.read("azure-native:compute:VirtualMachine", MACHINE, MACHINE_INPUTS[2]).id == ""
 
 
 def test_an_import_gets_its_inputs_from_azure(azure: StandIn, plugin: Plugin) -> None:
     declare(azure, machines=False)
-    inputs = plain(plugin.read(DECLARED[0][0], VNET, {}).inputs)
+    inputs = plain(plugin.read(NETWORK[0], VNET, {}).inputs)
     assert inputs["virtualNetworkName"] == "net"
     assert inputs["resourceGroupName"] == "dev"
     assert inputs["subnets"][0]["addressPrefix"] == "10.0.1.0/24"
 
 
 def test_a_replacement_deletes_first_unless_the_name_moves(plugin: Plugin) -> None:
-    _, _, olds = DECLARED[3]
+    _, _, olds = SCALE_SET
     moved = plugin.diff(VMSS, olds, olds | {"vmScaleSetName": "other"})
     assert (list(moved.replaces), moved.deleteBeforeReplace) == (["vmScaleSetName"], False)
     placed = plugin.diff(VMSS, olds, olds | {"location": "northeurope"})
@@ -183,32 +217,77 @@ def test_a_replacement_deletes_first_unless_the_name_moves(plugin: Plugin) -> No
     assert again.changes == rpc.provider_pb2.DiffResponse.DIFF_NONE
 
 
-def test_a_change_below_a_pinned_property_replaces(plugin: Plugin) -> None:
-    token, _, olds = DECLARED[4]
+@pytest.mark.parametrize(
+    ("name", "where", "value", "replaces"),
+    [
+        ("ip", "sku.name", "Basic", True),
+        ("ip", "idleTimeoutInMinutes", 5, False),
+        ("vm", "osProfile.computerName", "other", False),
+        ("vm", "storageProfile.imageReference.id", "/other", False),
+        ("vm", "location", "northeurope", True),
+        ("nic", "location", "northeurope", False),
+        ("mc", "maintenanceScope", "Host", False),
+        ("dynamic", "maintenanceConfigurationId", "/other", False),
+        ("role", "principalId", "other", True),
+        ("role", "roleDefinitionId", "/other", False),
+        ("alert", "scopes[0]", "/other", False),
+        ("topic", "source", "/other", False),
+        ("item", "policyId", "/other", False),
+    ],
+)
+def test_a_replacement_is_planned_where_the_official_provider_plans_one(
+    plugin: Plugin, name: str, where: str, value: Json, replaces: bool
+) -> None:
+    token, _, olds = declared(name)
+    olds |= {"sku": {"name": "Standard"}, "idleTimeoutInMinutes": 4} if name == "ip" else {}
     news = json.loads(json.dumps(olds))
-    news["osProfile"]["computerName"] = "other"
-    news["tags"] = {"a": "b"}
-    difference = plugin.diff(token, olds, news)
-    assert list(difference.replaces) == ["osProfile.computerName"]
+    *way, last = re.findall(r"\w+", "properties." + where if name == "item" else where)
+    target = news
+    for part in way:
+        target = target[part]
+    target[int(last) if last.isdigit() else last] = value
+    answer = plugin.diff(token, olds, news)
+    (path,) = answer.detailedDiff
+    assert list(answer.replaces) == ([path] if replaces else [])
     kinds = rpc.provider_pb2.PropertyDiff.Kind
-    assert kinds.Name(difference.detailedDiff["osProfile.computerName"].kind) == "UPDATE_REPLACE"
-    assert "tags.a" in difference.detailedDiff
+    assert kinds.Name(answer.detailedDiff[path].kind) == ("UPDATE_REPLACE" if replaces else "UPDATE")
+
+
+def test_an_input_that_says_what_azure_had_chosen_replaces_nothing(plugin: Plugin) -> None:
+    token, _, olds = declared("ip")
+    news = olds | {"publicIPAddressVersion": "IPv4"}
+    assert list(plugin.diff(token, olds, news, {"publicIPAddressVersion": "IPv4"}).replaces) == []
+    assert list(plugin.diff(token, olds, news, {}).replaces) == ["publicIPAddressVersion"]
+
+
+def test_maintenance_spells_otherwise_and_it_is_no_drift(azure: StandIn, plugin: Plugin) -> None:
+    declare(azure, machines=False)
+    for name, more in (("mc", {"installPatches": {"rebootSetting": "Always"}}), ("dynamic", {})):
+        token, identity, inputs = declared(name)
+        inputs |= more
+        state = plain(plugin.create(token, inputs).properties)
+        read = plugin.read(token, identity, inputs, state)
+        assert (plain(read.inputs), plain(read.properties)) == (inputs, state)
+    assert state["maintenanceConfigurationId"] == inputs["maintenanceConfigurationId"].lower() != identity
+    assert azure.ask("GET", CONFIGURATION).json()["properties"]["installPatches"]["rebootSetting"] == "AlwaysReboot"
+    answer = azure.ask("PATCH", CONFIGURATION, {"tags": {"ring": "canary"}})
+    assert answer.is_success, answer.text
 
 
 def test_a_preview_knows_the_inputs_and_leaves_the_rest_open(plugin: Plugin) -> None:
-    inputs = DECLARED[3][2] | {"virtualMachineProfile": UNKNOWN}
+    inputs = SCALE_SET[2] | {"virtualMachineProfile": UNKNOWN}
     outputs = plain(plugin.create(VMSS, inputs, preview=True).properties)
     assert outputs["sku"]["capacity"] == 2
     assert outputs["virtualMachineProfile"] == UNKNOWN
     assert outputs["sku"]["tier"] == outputs["uniqueId"] == outputs["name"] == UNKNOWN
     assert "vmScaleSetName" not in outputs
-    assert plugin.diff(VMSS, DECLARED[3][2], inputs).changes == rpc.provider_pb2.DiffResponse.DIFF_SOME
+    assert plugin.diff(VMSS, SCALE_SET[2], inputs).changes == rpc.provider_pb2.DiffResponse.DIFF_SOME
 
 
 def test_a_preview_of_an_update_keeps_the_name_only(plugin: Plugin) -> None:
     olds = struct({"name": "lb", "location": LOCATION, "etag": "1"})
-    news = struct(DECLARED[1][2])
-    request = SimpleNamespace(urn=plugin.urn(DECLARED[1][0]), olds=olds, news=news, preview=True)
+    news = struct(BALANCER_INPUTS[2])
+    request = SimpleNamespace(urn=plugin.urn(BALANCER_INPUTS[0]), olds=olds, news=news, preview=True)
     outputs = plain(plugin.provider.update(request).properties)
     assert (outputs["name"], outputs["location"], outputs["etag"]) == ("lb", LOCATION, UNKNOWN)
     assert [pool["id"] for pool in outputs["backendAddressPools"]] == [UNKNOWN, UNKNOWN]
@@ -216,7 +295,7 @@ def test_a_preview_of_an_update_keeps_the_name_only(plugin: Plugin) -> None:
 
 def test_a_check_names_unknown_properties_missing_arguments_and_unknown_types(azure: StandIn, plugin: Plugin) -> None:
     azure.put(GROUP, {"location": LOCATION})
-    _, failures = plugin.check(VMSS, DECLARED[3][2] | {"upgradePolcy": {}})
+    _, failures = plugin.check(VMSS, SCALE_SET[2] | {"upgradePolcy": {}})
     assert failures == ["upgradePolcy: unknown property 'upgradePolcy': did you mean 'upgradePolicy'?"]
     _, failures = plugin.check(VMSS, {"location": LOCATION, "vmScaleSetName": "x"})
     assert failures == ["resourceGroupName: missing required property 'resourceGroupName'"]
@@ -238,7 +317,7 @@ def test_a_name_once_given_stays_and_a_location_comes_from_the_group(azure: Stan
 
 def test_azures_refusal_is_one_line_and_a_half_made_machine_is_kept(azure: StandIn, plugin: Plugin) -> None:
     declare(azure, machines=False)
-    token, identity, inputs = DECLARED[4]
+    token, identity, inputs = MACHINE_INPUTS
     wrong = inputs | {"networkProfile": {"networkInterfaces": [{"id": NIC + "x"}]}}
     with pytest.raises(Failure, match=r"^ResourceNotFound: The Resource [^\n]*$") as refused:
         plugin.create(token, wrong)
@@ -295,16 +374,40 @@ def _bools_meet_numbers(olds: Json, news: Json) -> bool:
 
 
 @given(OBJECTS, OBJECTS)
-def test_what_azure_adds_is_never_drift(olds: Json, more: Json) -> None:
+def test_what_is_declared_is_found_in_what_azure_has_with_its_additions(olds: Json, more: Json) -> None:
     fresh = {**{f"x{name}": value for name, value in more.items()}, **settled(olds)}
     assert dict(differences(settled(olds), projected(settled(olds), fresh))) == {}
 
 
-@given(st.text("aAbB/", max_size=6))
-def test_ids_are_compared_without_regard_to_case(text: str) -> None:
-    identity = f"/subscriptions/S/{text.strip('/')}x"
-    assert same(identity, identity.swapcase().replace("/SUBSCRIPTIONS", "/subscriptions"))
-    assert same(text, text.swapcase()) == (text == text.swapcase())
+@given(OBJECTS, OBJECTS)
+def test_azure_saying_the_same_again_is_never_drift(inputs: Json, said: Json) -> None:
+    assert refreshed(inputs, said, json.loads(json.dumps(said))) == inputs
+
+
+@given(OBJECTS, OBJECTS)
+def test_what_was_said_as_declared_and_is_said_otherwise_now_becomes_an_input(olds: Json, news: Json) -> None:
+    assert refreshed(settled(olds), settled(olds), settled(news)) == settled(news)
+
+
+def test_only_what_changed_becomes_an_input() -> None:
+    inputs = {"a": {"b": 1}, "list": [{"x": 1}], "secret": "s"}
+    before = {"a": {"b": 1, "c": 2}, "list": [{"x": 1, "y": 2}], "default": True}
+    after = {"a": {"b": 1, "c": 3}, "list": [{"x": 1, "y": 2}, {"x": 5}], "default": True, "more": 1}
+    assert refreshed(inputs, before, after) == {
+        "a": {"b": 1, "c": 3}, "list": [{"x": 1}, {"x": 5}], "secret": "s", "more": 1,
+    }  # fmt: skip
+
+
+WHERE = "/subscriptions/S/resourceGroups/Group/providers/Microsoft.Network/"
+
+
+@given(st.text("aAbB/", min_size=1, max_size=6))
+def test_the_case_of_an_id_is_nothing_before_its_type_and_something_after(text: str) -> None:
+    assert same(WHERE + text, WHERE.lower() + text)
+    assert same(WHERE + text, WHERE + text.swapcase()) == (text == text.swapcase())
+    assert not same("/subscriptions/S/x", "/subscriptions/s/x")
+    assert same("Dev", "dEV", "resourceGroupName")
+    assert not same("Dev", "dEV", "vmName")
 
 
 # The command plugin

@@ -41,7 +41,7 @@ def _machine(row: Row, old: Row | None, store: Store, places: Places) -> None:
     disk.setdefault("createOption", before.get("createOption", "FromImage"))
     disk.setdefault("deleteOption", before.get("deleteOption", "Detach"))
     managed = disk.setdefault("managedDisk", {})
-    managed.setdefault("id", dig(before, "managedDisk.id") or _disk_id(row))
+    managed.setdefault("id", dig(before, "managedDisk.id") or _disk_id(row, disk.get("name")))
     managed.setdefault("storageAccountType", dig(before, "managedDisk.storageAccountType", "Premium_LRS"))
     disk["name"] = managed["id"].rsplit("/", 1)[-1]
     disk.setdefault("caching", before.get("caching", "ReadWrite"))
@@ -58,10 +58,10 @@ def _machine(row: Row, old: Row | None, store: Store, places: Places) -> None:
     properties["provisioningState"] = "Creating" if old is None else "Updating"
 
 
-def _disk_id(row: Row) -> str:
+def _disk_id(row: Row, name: str | None) -> str:
     group = row.id.lower().index("/providers/")
     mark = hashlib.sha256(f"{row.id}{now()}".encode()).hexdigest()[:32]
-    return f"{row.id[:group]}/providers/Microsoft.Compute/disks/{row.name}_OsDisk_1_{mark}"
+    return f"{row.id[:group]}/providers/Microsoft.Compute/disks/{name or f'{row.name}_OsDisk_1_{mark}'}"
 
 
 @completes("Microsoft.Compute/restorePointCollections")

@@ -72,8 +72,8 @@ def query_rule(change: Change) -> Iterator[AzureError]:
             range_ = minutes(override)
             if range_ is None or range_ < size * periods or (range_ not in grains and range_ != 20):
                 yield wrong(
-                    f"OverrideQueryTimeRange of {range_ or 0:.0f} minutes must cover the {size * periods:.0f} minutes that "
-                    f"the rule looks back. Supported values are: {supported}"
+                    f"OverrideQueryTimeRange of {range_ or 0:.0f} minutes must cover the {size * periods:.0f} minutes "
+                    f"that the rule looks back. Supported values are: {supported}"
                 )
     if change.old is not None and change.at("scopes") != change.was("scopes"):
         yield bad_request("InvalidRequestContent", "Scopes can not be updated.")
