@@ -73,7 +73,7 @@ class RecordedHosts:
 
     def snapshot(self, name: str, target: Path) -> None:
         self.asked.append(("snapshot", name))
-        target.mkdir(parents=True)
+        target.mkdir(parents=True, exist_ok=True)
         (target / "disk").write_text(name)
 
     def restore(self, name: str, source: Path) -> None:
