@@ -1,10 +1,14 @@
 """When a stack may be disrupted: recurring windows less freezes, in elapsed time, in the window's own zone."""
 
 import heapq
-from collections.abc import Iterator
+import itertools
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Annotated, Literal, Self
-from zoneinfo import ZoneInfo, available_timezones
+from functools import cache
+from importlib.resources import files
+from typing import Annotated, Literal, NamedTuple, Self
+from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -12,11 +16,27 @@ from patchwave.model import Model
 
 Weekday = Literal["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
 WEEKDAYS: tuple[Weekday, ...] = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-HORIZON = timedelta(days=800)
+WEEKS = ("last", "first", "second", "third", "fourth")
+Lane = Literal["routine", "emergency"]
+HORIZON = timedelta(days=3653)
+LONGEST_CLOSED = timedelta(days=366)
+
+
+@cache
+def time_zone(name: str) -> ZoneInfo:
+    """A zone as the pinned `tzdata` has it: the machine's own zone files may be older and open other windows."""
+    with (files("tzdata") / "zoneinfo" / name).open("rb") as rules:
+        return ZoneInfo.from_file(rules, key=name)
+
+
+@cache
+def zone_names() -> frozenset[str]:
+    """Every zone of the pinned `tzdata`, aliases included."""
+    return frozenset((files("tzdata") / "zones").read_text(encoding="utf-8").split())
 
 
 def _known_zone(name: str) -> str:
-    if name not in available_timezones():
+    if name not in zone_names():
         raise ValueError(f"{name!r} is not an IANA time zone: write one such as Europe/Berlin or Etc/UTC")
     return name
 
@@ -24,11 +44,15 @@ def _known_zone(name: str) -> str:
 def _aware(instant: datetime) -> datetime:
     if instant.tzinfo is None:
         raise ValueError(f"{instant.isoformat()} has no zone: end it with Z or an offset")
-    return instant.astimezone(UTC)
+    try:
+        return instant.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(f"{instant.isoformat()} is out of reach: write a real date") from None
 
 
 Zone = Annotated[str, AfterValidator(_known_zone)]
 Instant = Annotated[datetime, AfterValidator(_aware)]
+Text = Annotated[str, Field(min_length=1)]
 
 
 class Weekly(Model):
@@ -37,8 +61,18 @@ class Weekly(Model):
     every: Literal["week"]
     weekdays: Annotated[tuple[Weekday, ...], Field(min_length=1)]
 
-    def on(self, day: date) -> bool:
-        return WEEKDAYS[day.weekday()] in self.weekdays
+    @model_validator(mode="after")
+    def _each_day_once(self) -> Self:
+        if len(set(self.weekdays)) < len(self.weekdays):
+            raise ValueError(f"weekdays {', '.join(self.weekdays)}: name each day once")
+        return self
+
+    def days(self, since: date) -> Iterator[date]:
+        """The days on or after `since`, earliest first, without end."""
+        ahead = sorted((WEEKDAYS.index(name) - since.weekday()) % 7 for name in self.weekdays)
+        for week in itertools.count(step=7):
+            for days in ahead:
+                yield since + timedelta(days=week + days)
 
     def __str__(self) -> str:
         return ", ".join(self.weekdays)
@@ -50,15 +84,22 @@ class Monthly(Model):
     every: Literal["month"]
     week: Literal["first", "second", "third", "fourth", "last"]
     weekday: Weekday
-    offset_days: Annotated[int, Field(ge=-6, le=6)] = 0
+    offset_days: Annotated[int, Field(ge=-27, le=27)] = 0
 
-    def on(self, day: date) -> bool:
-        anchor = day - timedelta(days=self.offset_days)
-        if WEEKDAYS[anchor.weekday()] != self.weekday:
-            return False
-        if self.week == "last":
-            return (anchor + timedelta(days=7)).month != anchor.month
-        return (anchor.day - 1) // 7 == ("first", "second", "third", "fourth").index(self.week)
+    @property
+    def days_after_first(self) -> int:
+        """Days from the first such weekday of a month; a last one stands a week before the next month's first."""
+        return 7 * (WEEKS.index(self.week) - 1) + self.offset_days
+
+    def days(self, since: date) -> Iterator[date]:
+        """The days on or after `since`, earliest first, without end."""
+        moved = timedelta(days=self.days_after_first)
+        anchor = since - moved
+        for month in itertools.count(anchor.year * 12 + anchor.month - 1):
+            begins = date(month // 12, month % 12 + 1, 1)
+            first = begins + timedelta(days=(WEEKDAYS.index(self.weekday) - begins.weekday()) % 7)
+            if first >= anchor:
+                yield first + moved
 
     def __str__(self) -> str:
         moved = f" {self.offset_days:+d} days" if self.offset_days else ""
@@ -68,11 +109,11 @@ class Monthly(Model):
 Recurrence = Annotated[Weekly | Monthly, Field(discriminator="every")]
 
 
-class Opening(Model):
-    """A stretch of UTC in which disruption is allowed; `closes` is the first instant outside."""
+class Opening(NamedTuple):
+    """A stretch of UTC; `closes` is the first instant outside."""
 
-    opens: Instant
-    closes: Instant
+    opens: datetime
+    closes: datetime
 
 
 class Window(Model):
@@ -93,33 +134,60 @@ class Window(Model):
         return self
 
     def openings(self, after: datetime) -> Iterator[Opening]:
-        """Openings that close later than `after`, earliest first, for as long as the horizon reaches."""
-        zone = ZoneInfo(self.zone)
-        day = (after - self.lasts).astimezone(zone).date() - timedelta(days=1)
-        last = after.astimezone(zone).date() + HORIZON
-        while day <= last:
-            if self.recurs.on(day):
-                opens = datetime.combine(day, self.starts, zone).astimezone(UTC)
-                if opens + self.lasts > after:
-                    yield Opening(opens=opens, closes=opens + self.lasts)
-            day += timedelta(days=1)
+        """Openings that close later than `after`, earliest first, without end."""
+        zone = time_zone(self.zone)
+        # a day early: a start that the clock skips can fall on the next local day
+        for day in self.recurs.days((after - self.lasts).astimezone(zone).date() - timedelta(days=1)):
+            opens = datetime.combine(day, self.starts, zone).astimezone(UTC)
+            if opens + self.lasts > after:
+                yield Opening(opens, opens + self.lasts)
 
     def __str__(self) -> str:
         hours, minutes = divmod(int(self.lasts.total_seconds()) // 60, 60)
         return f"{self.recurs} {self.starts:%H:%M} for {hours} h {minutes:02d} ({self.zone})"
 
 
-class Freeze(Model):
-    """A stretch in which nothing is disrupted, whatever the windows say."""
+class Stretch(Model):
+    """A dated stretch of time and why it is there; `ends` is the first instant outside."""
 
     starts: Instant
     ends: Instant
-    reason: Annotated[str, Field(min_length=1)]
+    reason: Text
 
     @model_validator(mode="after")
     def _forwards(self) -> Self:
         if self.ends <= self.starts:
-            raise ValueError(f"freeze {self.reason!r} ends before it starts: swap `starts` and `ends`")
+            raise ValueError(f"{self.reason!r} ends before it starts: swap `starts` and `ends`")
+        if self.starts.year < 2000 or self.ends.year > 2999:
+            raise ValueError(f"{self.reason!r} reaches out of the years 2000 to 2999: write real dates")
+        return self
+
+    def holds(self, instant: datetime) -> bool:
+        """Whether the instant lies inside."""
+        return self.starts <= instant < self.ends
+
+
+class Freeze(Stretch):
+    """A stretch in which nothing is disrupted, whatever the windows say.
+
+    A soft freeze holds routine work, and break-glass lifts it. A hard one holds routine work without exception, and
+    emergencies unless break-glass lifts it for them.
+    """
+
+    kind: Literal["hard", "soft"] = "hard"
+
+
+class BreakGlass(Stretch):
+    """A stretch, a day at most, in which its owner answers for lifting what `Freeze` allows to be lifted."""
+
+    owner: Text
+
+    @model_validator(mode="after")
+    def _short(self) -> Self:
+        if self.ends - self.starts > timedelta(days=1):
+            raise ValueError(
+                f"break-glass {self.reason!r} lasts {self.ends - self.starts}: at most 1 day, or end the freeze"
+            )
         return self
 
 
@@ -133,66 +201,134 @@ class Verdict(Model):
 
 
 class Calendar(Model):
-    """The union of the windows less the freezes."""
+    """The union of the windows less the freezes that nothing lifts.
+
+    The emergency lane needs no window and heeds hard freezes only.
+    """
 
     windows: Annotated[tuple[Window, ...], Field(min_length=1)]
     freezes: tuple[Freeze, ...] = ()
+    break_glass: tuple[BreakGlass, ...] = ()
 
-    def openings(self, after: datetime) -> Iterator[Opening]:
-        """Maximal open stretches that close later than `after`, disjoint, earliest first."""
-        merged: Opening | None = None
-        for opening in heapq.merge(*(w.openings(after) for w in self.windows), key=lambda o: (o.opens, o.closes)):
-            if merged and opening.opens <= merged.closes:
-                merged = Opening(opens=merged.opens, closes=max(merged.closes, opening.closes))
-                continue
-            if merged:
-                yield from self._thawed(merged, after)
-            merged = opening
-        if merged:
-            yield from self._thawed(merged, after)
+    @model_validator(mode="after")
+    def _opens_every_year(self) -> Self:
+        for frozen in self._denied("routine"):
+            opens = next((opening.opens for opening in self.openings(frozen.opens)), frozen.opens + HORIZON)
+            if opens - frozen.opens > LONGEST_CLOSED:
+                reason = next(freeze.reason for freeze in self.freezes if freeze.holds(frozen.opens))
+                raise ValueError(
+                    f"no window opens from {frozen.opens:%Y-%m-%d} to {opens:%Y-%m-%d}, "
+                    f"over {LONGEST_CLOSED.days} days: shorten freeze {reason!r}"
+                )
+        return self
 
-    def _thawed(self, opening: Opening, after: datetime) -> Iterator[Opening]:
-        opens = opening.opens
-        for freeze in sorted(self.freezes, key=lambda f: f.starts):
-            if freeze.ends <= opens or freeze.starts >= opening.closes:
-                continue
-            if freeze.starts > opens and freeze.starts > after:
-                yield Opening(opens=opens, closes=freeze.starts)
-            opens = freeze.ends
-        if opens < opening.closes and opening.closes > after:
-            yield Opening(opens=opens, closes=opening.closes)
+    @model_validator(mode="after")
+    def _glass_breaks_something(self) -> Self:
+        for glass in self.break_glass:
+            if not any(freeze.starts < glass.ends and glass.starts < freeze.ends for freeze in self.freezes):
+                raise ValueError(f"break-glass {glass.reason!r} meets no freeze: correct its dates or remove it")
+        return self
 
-    def next(self, after: datetime, count: int = 1) -> list[Opening]:
+    def openings(self, after: datetime, lane: Lane = "routine") -> Iterator[Opening]:
+        """Maximal open stretches that close later than `after`, disjoint, earliest first, as far as the horizon."""
+        denied = self._denied(lane)
+        ends = after + HORIZON
+        if lane == "emergency":
+            yield from _less(Opening(after, ends), denied)
+            return
+        yield from _union(heapq.merge(*(_thawed(window, after, ends, denied) for window in self.windows)))
+
+    def next(self, after: datetime, count: int = 1, lane: Lane = "routine") -> list[Opening]:
         """The next openings that begin later than `after`."""
-        found: list[Opening] = []
-        for opening in self.openings(after):
-            if opening.opens > after:
-                found.append(opening)
-            if len(found) == count:
-                break
-        return found
+        return list(itertools.islice((o for o in self.openings(after, lane) if o.opens > after), count))
 
-    def at(self, instant: datetime) -> Verdict:
+    def at(self, instant: datetime, lane: Lane = "routine") -> Verdict:
         """The verdict at an instant; a freeze beats a window."""
-        for freeze in self.freezes:
-            if freeze.starts <= instant < freeze.ends:
+        glass = next((glass for glass in self.break_glass if glass.holds(instant)), None)
+        lifted = ""
+        for freeze in sorted(self.freezes, key=lambda freeze: freeze.ends, reverse=True):
+            if not freeze.holds(instant) or (lane == "emergency" and freeze.kind == "soft"):
+                continue
+            if glass is None or freeze.kind != _lifted_for(lane):
                 reason = f"frozen until {_utc(freeze.ends)}: {freeze.reason}"
                 return Verdict(at=instant, open=False, reason=reason)
-        current = next(self.openings(instant), None)
-        if current and current.opens <= instant:
-            reason = f"inside the window that closes {_utc(current.closes)}"
-            return Verdict(at=instant, open=True, reason=reason, closes=current.closes)
-        return Verdict(at=instant, open=False, reason="outside every window")
+            lifted = f", freeze {freeze.reason!r} lifted by {glass.owner} until {_utc(glass.ends)}: {glass.reason}"
+        current = next(self.openings(instant, lane), None)
+        if current is None or current.opens > instant:
+            return Verdict(at=instant, open=False, reason="outside every window")
+        closes = current.closes if current.closes < instant + HORIZON else None
+        where = "in the emergency lane" if lane == "emergency" else "inside the window"
+        until = f" that closes {_utc(closes)}" if closes else " that stays open"
+        return Verdict(at=instant, open=True, reason=where + until + lifted, closes=closes)
 
-    def may_start(self, instant: datetime, needs: timedelta) -> Verdict:
+    def may_start(self, instant: datetime, needs: timedelta, lane: Lane = "routine") -> Verdict:
         """Like `at`, and closed as well when what starts now could not finish before the window closes."""
-        verdict = self.at(instant)
+        verdict = self.at(instant, lane)
         if verdict.closes and instant + needs > verdict.closes:
             left = int((verdict.closes - instant).total_seconds() // 60)
             wants = int(-(-needs.total_seconds() // 60))
             reason = f"{left} min left in the window that closes {_utc(verdict.closes)}, the work needs {wants} min"
             return Verdict(at=instant, open=False, reason=reason, closes=verdict.closes)
         return verdict
+
+    def _denied(self, lane: Lane) -> list[Opening]:
+        """The stretches in which a lane is frozen, disjoint, earliest first."""
+        glass = list(_union(sorted(Opening(glass.starts, glass.ends) for glass in self.break_glass)))
+        held: list[Opening] = []
+        for freeze in self.freezes:
+            whole = Opening(freeze.starts, freeze.ends)
+            if freeze.kind == _lifted_for(lane):
+                held += _less(whole, glass)
+            elif lane == "routine":
+                held.append(whole)
+        return list(_union(sorted(held)))
+
+
+def _lifted_for(lane: Lane) -> Literal["hard", "soft"]:
+    """The kind of freeze that break-glass lifts for a lane."""
+    return "soft" if lane == "routine" else "hard"
+
+
+def _thawed(window: Window, after: datetime, ends: datetime, denied: Sequence[Opening]) -> Iterator[Opening]:
+    """A window's openings outside the denied stretches; what a long freeze swallows is leapt over."""
+    openings = window.openings(after)
+    while (opening := next(openings)).opens < ends:
+        left = list(_less(opening, denied))
+        yield from (piece for piece in left if piece.closes > after)
+        if not left:
+            swallowed_by = denied[bisect_right(denied, opening.opens, key=_closes)]
+            openings = window.openings(swallowed_by.closes)
+
+
+def _less(whole: Opening, denied: Sequence[Opening]) -> Iterator[Opening]:
+    """What is left of a stretch outside others, which are disjoint, earliest first."""
+    opens = whole.opens
+    for hole in denied[bisect_right(denied, opens, key=_closes) :]:
+        if hole.opens >= whole.closes:
+            break
+        if hole.opens > opens:
+            yield Opening(opens, hole.opens)
+        opens = hole.closes
+    if opens < whole.closes:
+        yield Opening(opens, whole.closes)
+
+
+def _union(stretches: Iterable[Opening]) -> Iterator[Opening]:
+    """Stretches that come earliest first, with those that overlap or touch made one."""
+    current: Opening | None = None
+    for stretch in stretches:
+        if current and stretch.opens <= current.closes:
+            current = Opening(current.opens, max(current.closes, stretch.closes))
+            continue
+        if current:
+            yield current
+        current = stretch
+    if current:
+        yield current
+
+
+def _closes(stretch: Opening) -> datetime:
+    return stretch.closes
 
 
 def _utc(instant: datetime) -> str:

@@ -104,6 +104,8 @@ def _instant(text: str) -> datetime:
         raise Misuse(f"--at {text!r}: write an ISO 8601 instant such as 2026-11-23T09:30:00Z") from None
     if instant.tzinfo is None:
         raise Misuse(f"--at {text!r} has no zone: end it with Z or an offset")
+    if not 2000 <= instant.year <= 2999:
+        raise Misuse(f"--at {text!r}: write a year from 2000 to 2999")
     return instant.astimezone(UTC)
 
 
