@@ -1,15 +1,14 @@
 """The whole program for each stack, on the mock engine: its shape, its names, its maintenance windows."""
 
 import re
-from datetime import datetime, time, timedelta
+from datetime import datetime, time
 from pathlib import Path
 
 import pytest
 
-from components import maintenance
 from patchwave import release as releases
 from patchwave.settings import STACKS
-from tests.fast.builders import patch_sunday, release, weekly
+from tests.fast.builders import release
 from tests.fast.engine import PROJECT, Declared, declare_stack
 
 
@@ -59,30 +58,6 @@ def test_a_release_adds_a_wave_whose_phases_follow_each_other(tmp_path: Path, mo
     ]
     assert {d.props["environment"]["PATCHWAVE_DIGEST"] for d in commands} == {sealed.digest}
     assert all(d.props["triggers"] == [sealed.digest] for d in commands)
-
-
-def test_the_seeds_four_hours_become_the_services_three_fifty_five() -> None:
-    assert maintenance.duration(patch_sunday()) == "03:55"
-    assert maintenance.duration(weekly("Monday", lasts=timedelta(hours=1, minutes=30))) == "01:30"
-    with pytest.raises(ValueError, match="too short for Update Manager"):
-        maintenance.duration(weekly("Monday", lasts=timedelta(hours=1, minutes=29)))
-
-
-@pytest.mark.parametrize(
-    ("window", "text"),
-    [
-        (patch_sunday(), "1Month Second Tuesday Offset5"),
-        (weekly("Wednesday"), "1Week Wednesday"),
-        (weekly("Monday", "Friday"), "1Week Monday,Friday"),
-    ],
-)
-def test_recurrences_are_written_in_the_services_grammar(window: maintenance.Window, text: str) -> None:
-    assert maintenance.recur_every(window) == text
-
-
-def test_a_zone_without_a_windows_name_is_refused() -> None:
-    with pytest.raises(ValueError, match="no Windows name"):
-        maintenance.windows_zone("Asia/Kathmandu")
 
 
 @pytest.mark.parametrize("stack", STACKS)
