@@ -20,6 +20,7 @@ WEEKS = ("last", "first", "second", "third", "fourth")
 Lane = Literal["routine", "emergency"]
 HORIZON = timedelta(days=3653)
 LONGEST_CLOSED = timedelta(days=366)
+LEAP = timedelta(days=36)  # no recurrence pauses longer
 
 
 @cache
@@ -232,11 +233,12 @@ class Calendar(Model):
     def openings(self, after: datetime, lane: Lane = "routine") -> Iterator[Opening]:
         """Maximal open stretches that close later than `after`, disjoint, earliest first, as far as the horizon."""
         denied = self._denied(lane)
-        ends = after + HORIZON
+        until = after + HORIZON
         if lane == "emergency":
-            yield from _less(Opening(after, ends), denied)
+            yield from _less(Opening(after, until), denied)
             return
-        yield from _union(heapq.merge(*(_thawed(window, after, ends, denied) for window in self.windows)))
+        thaws = [frozen.closes for frozen in denied]
+        yield from _union(heapq.merge(*(_thawed(window, after, until, denied, thaws) for window in self.windows)))
 
     def next(self, after: datetime, count: int = 1, lane: Lane = "routine") -> list[Opening]:
         """The next openings that begin later than `after`."""
@@ -257,9 +259,11 @@ class Calendar(Model):
         if current is None or current.opens > instant:
             return Verdict(at=instant, open=False, reason="outside every window")
         closes = current.closes if current.closes < instant + HORIZON else None
-        where = "in the emergency lane" if lane == "emergency" else "inside the window"
-        until = f" that closes {_utc(closes)}" if closes else " that stays open"
-        return Verdict(at=instant, open=True, reason=where + until + lifted, closes=closes)
+        if lane == "emergency":
+            where = "in the emergency lane" + (f", which a freeze closes {_utc(closes)}" if closes else "")
+        else:
+            where = f"inside the window that closes {_utc(closes)}" if closes else "inside a window that stays open"
+        return Verdict(at=instant, open=True, reason=where + lifted, closes=closes)
 
     def may_start(self, instant: datetime, needs: timedelta, lane: Lane = "routine") -> Verdict:
         """Like `at`, and closed as well when what starts now could not finish before the window closes."""
@@ -267,7 +271,8 @@ class Calendar(Model):
         if verdict.closes and instant + needs > verdict.closes:
             left = int((verdict.closes - instant).total_seconds() // 60)
             wants = int(-(-needs.total_seconds() // 60))
-            reason = f"{left} min left in the window that closes {_utc(verdict.closes)}, the work needs {wants} min"
+            until = "in the window that closes" if lane == "routine" else "before the freeze of"
+            reason = f"{left} min left {until} {_utc(verdict.closes)}, the work needs {wants} min"
             return Verdict(at=instant, open=False, reason=reason, closes=verdict.closes)
         return verdict
 
@@ -289,26 +294,28 @@ def _lifted_for(lane: Lane) -> Literal["hard", "soft"]:
     return "soft" if lane == "routine" else "hard"
 
 
-def _thawed(window: Window, after: datetime, ends: datetime, denied: Sequence[Opening]) -> Iterator[Opening]:
-    """A window's openings outside the denied stretches; what a long freeze swallows is leapt over."""
+def _thawed(
+    window: Window, after: datetime, until: datetime, denied: Sequence[Opening], thaws: Sequence[datetime]
+) -> Iterator[Opening]:
+    """A window's openings outside the denied stretches, which end at `thaws`; a long one is leapt over."""
     openings = window.openings(after)
-    while (opening := next(openings)).opens < ends:
-        left = list(_less(opening, denied))
+    while (opening := next(openings)).opens < until:
+        ahead = bisect_right(thaws, opening.opens)
+        left = list(_less(opening, denied[ahead:]))
         yield from (piece for piece in left if piece.closes > after)
-        if not left:
-            swallowed_by = denied[bisect_right(denied, opening.opens, key=_closes)]
-            openings = window.openings(swallowed_by.closes)
+        if not left and thaws[ahead] - opening.closes > LEAP:
+            openings = window.openings(thaws[ahead])
 
 
-def _less(whole: Opening, denied: Sequence[Opening]) -> Iterator[Opening]:
+def _less(whole: Opening, holes: Sequence[Opening]) -> Iterator[Opening]:
     """What is left of a stretch outside others, which are disjoint, earliest first."""
     opens = whole.opens
-    for hole in denied[bisect_right(denied, opens, key=_closes) :]:
+    for hole in holes:
         if hole.opens >= whole.closes:
             break
         if hole.opens > opens:
             yield Opening(opens, hole.opens)
-        opens = hole.closes
+        opens = max(opens, hole.closes)
     if opens < whole.closes:
         yield Opening(opens, whole.closes)
 
@@ -325,10 +332,6 @@ def _union(stretches: Iterable[Opening]) -> Iterator[Opening]:
         current = stretch
     if current:
         yield current
-
-
-def _closes(stretch: Opening) -> datetime:
-    return stretch.closes
 
 
 def _utc(instant: datetime) -> str:

@@ -13,12 +13,13 @@ ZONES = (
     "Africa/Cairo", "Africa/Casablanca", "Africa/Johannesburg", "America/Anchorage", "America/Asuncion",
     "America/Chicago", "America/Halifax", "America/Havana", "America/Los_Angeles", "America/Mexico_City",
     "America/Miquelon", "America/New_York", "America/Nuuk", "America/Santiago", "America/Sao_Paulo",
-    "America/St_Johns", "America/Tijuana", "America/Vancouver", "Antarctica/Troll", "Asia/Beirut", "Asia/Famagusta",
-    "Asia/Gaza", "Asia/Jerusalem", "Asia/Kathmandu", "Asia/Kolkata", "Asia/Shanghai", "Asia/Tehran", "Asia/Tokyo",
-    "Atlantic/Azores", "Atlantic/Bermuda", "Australia/Adelaide", "Australia/Eucla", "Australia/Lord_Howe",
-    "Australia/Sydney", "Etc/UTC", "Europe/Athens", "Europe/Berlin", "Europe/Chisinau", "Europe/Dublin",
-    "Europe/Istanbul", "Europe/Kyiv", "Europe/Lisbon", "Europe/London", "Pacific/Apia", "Pacific/Auckland",
-    "Pacific/Chatham", "Pacific/Easter", "Pacific/Kiritimati", "Pacific/Norfolk",
+    "America/Scoresbysund", "America/St_Johns", "America/Tijuana", "America/Vancouver", "Antarctica/Troll",
+    "Asia/Beirut", "Asia/Famagusta", "Asia/Gaza", "Asia/Jerusalem", "Asia/Kathmandu", "Asia/Kolkata",
+    "Asia/Shanghai", "Asia/Tehran", "Asia/Tokyo", "Atlantic/Azores", "Atlantic/Bermuda", "Australia/Adelaide",
+    "Australia/Eucla", "Australia/Lord_Howe", "Australia/Sydney", "Etc/UTC", "Europe/Athens", "Europe/Berlin",
+    "Europe/Chisinau", "Europe/Dublin", "Europe/Istanbul", "Europe/Kyiv", "Europe/Lisbon", "Europe/London",
+    "Pacific/Apia", "Pacific/Auckland", "Pacific/Chatham", "Pacific/Easter", "Pacific/Kiritimati",
+    "Pacific/Norfolk",
 )  # fmt: skip
 BEGIN, END = datetime(2026, 1, 1, tzinfo=UTC), datetime(2036, 1, 1, tzinfo=UTC)
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -81,7 +82,8 @@ def recurs_by_model(window: Window, day: date) -> bool:
     if isinstance(window.recurs, Weekly):
         return day.strftime("%A") in window.recurs.weekdays
     anchor = day - timedelta(days=window.recurs.offset_days)
-    month = [anchor.replace(day=1) + timedelta(days=i) for i in range(31)]
-    same = [d for d in month if d.month == anchor.month and d.strftime("%A") == window.recurs.weekday]
+    if anchor.strftime("%A") != window.recurs.weekday:
+        return False
+    same = [d for d in (anchor + timedelta(weeks=i) for i in range(-4, 5)) if d.month == anchor.month]
     index = {"first": 0, "second": 1, "third": 2, "fourth": 3, "last": -1}[window.recurs.week]
     return anchor == same[index]

@@ -88,7 +88,12 @@ def test_allow_less_deny_is_what_every_minute_says(drawn: tuple[Calendar, dateti
     edges |= {edge for w in calendar.windows for run in runs_by_model(w, instant) for edge in run}
     for edge in edges:
         for at in (edge - MINUTE, edge):
-            assert calendar.at(at, lane).open == open_by_model(calendar, at, lane), (at, lane)
+            verdict = calendar.at(at, lane)
+            assert verdict.open == open_by_model(calendar, at, lane), (at, lane)
+            if verdict.open and verdict.closes:
+                assert verdict.closes > at
+                assert open_by_model(calendar, verdict.closes - MINUTE, lane)
+                assert not open_by_model(calendar, verdict.closes, lane)
 
 
 @settings(max_examples=100, deadline=None)
@@ -106,6 +111,14 @@ def test_openings_are_disjoint_ordered_and_as_long_as_they_can_be(drawn: tuple[C
         assert open_by_model(calendar, opening.closes - MINUTE, lane)
         if opening.closes < instant + HORIZON:
             assert not open_by_model(calendar, opening.closes, lane)
+
+
+@settings(max_examples=50, deadline=None)
+@given(windows, st.dates(date(2026, 1, 1), date(2036, 1, 1)))
+def test_a_recurrence_falls_on_its_days_from_the_day_it_is_asked_about(window: Window, since: date) -> None:
+    year = (since + timedelta(days=i) for i in range(400))
+    wanted = [day for day in year if recurs_by_model(window, day)]
+    assert list(itertools.islice(window.recurs.days(since), len(wanted))) == wanted
 
 
 @settings(max_examples=25, deadline=None)
@@ -129,6 +142,8 @@ def test_every_start_around_every_change_of_the_clock_opens_when_the_clock_first
             opening = next(window.openings(change - DAY))
             assert opening.opens == opens_by_model(zone, wall), (change, wall)
             assert opening.closes - opening.opens == window.lasts
+            assert next(window.openings(opening.closes - MINUTE)) == opening
+            assert next(window.openings(opening.closes)).opens > opening.opens
 
 
 @pytest.mark.parametrize("zone", ZONES)
@@ -320,7 +335,9 @@ def test_an_emergency_must_finish_before_a_hard_freeze() -> None:
     calendar = frozen_monday("hard")
     night = datetime(2026, 11, 22, 23, 0, tzinfo=UTC)
     assert calendar.may_start(night, HOUR, "emergency").open
-    assert not calendar.may_start(night, HOUR + MINUTE, "emergency").open
+    refused = calendar.may_start(night, HOUR + MINUTE, "emergency")
+    assert not refused.open
+    assert refused.reason == "60 min left before the freeze of Mon 2026-11-23 00:00 UTC, the work needs 61 min"
 
 
 def test_a_hard_freeze_is_what_a_freeze_is_that_does_not_say() -> None:
