@@ -1,4 +1,4 @@
-"""Windows in the words of Azure Update Manager, and what it makes of them.
+"""Windows in the words of Azure's maintenance configurations, and what the service makes of them.
 
 The grammar and its limits: https://learn.microsoft.com/azure/virtual-machines/maintenance-configurations and
 https://learn.microsoft.com/rest/api/maintenance/maintenance-configurations/create-or-update
@@ -11,14 +11,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, ValidationError, model_validator
 
 from patchwave.calendar import HORIZON, WEEKDAYS, WEEKS, Calendar, Freeze, Monthly, Opening, Window, time_zone
 from patchwave.model import Model
 
-SHORTEST, LONGEST = timedelta(hours=1, minutes=30), timedelta(hours=3, minutes=55)
+Scope = Literal["InGuestPatch", "OSImage"]
+LIMITS: Mapping[Scope, tuple[timedelta, timedelta]] = {
+    "InGuestPatch": (timedelta(hours=1, minutes=30), timedelta(hours=3, minutes=55)),
+    "OSImage": (timedelta(hours=5), timedelta(hours=23, minutes=59)),
+}
 LATEST_START = time(23, 45)
 FARTHEST_OFFSET = 6
 
@@ -52,8 +56,8 @@ def _start(text: str) -> str:
 
 
 def _duration(text: str) -> str:
-    if not re.fullmatch(r"\d\d:[0-5]\d", text) or not SHORTEST <= _length(text) <= LONGEST:
-        raise ValueError(f"{text!r}: write hh:mm from {_hours(SHORTEST)} to {_hours(LONGEST)}")
+    if not re.fullmatch(r"\d\d:[0-5]\d", text):
+        raise ValueError(f"{text!r}: write hh:mm")
     return text
 
 
@@ -70,12 +74,24 @@ def _recurrence(text: str) -> str:
 
 
 class Schedule(Model):
-    """When a guest maintenance configuration runs, in the service's own words."""
+    """When a maintenance configuration runs, in the service's own words: Update Manager's, or a scale set's images."""
 
+    scope: Scope
     start_date_time: Annotated[str, AfterValidator(_start)]
     duration: Annotated[str, AfterValidator(_duration)]
     time_zone: Annotated[str, AfterValidator(_zone_name)]
     recur_every: Annotated[str, AfterValidator(_recurrence)]
+
+    @model_validator(mode="after")
+    def _within_its_scope(self) -> Self:
+        shortest, longest = LIMITS[self.scope]
+        if not shortest <= _length(self.duration) <= longest:
+            raise ValueError(
+                f"duration {self.duration}: write {_hours(shortest)} to {_hours(longest)} for {self.scope}"
+            )
+        if self.scope == "OSImage" and "month" in self.recur_every.lower():
+            raise ValueError(f"recur_every {self.recur_every!r}: images roll by the day or week, write '1Week Sunday'")
+        return self
 
     @model_validator(mode="after")
     def _starts_on_the_clock(self) -> Self:
@@ -110,23 +126,24 @@ class Schedule(Model):
                 yield start
 
 
-def schedule(window: Window, starts_on: date) -> Schedule:
-    """The window as Update Manager is told of it, from a day on; each of its runs lies at the start of an opening.
+def schedule(window: Window, starts_on: date, scope: Scope = "InGuestPatch") -> Schedule:
+    """The window as the service is told of it, from a day on; each of its runs lies at the start of an opening.
 
     ValueError says what the service cannot be told, and the mend. It counts no freezes: see `frozen`.
     """
     if not 2000 <= starts_on.year <= 2999:
-        raise ValueError(f"{starts_on} is out of the years 2000 to 2999: begin Update Manager's schedule on a real day")
+        raise ValueError(f"{starts_on} is out of the years 2000 to 2999: begin the schedule on a real day")
     starts = datetime.combine(starts_on, window.starts, time_zone(window.zone))
     if _skipped(starts):
-        raise ValueError(f"{window.zone} skips {starts:%Y-%m-%d %H:%M}: begin Update Manager's schedule on another day")
+        raise ValueError(f"{window.zone} skips {starts:%Y-%m-%d %H:%M}: begin the schedule on another day")
+    words = {
+        "start_date_time": f"{starts:%Y-%m-%d %H:%M}",
+        "duration": duration(window, scope),
+        "time_zone": windows_zone(window.zone),
+        "recur_every": recur_every(window, scope),
+    }
     try:
-        made = Schedule(
-            start_date_time=f"{starts:%Y-%m-%d %H:%M}",
-            duration=duration(window),
-            time_zone=windows_zone(window.zone),
-            recur_every=recur_every(window),
-        )
+        made = Schedule(scope=scope, **words)
     except ValidationError:  # Windows' own zone skips a start that the IANA zone has
         raise _other_clock(window, starts) from None
     lasts = _length(made.duration)
@@ -152,7 +169,7 @@ def schedules(calendar: Calendar, starts_on: date) -> list[Schedule]:
 def notes(calendar: Calendar, starts_on: date) -> Iterator[str]:
     """Where Update Manager will differ from the calendar, each with its mend."""
     for window, made in zip(calendar.windows, schedules(calendar, starts_on), strict=True):
-        if window.lasts > LONGEST:
+        if window.lasts > LIMITS["InGuestPatch"][1]:
             yield f"{window}: Update Manager stops after {made.duration}, its longest: plan for that"
         if window.starts >= LATEST_START:
             yield f"{window}: Update Manager may miss starts from 23:45 to midnight: start at 23:30 or 00:00"
@@ -177,14 +194,15 @@ def frozen(calendar: Calendar, made: Schedule) -> Iterator[tuple[Opening, Freeze
             yield run, touching[0]
 
 
-def duration(window: Window) -> str:
-    """The window's length as the service takes it, HH:MM, at most 03:55."""
-    if window.lasts < SHORTEST:
-        raise ValueError(f"a window of {window.lasts} is too short for Update Manager: give it at least {SHORTEST}")
-    return _hours(min(window.lasts, LONGEST))
+def duration(window: Window, scope: Scope = "InGuestPatch") -> str:
+    """The window's length as the service takes it, HH:MM, cut at the longest that it takes."""
+    shortest, longest = LIMITS[scope]
+    if window.lasts < shortest:
+        raise ValueError(f"a window of {window.lasts} is too short for {scope}: give it at least {shortest}")
+    return _hours(min(window.lasts, longest))
 
 
-def recur_every(window: Window) -> str:
+def recur_every(window: Window, scope: Scope = "InGuestPatch") -> str:
     """The window's recurrence in the service's grammar, such as `1Month Second Tuesday Offset5`.
 
     Offsets reach 6 days there; farther ones are counted from another week, second Tuesday + 8 from the third.
@@ -192,6 +210,8 @@ def recur_every(window: Window) -> str:
     recurs = window.recurs
     if not isinstance(recurs, Monthly):
         return f"1Week {','.join(recurs.weekdays)}"
+    if scope == "OSImage":
+        raise ValueError(f"{recurs}: images of scale sets roll by the day or week, let this window recur every week")
     own = WEEKS.index(recurs.week)
     for week in sorted(range(len(WEEKS)), key=lambda week: abs(week - own)):
         offset = recurs.days_after_first - 7 * (week - 1)

@@ -1,6 +1,7 @@
 """Windows as Update Manager is told of them: what it reads back is what the calendar means, for ten years."""
 
 import itertools
+import re
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
 
@@ -12,8 +13,7 @@ from pydantic import ValidationError
 from patchwave.calendar import HORIZON, BreakGlass, Calendar, Freeze, Monthly, Opening, Window, time_zone, zone_names
 from patchwave.model import first_problem
 from patchwave.update_manager import (
-    LONGEST,
-    SHORTEST,
+    LIMITS,
     Schedule,
     duration,
     frozen,
@@ -27,6 +27,7 @@ from patchwave.update_manager import (
 from tests.fast.builders import patch_sunday, weekly
 from tests.fast.clocks import HOUR, ZONES, opens_by_model, recurrences, windows
 
+SHORTEST, LONGEST = LIMITS["InGuestPatch"]
 NOT_IN_WINDOWS = {"Antarctica/Troll", "Factory"}
 TODAY = date(2026, 12, 1)
 long_enough = windows.filter(lambda window: window.lasts >= SHORTEST)
@@ -132,7 +133,11 @@ RUNS = """
 def test_a_rhythm_is_read_like_the_timetable(row: str) -> None:
     rhythm, *wanted = row[:32].strip(), *row[32:].split()
     made = Schedule(
-        start_date_time="2026-12-01 23:00", duration="03:00", time_zone="Tokyo Standard Time", recur_every=rhythm
+        scope="InGuestPatch",
+        start_date_time="2026-12-01 23:00",
+        duration="03:00",
+        time_zone="Tokyo Standard Time",
+        recur_every=rhythm,
     )
     found = list(itertools.islice(made.openings(), 3))
     assert [f"{run.opens.astimezone(time_zone('Asia/Tokyo')):%Y-%m-%d}" for run in found] == wanted
@@ -198,7 +203,7 @@ def test_the_seeds_four_hours_become_the_services_three_fifty_five() -> None:
     assert duration(patch_sunday()) == "03:55"
     assert duration(weekly("Monday", lasts=timedelta(hours=3, minutes=54, seconds=59))) == "03:54"
     assert duration(weekly("Monday", lasts=timedelta(hours=1, minutes=30))) == "01:30"
-    with pytest.raises(ValueError, match=r"too short for Update Manager: give it at least 1:30:00"):
+    with pytest.raises(ValueError, match=r"too short for InGuestPatch: give it at least 1:30:00"):
         schedule(weekly("Monday", lasts=timedelta(hours=1, minutes=29)), TODAY)
 
 
@@ -209,7 +214,18 @@ def test_a_schedule_begins_on_a_day_whose_clock_shows_its_start() -> None:
     assert next(schedule(window, date(2027, 3, 29)).openings()).opens == datetime(2027, 4, 4, 0, 30, tzinfo=UTC)
 
 
+def test_images_of_scale_sets_roll_by_the_week_in_windows_of_five_hours_and_more() -> None:
+    night = weekly("Saturday", starts=time(20), lasts=timedelta(hours=24), zone="Europe/Berlin")
+    made = schedule(night, TODAY, "OSImage")
+    assert (made.duration, made.recur_every) == ("23:59", "1Week Saturday")
+    with pytest.raises(ValueError, match=r"too short for OSImage: give it at least 5:00:00"):
+        schedule(weekly("Saturday", lasts=timedelta(hours=4, minutes=59)), TODAY, "OSImage")
+    with pytest.raises(ValueError, match=r"images of scale sets roll by the day or week"):
+        schedule(patch_sunday(lasts=5 * HOUR), TODAY, "OSImage")
+
+
 GOOD = {
+    "scope": "InGuestPatch",
     "start_date_time": "2026-12-01 02:00",
     "duration": "02:00",
     "time_zone": "W. Europe Standard Time",
@@ -224,9 +240,9 @@ GOOD = {
         ("start_date_time", "2026-02-30 02:00", "day is out of range for month"),
         ("start_date_time", "2027-03-28 02:30", "W. Europe Standard Time skips it, start on another day"),
         ("start_date_time", None, "valid string"),
-        ("duration", "01:29", "write hh:mm from 01:30 to 03:55"),
-        ("duration", "03:56", "write hh:mm from 01:30 to 03:55"),
-        ("duration", "2:00", "write hh:mm from 01:30 to 03:55"),
+        ("duration", "01:29", "write 01:30 to 03:55 for InGuestPatch"),
+        ("duration", "03:56", "write 01:30 to 03:55 for InGuestPatch"),
+        ("duration", "2:00", "write hh:mm"),
         ("time_zone", "Europe/Berlin", "not a Windows zone name: write one such as 'W. Europe Standard Time'"),
         ("recur_every", "Month", "write a rhythm such as"),
         ("recur_every", "6Hours", "write a rhythm such as"),
@@ -244,6 +260,20 @@ def test_words_that_the_service_does_not_know_are_refused_in_one_line(field: str
     assert says in (line := first_problem(caught.value))
     assert field in line
     assert "\n" not in line
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"duration": "04:59"}, "duration 04:59: write 05:00 to 23:59 for OSImage"),
+        ({"recur_every": "1Month day1"}, "recur_every '1Month day1': images roll by the day or week"),
+    ],
+)
+def test_what_scale_sets_do_not_take_is_refused(changed: dict[str, str], says: str) -> None:
+    images = GOOD | {"scope": "OSImage", "duration": "05:00"}
+    assert Schedule.model_validate(images)
+    with pytest.raises(ValidationError, match=re.escape(says)):
+        Schedule.model_validate(images | changed)
 
 
 def test_a_rhythm_that_never_comes_has_no_runs() -> None:
