@@ -50,7 +50,7 @@ def cases() -> Iterator[Case]:
         for i in range(50)
     )
     yield Case("50 windows on 50 frozen Sundays", Calendar(windows=on_sundays, freezes=each), frozen[:20])
-    yield Case("50 windows, 50 freezes, 1,000 openings", busy, instants[:3], 1000)
+    yield Case("50 windows, 50 freezes, 1,000 openings", busy, instants[:9], 1000)
 
 
 def window(draw: random.Random) -> Window:
@@ -124,14 +124,14 @@ def timed(
 ) -> tuple[list[float], list[list[Opening]]]:
     taken, answers = [], []
     for instant in instants:
-        began = clock.perf_counter()
+        began = clock.process_time()
         answers.append(ask(instant))
-        taken.append((clock.perf_counter() - began) * 1000)
+        taken.append((clock.process_time() - began) * 1000)
     return taken, answers
 
 
 def main() -> int:
-    """Prints a table; ends with 1 when the peer answers otherwise or the number is missed."""
+    """Prints a table of processor times; ends with 1 when the peer answers otherwise or the number is missed."""
     missed = False
     with tempfile.TemporaryDirectory(prefix="patchwave-bench-") as place:
         subprocess.run(
