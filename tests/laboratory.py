@@ -133,6 +133,9 @@ def laboratory(folder: Path) -> Iterator[Laboratory]:
         if (PROJECT / name).is_file():
             (project / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(PROJECT / name, project / name)
+    for stack in project.glob("Pulumi.*.yaml"):
+        lines = stack.read_text(encoding="utf-8").splitlines(keepends=True)
+        stack.write_text("".join(line for line in lines if not line.startswith("encryptionsalt:")), encoding="utf-8")
     (project / ".venv").symlink_to(sys.prefix)
     lab = Laboratory(project, f"t{os.getpid()}")
     previous = signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
