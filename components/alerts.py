@@ -9,12 +9,20 @@ import pulumi_azure_native as azure
 
 from components import tags
 from components.site import Site
+from patchwave import exports
 from patchwave.settings import Settings
 
 QUERIES = Path(__file__).parent / "queries"
-TABLE = "PatchHosts_CL"
-STREAM = "Custom-PatchHosts"
-COLUMNS = ("Stack", "Release", "Run", "Host", "State", "Reason")
+WORKBOOK = (
+    "compliance_rate",
+    "noncompliant_hosts",
+    "unrestored_hosts",
+    "failed_waves",
+    "unfinished_waves",
+    "success_rate",
+    "wave_states",
+    "patch_status",
+)
 NAMESPACE = uuid.UUID("6a2fd1c8-7b0e-5a55-9d1e-0c4b8f2f9f10")
 
 
@@ -39,16 +47,19 @@ class Alerts(pulumi.ComponentResource):
             tags=tags.common(stack),
             opts=child,
         )
-        table = azure.operationalinsights.Table(
-            f"{name}-table",
-            table_name=TABLE,
-            workspace_name=workspace.name,
-            resource_group_name=site.group,
-            plan="Analytics",
-            retention_in_days=settings.alerts.retention_days,
-            schema={"name": TABLE, "columns": table_columns()},
-            opts=child,
-        )
+        tables = [
+            azure.operationalinsights.Table(
+                f"{name}-{table}",
+                table_name=exports.table(table),
+                workspace_name=workspace.name,
+                resource_group_name=site.group,
+                plan="Analytics",
+                retention_in_days=settings.alerts.retention_days,
+                schema={"name": exports.table(table), "columns": table_columns(table)},
+                opts=child,
+            )
+            for table in exports.TABLES
+        ]
         endpoint = azure.monitor.DataCollectionEndpoint(
             f"{name}-endpoint",
             data_collection_endpoint_name=f"{name}-endpoint",
@@ -64,19 +75,20 @@ class Alerts(pulumi.ComponentResource):
             resource_group_name=site.group,
             location=settings.location,
             data_collection_endpoint_id=endpoint.id,
-            stream_declarations={STREAM: {"columns": stream_columns()}},
+            stream_declarations={exports.stream(table): {"columns": stream_columns(table)} for table in exports.TABLES},
             destinations={"log_analytics": [{"name": "workspace", "workspace_resource_id": workspace.id}]},
             data_flows=[
                 {
-                    "streams": [STREAM],
+                    "streams": [exports.stream(table)],
                     "destinations": ["workspace"],
                     "transform_kql": "source",
-                    "output_stream": f"Custom-{TABLE}",
+                    "output_stream": f"Custom-{exports.table(table)}",
                 }
+                for table in exports.TABLES
             ],
             tags=tags.common(stack),
             # the service refuses a rule whose output table is not there yet
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[table]),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=tables),
         )
         told = azure.monitor.ActionGroup(
             f"{name}-told",
@@ -114,7 +126,7 @@ class Alerts(pulumi.ComponentResource):
                 tags=tags.common(stack),
                 # the provider plans a changed scope as an update, which the service refuses
                 opts=pulumi.ResourceOptions(
-                    parent=self, depends_on=[table], replace_on_changes=["scopes"], delete_before_replace=True
+                    parent=self, depends_on=tables, replace_on_changes=["scopes"], delete_before_replace=True
                 ),
             )
         azure.applicationinsights.Workbook(
@@ -136,16 +148,15 @@ class Alerts(pulumi.ComponentResource):
         self.register_outputs({"ingestion_url": self.ingestion_url, "ingestion_rule": self.ingestion_rule})
 
 
-def table_columns() -> list[azure.operationalinsights.ColumnArgsDict]:
-    """The table's columns; a table spells the time's type `dateTime`."""
-    texts: list[azure.operationalinsights.ColumnArgsDict] = [{"name": name, "type": "string"} for name in COLUMNS]
-    return [{"name": "TimeGenerated", "type": "dateTime"}, *texts]
+def table_columns(table: str) -> list[azure.operationalinsights.ColumnArgsDict]:
+    """A table's columns; a table spells the time's type `dateTime`."""
+    spelled = {"datetime": "dateTime"}
+    return [{"name": name, "type": spelled.get(kind, kind)} for name, kind in exports.columns(table).items()]
 
 
-def stream_columns() -> list[azure.monitor.ColumnDefinitionArgsDict]:
-    """The stream's columns; a stream spells the time's type `datetime`."""
-    texts: list[azure.monitor.ColumnDefinitionArgsDict] = [{"name": name, "type": "string"} for name in COLUMNS]
-    return [{"name": "TimeGenerated", "type": "datetime"}, *texts]
+def stream_columns(table: str) -> list[azure.monitor.ColumnDefinitionArgsDict]:
+    """The columns of the stream that feeds a table; a stream spells types as KQL does."""
+    return [{"name": name, "type": kind} for name, kind in exports.columns(table).items()]
 
 
 def query_text(name: str) -> str:
@@ -165,7 +176,7 @@ def condition(query: str) -> azure.monitor.ConditionArgsDict:
 
 
 def workbook() -> str:
-    """The workbook's content: each query as a table."""
+    """The workbook's content: each query as a table, titled with the question that it answers."""
     items = [
         {
             "type": 3,
@@ -174,11 +185,11 @@ def workbook() -> str:
                 "version": "KqlItem/1.0",
                 "query": query_text(name),
                 "size": 0,
-                "title": name.replace("_", " ").capitalize(),
+                "title": query_text(name).splitlines()[0].removeprefix("// "),
                 "queryType": 0,
                 "resourceType": "microsoft.operationalinsights/workspaces",
             },
         }
-        for name in ("wave_states", "noncompliant_hosts", "unrestored_hosts")
+        for name in WORKBOOK
     ]
     return json.dumps({"version": "Notebook/1.0", "items": items}, sort_keys=True)

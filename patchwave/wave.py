@@ -13,10 +13,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
-from patchwave import ansible, clock, evidence, permission, report, restore_points
+from patchwave import ansible, clock, evidence, exports, permission, report, restore_points
 from patchwave.ansible import HostResult
 from patchwave.arm import Arm
 from patchwave.errors import Failed, Misuse, PatchwaveError, Refused
+from patchwave.exports import HostRow, RunRow
 from patchwave.inventory import Host, discover
 from patchwave.journal import Journal, open_run
 from patchwave.prober import Prober
@@ -43,7 +44,6 @@ ENOUGH = 10
 PATCHED = ("drain", "transaction", "verify", "undrain")
 RESTORED = ("restore", "verify", "undrain")
 STEPS = frozenset({*PATCHED, *RESTORED, "reboot"})
-STREAM = "Custom-PatchHosts"
 
 
 class Wave:
@@ -191,12 +191,14 @@ class Wave:
                 states[host.name] = state
                 row = {"host": host.name, "state": state, "before": facts.before, "after": after or {}, "reason": why}
                 self._say("state", row)
-                rows.append({"Host": host.name, "State": state, "Reason": why or ""})
+                rows.append(self._host_row(host, state, why or "", facts.before, after or {}))
         wrong = {name: state for name, state in states.items() if state not in COMPLIANT and state != "held"}
         if outcome is None:
             outcome = "failed" if wrong else "succeeded"
             reason = ", ".join(f"{name} is {state}" for name, state in wrong.items())
-        self._export(rows)
+        self._export("PatchHosts", rows)
+        compliant = sum(state in COMPLIANT for state in states.values())
+        self._export("PatchRuns", [self._run_row("ended", outcome, reason, compliant)])
         counts = {state: list(states.values()).count(state) for state in sorted(set(states.values()))}
         ended = {"outcome": outcome, "counts": counts, "reason": reason, "real_time": clock.iso(datetime.now(UTC))}
         self._say("wave-ended", ended)
@@ -248,6 +250,7 @@ class Wave:
                 "soak": soak and soak.model_dump(),
             },
         )
+        self._export("PatchRuns", [self._run_row("started")])
         if not verdict.open:
             self._stop("refused", permission.refusal(self.stack, self.settings, verdict))
         return self.journal
@@ -325,17 +328,46 @@ class Wave:
             "unattended_upgrades": self.standard.stacks[self.stack].unattended_upgrades,
         }
 
-    def _export(self, rows: Sequence[Mapping[str, str]]) -> None:
-        """Sends the states to Log Analytics; that it failed is recorded, and is no reason to fail the wave."""
+    def _host_row(
+        self, host: Host, state: State, reason: str, before: Mapping[str, str], after: Mapping[str, str]
+    ) -> HostRow:
+        return HostRow(
+            TimeGenerated=self._now(),
+            Stack=self.stack,
+            Release=self.release.id,
+            Run=self.journal.run,
+            Host=host.name,
+            Fleet=host.fleet,
+            Ring=host.ring,
+            State=state,
+            Reason=reason,
+            Packages=sum(before.get(package) != version for package, version in after.items()),
+        )
+
+    def _run_row(
+        self, event: Literal["started", "ended"], outcome: str = "", reason: str = "", compliant: int = 0
+    ) -> RunRow:
+        return RunRow(
+            TimeGenerated=self._now(),
+            Stack=self.stack,
+            Release=self.release.id,
+            Run=self.journal.run,
+            Event=event,
+            Outcome=outcome,
+            Reason=reason,
+            Hosts=len(self.journal.planned),
+            Compliant=compliant,
+        )
+
+    def _export(self, table: str, rows: Sequence[HostRow | RunRow]) -> None:
+        """Sends rows to Log Analytics; that it failed is recorded, and is no reason to fail the wave."""
         endpoint, rule = self.environ.get("PATCHWAVE_INGESTION_URL"), self.environ.get("PATCHWAVE_INGESTION_RULE")
         if not endpoint or not rule:
             return
-        stamp = {"Stack": self.stack, "Release": self.release.id, "Run": self.journal.run}
-        shaped = [{"TimeGenerated": clock.iso(self._now()), **stamp, **row} for row in rows]
         try:
             with Arm(self.environ) as arm:
-                arm.ingest(endpoint, rule, STREAM, shaped)
-            self._say("export", {"ok": True, "detail": f"{len(shaped)} rows"})
+                arm.ingest(endpoint, rule, exports.stream(table), [row.model_dump(mode="json") for row in rows])
+            self._say("export", {"ok": True, "detail": f"{len(rows)} rows to {table}"})
         except PatchwaveError as error:
             self._say("export", {"ok": False, "detail": str(error)})
             print(f"export    failed: {error}", flush=True)

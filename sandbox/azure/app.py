@@ -21,6 +21,7 @@ from .errors import AzureError, bad_request
 from .graph import Graph
 from .identity import Identity
 from .ingest import ingest
+from .logs import Logs
 from .machines import enrol
 from .manager import Answer, Manager
 
@@ -34,6 +35,7 @@ def resource_manager(
     manager: Manager, graph: Graph, identity: Identity, traffic: Traffic, ready: Callable[[], bool]
 ) -> Starlette:
     """The HTTPS door."""
+    logs = Logs(manager.store)
 
     def to_manager(request: Request) -> dict[str, str]:
         identity.management(request.headers.get("authorization"))
@@ -46,6 +48,11 @@ def resource_manager(
 
     def to_logs(request: Request) -> dict[str, str]:
         identity.monitor(request.headers.get("authorization"))
+        traffic.disturb()
+        return {}
+
+    def to_queries(request: Request) -> dict[str, str]:
+        identity.queries(request.headers.get("authorization"))
         traffic.disturb()
         return {}
 
@@ -64,8 +71,15 @@ def resource_manager(
         return Answer(200, found, headers)
 
     def ingest_logs(request: Request, body: bytes) -> Answer:
-        ingest(manager.store, request.path_params["rule"], request.path_params["stream"], body)
+        encoding = request.headers.get("content-encoding", "")
+        ingest(manager.store, request.path_params["rule"], request.path_params["stream"], body, encoding)
         return Answer(204)
+
+    def query_logs(request: Request, body: bytes) -> Answer:
+        return logs.query(request.path_params["workspace"], body, request.headers.get("prefer", ""))
+
+    def query_batch(request: Request, body: bytes) -> Answer:
+        return logs.batch(body)
 
     def resource(request: Request, body: bytes) -> Answer:
         query = {name.lower(): value for name, value in request.query_params.items()}
@@ -84,6 +98,15 @@ def resource_manager(
                 "/dataCollectionRules/{rule}/streams/{stream}",
                 _endpoint(ingest_logs, to_logs, traffic.latency),
                 methods=["POST"],
+            ),
+            Route("/v1/$batch", _endpoint(query_batch, to_queries, traffic.latency), methods=["POST"]),
+            Route(
+                "/v1/workspaces/{workspace}/query",
+                _endpoint(query_logs, to_queries, traffic.latency),
+                methods=["POST"],
+            ),
+            Route(
+                "/v1/{workspace:path}/query", _endpoint(query_logs, to_queries, traffic.latency), methods=["POST"]
             ),
             Route("/{path:path}", _endpoint(resource, to_manager, traffic.latency), methods=methods),
         ]

@@ -16,6 +16,7 @@ from .ids import PRINCIPAL, TENANT
 LIFETIME = 24 * 3600
 MONITOR = "https://monitor.azure.com"
 MANAGEMENT = "https://management.azure.com"
+QUERIES = {"https://api.loganalytics.io", "https://api.loganalytics.azure.com"}
 
 
 class Identity:
@@ -28,12 +29,13 @@ class Identity:
                 file.write(secrets.token_hex(32))
             draft.replace(key_file)
         self._key = key_file.read_text()
+        self._queries = {*QUERIES, endpoint}
         self._management = {MANAGEMENT, "https://management.core.windows.net", endpoint}
 
     def issue(self, resource: str) -> dict[str, str]:
         """What the managed-identity endpoint answers."""
         audience = resource.rstrip("/")
-        if audience not in self._management | {MONITOR}:
+        if audience not in self._management | self._queries | {MONITOR}:
             raise AzureError(
                 400, "invalid_resource",
                 f"AADSTS500011: The resource principal named {resource} was not found in the tenant.",
@@ -56,6 +58,18 @@ class Identity:
     def monitor(self, header: str | None) -> dict[str, Any]:
         """The claims of a request to the Logs Ingestion API, or Azure's 401."""
         return self._check(header, {MONITOR})
+
+    def queries(self, header: str | None) -> dict[str, Any]:
+        """The claims of a request to the Log Analytics query API, or its 401 and 403.
+
+        https://learn.microsoft.com/azure/azure-monitor/logs/api/errors
+        """
+        try:
+            return self._check(header, self._queries)
+        except AzureError as refusal:
+            if refusal.code != "AuthenticationFailed":
+                refusal.status = 403
+            raise
 
     def _check(self, header: str | None, audiences: set[str]) -> dict[str, Any]:
         if not header:

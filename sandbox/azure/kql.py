@@ -1,0 +1,230 @@
+"""KQL over tables in memory: what Log Analytics and Resource Graph have in common."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import json
+import math
+import re
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+    from duckdb_kql import KqlSyntaxError, ir
+
+Json = Any
+N = TypeVar("N")
+_SQL = {
+    "string": "varchar", "datetime": "timestamp", "dynamic": "json", "bool": "boolean", "int": "integer",
+    "long": "bigint", "real": "double", "decimal": "decimal(34, 14)", "guid": "uuid", "timespan": "interval",
+}  # fmt: skip
+# No query reaches a file or a variable of this process: a name that is no table's is unknown.
+_CLOSED = {"enable_external_access": "false", "python_enable_replacements": "false"}
+
+
+class Table(NamedTuple):
+    """Columns with their Kusto types, and rows in that order; a cell that its type cannot hold becomes null."""
+
+    columns: Mapping[str, str]
+    rows: Sequence[Sequence[Json]]
+
+
+class Found(NamedTuple):
+    """What a query gave: columns with their Kusto types, and plain JSON values; a dynamic is JSON data."""
+
+    columns: list[tuple[str, str]]
+    rows: list[list[Json]]
+
+
+class Problem(Exception):
+    """A query that cannot be answered."""
+
+
+class Syntax(Problem):
+    """It does not parse; `line` counts from 1, `column` from 0."""
+
+    def __init__(self, line: int, column: int, token: str) -> None:
+        super().__init__(f"Query could not be parsed at '{token}' on line [{line},{column}]")
+        self.line, self.column, self.token = line, column, token
+
+
+class Unresolved(Problem):
+    """It names a table or a column that is not there."""
+
+
+class Wrong(Problem):
+    """It parses, and means nothing."""
+
+
+class Unsupported(Problem):
+    """It may be good KQL, but the engine here does not know it."""
+
+
+class TooLong(Problem):
+    """Its time was up."""
+
+
+def run(tables: Mapping[str, Table], query: str, *, most: int, seconds: float) -> Found:
+    """Answers a query with at most so many rows and within that time, or raises Problem."""
+    import duckdb
+    import duckdb_kql
+    from duckdb_kql.types import kusto_type
+
+    connection = duckdb_kql.connect(config=_CLOSED)
+    clock = threading.Timer(seconds, connection.interrupt)
+    try:
+        for name, table in tables.items():
+            _fill(connection, name, table)
+        clock.start()
+        answer = duckdb_kql.execute(connection, query, allow_write=False)
+        columns = [(name, kusto_type(kind)) for name, kind, *_ in answer.description or ()]
+        rows = [
+            [_plain(value, kind) for value, (_, kind) in zip(values, columns, strict=True)]
+            for values in answer.fetchmany(most)
+        ]
+        return Found(columns, rows)
+    except duckdb_kql.KqlSyntaxError as error:
+        raise _syntax(query, error) from None
+    except (duckdb_kql.KqlUnsupportedError, duckdb_kql.KqlSchemaError) as error:
+        raise Unsupported(_first_line(error)) from None
+    except duckdb.CatalogException as error:
+        raise Unresolved(_first_line(error)) from None
+    except duckdb.InterruptException:
+        raise TooLong(f"The query was not done after {seconds:.0f} s.") from None
+    except (duckdb_kql.KqlError, duckdb.Error) as error:
+        raise Wrong(_first_line(error)) from None
+    finally:
+        clock.cancel()
+        connection.close()
+
+
+def resolve(query: str, tables: Mapping[str, Mapping[str, str]]) -> None:
+    """Raises Unresolved for a table or column that these tables do not have; KQL tells `Host` from `host`.
+
+    The engine does not, so a query that Azure refuses would be answered here.
+    """
+    from duckdb_kql import KqlError
+    from duckdb_kql.lower import lower
+
+    try:
+        meant = lower(query)
+    except KqlError:
+        return  # `run` says what is wrong with it
+    _resolve(meant, {name: list(columns) for name, columns in tables.items()})
+
+
+def _resolve(query: ir.Query, known: Mapping[str, list[str]]) -> None:
+    from duckdb_kql import KqlError, ir
+    from duckdb_kql.schema import output_columns
+
+    known = dict(known)
+    for name, bound in query.lets:
+        if isinstance(bound, ir.Query):
+            _resolve(bound, known)
+            known[name] = output_columns(bound, known)
+    source = query.source
+    if isinstance(source, ir.TableRef) and source.database is None and source.name not in known:
+        where = f"'{_keyword(query.operators[0])}' operator: " if query.operators else ""
+        raise Unresolved(f"{where}Failed to resolve table or column expression named '{source.name}'")
+    for place, operator in enumerate(query.operators):
+        for inner in _inside(operator, ir.Query):
+            _resolve(inner, known)
+        if not isinstance(operator, ir.Where | ir.Project | ir.Extend | ir.Summarize | ir.Distinct | ir.Sort | ir.Top):
+            continue
+        try:
+            here = output_columns(ir.Query(source, query.operators[:place]), known)
+        except KqlError:
+            return
+        for reference in _inside(operator, ir.ColumnRef):
+            if reference.name not in here:
+                raise Unresolved(
+                    f"'{_keyword(operator)}' operator: Failed to resolve scalar expression named '{reference.name}'"
+                )
+
+
+def _inside(node: object, kind: type[N]) -> Iterator[N]:
+    """Every node of that kind below this one, nested queries not entered; a shared node counts once."""
+    from duckdb_kql import ir
+
+    stack, seen = [node], set[int]()
+    while stack:
+        one = stack.pop()
+        if isinstance(one, list | tuple):
+            stack.extend(one)
+        elif dataclasses.is_dataclass(one) and id(one) not in seen:
+            seen.add(id(one))
+            if isinstance(one, kind):
+                yield one
+            if not isinstance(one, ir.Query):
+                stack.extend(getattr(one, field.name) for field in dataclasses.fields(one))
+
+
+def _keyword(operator: ir.Operator) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "-", type(operator).__name__).lower()
+
+
+def _fill(connection: DuckDBPyConnection, name: str, table: Table) -> None:
+    columns = ", ".join(f"{_quoted(column)} {_SQL[kind]}" for column, kind in table.columns.items())
+    connection.execute(f"create table {_quoted(name)} ({columns})")
+    if not table.rows:
+        return
+    # one statement with a list for each column: a statement for each row takes twenty times as long
+    lists = [[_text(value) for value in column] for column in zip(*table.rows, strict=True)]
+    cells = [_cell(f"unnest(${place}::varchar[])", kind) for place, kind in enumerate(table.columns.values(), 1)]
+    connection.execute(f"insert into {_quoted(name)} select {', '.join(cells)}", lists)
+
+
+def _cell(text: str, kind: str) -> str:
+    if kind == "string":
+        return f"coalesce({text}, '')"  # Kusto's strings are empty, never null
+    if kind == "datetime":
+        return f"try_cast({text} as timestamptz)::timestamp"  # a plain timestamp forgets the text's offset
+    return f"try_cast({text} as {_SQL[kind]})"
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _text(value: Json) -> str | None:
+    return value if value is None or isinstance(value, str) else json.dumps(value)
+
+
+def _plain(value: Json, kind: str) -> Json:
+    """A value as Azure writes it into JSON."""
+    if kind == "dynamic":
+        return json.loads(value) if isinstance(value, str) else json.loads(json.dumps(value, default=str))
+    if isinstance(value, dt.datetime):
+        return f"{value.replace(tzinfo=None).isoformat()}Z"
+    if isinstance(value, dt.date):
+        return f"{value.isoformat()}T00:00:00Z"
+    if isinstance(value, dt.timedelta):
+        return _timespan(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else f"{'-' * (value < 0)}Infinity"
+    if value is None or isinstance(value, str | int | float):
+        return value
+    return str(value)
+
+
+def _timespan(value: dt.timedelta) -> str:
+    """`[-][d.]hh:mm:ss[.fffffff]`."""
+    rest = abs(value)
+    hours, seconds = divmod(rest.seconds, 3600)
+    days = f"{rest.days}." if rest.days else ""
+    part = f".{rest.microseconds:06}0" if rest.microseconds else ""
+    return f"{'-' * (value < dt.timedelta())}{days}{hours:02}:{seconds // 60:02}:{seconds % 60:02}{part}"
+
+
+def _syntax(query: str, error: KqlSyntaxError) -> Syntax:
+    place = error.diagnostics[0].span
+    rest = "".join(query.splitlines(keepends=True)[place.line - 1 : place.line])[place.column :]
+    token = re.match(r"\w+|\S", rest)
+    return Syntax(place.line, place.column, token[0] if token else "<EOF>")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
