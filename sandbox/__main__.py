@@ -61,7 +61,7 @@ def _run(sandbox: Sandbox, options: argparse.Namespace) -> None:
         published = repository.publish_next(sandbox, fault=options.kind, version=options.version)
         console.line("fault", f"{published.name} is published with fault {options.kind}")
     elif options.command == "tools":
-        doctor.tools()
+        doctor.test_tools()
     elif options.command == "status":
         _status(sandbox)
     elif options.command == "env":

@@ -6,7 +6,7 @@ import subprocess
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from patchwave.doctor import DISK_GB, REHEARSAL_TOOLS
@@ -16,6 +16,7 @@ from sandbox.config import Sandbox
 from sandbox.mirror import Mirror
 from sandbox.processes import last_lines
 
+_TEST_TOOLS = {"node": "nodejs", "npm": "npm"}
 _SERVICES = {"nginx": "nginx.service", "haproxy": "haproxy.service"}
 _SYSTEM_PATHS = "/usr/local/sbin:/usr/sbin:/sbin"
 
@@ -60,9 +61,18 @@ def tools() -> None:
     _install(missing_tools())
 
 
+def test_tools() -> None:
+    """What the tests need beyond the sandbox's own tools as well."""
+    tools()
+    _install(_missing(_TEST_TOOLS))
+
+
 def missing_tools() -> list[str]:
-    """The packages of the tools that are not on PATH."""
-    tools = REHEARSAL_TOOLS | {"ip": "iproute2", "unshare": "util-linux", "curl": "curl"}
+    """The packages of the sandbox's tools that are not on PATH."""
+    return _missing(REHEARSAL_TOOLS | {"ip": "iproute2", "unshare": "util-linux", "curl": "curl"})
+
+
+def _missing(tools: Mapping[str, str]) -> list[str]:
     return sorted({package for tool, package in tools.items() if shutil.which(tool) is None})
 
 

@@ -93,7 +93,7 @@ def run(tables: Mapping[str, Table], query: str, *, most: int, seconds: float) -
     except duckdb.CatalogException as error:
         raise Unresolved(_first_line(error)) from None
     except duckdb.InterruptException:
-        raise TooLong(f"The query was not done after {seconds:.0f} s.") from None
+        raise TooLong(f"The query was not done after {seconds:g} s.") from None
     except (duckdb_kql.KqlError, duckdb.Error) as error:
         raise Wrong(_first_line(error)) from None
     finally:

@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import accumulate
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -21,6 +22,7 @@ from .store import Row, Store
 
 Json = Any
 MOST_ROWS, MOST_BYTES = 500_000, 64_000_000
+_AT_ONCE = 1000
 WAIT, LONGEST_WAIT = 180.0, 600.0
 _WORKSPACE = "microsoft.operationalinsights/workspaces"
 _INVALID = "The request had some invalid properties"
@@ -157,17 +159,21 @@ def _parsed(content: bytes) -> Json:
 
 
 def _cut(found: kql.Found) -> tuple[list[list[Json]], str]:
-    """The rows that fit into an answer, a dynamic as its JSON text, and why they are not all."""
-    dynamic = [kind == "dynamic" for _, kind in found.columns]
-    rows: list[list[Json]] = []
-    size = 0
-    for row in found.rows:
-        kept = [_text(value) if is_json else value for value, is_json in zip(row, dynamic, strict=True)]
-        size += len(json.dumps(kept))
-        if len(rows) == MOST_ROWS or size > MOST_BYTES:
-            return rows, f"{MOST_ROWS} records" if len(rows) == MOST_ROWS else f"{MOST_BYTES} bytes"
-        rows.append(kept)
-    return rows, ""
+    """The rows that fit into an answer, a dynamic as its JSON text, and what limit kept others out."""
+    for place in (place for place, (_, kind) in enumerate(found.columns) if kind == "dynamic"):
+        for row in found.rows:
+            row[place] = _text(row[place])
+    rows = found.rows[:MOST_ROWS]
+    room = MOST_BYTES
+    for begin in range(0, len(rows), _AT_ONCE):
+        some = rows[begin : begin + _AT_ONCE]
+        size = len(json.dumps(some))
+        if size > room:
+            sizes = accumulate(len(json.dumps(row)) for row in some)
+            fit = sum(total <= room for total in sizes)
+            return rows[: begin + fit], f"{MOST_BYTES} bytes"
+        room -= size
+    return rows, f"{MOST_ROWS} records" if len(found.rows) > MOST_ROWS else ""
 
 
 def _text(value: Json) -> str | None:

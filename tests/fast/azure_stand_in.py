@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ssl
 import tempfile
 import threading
 import time
@@ -163,6 +164,15 @@ class StandIn:
             time.sleep(0.02)
         raise AssertionError("the operation does not end")
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """Where the official clients find the served doors, and whom they trust."""
+        return {
+            "ARM_ENDPOINT": self.sandbox.endpoint,
+            "AZURE_POD_IDENTITY_AUTHORITY_HOST": self.sandbox.identity,
+            "REQUESTS_CA_BUNDLE": str(self.sandbox.ca_bundle),
+        }
+
     def close(self) -> None:
         self.doors.manager.close()
         self.doors.store.close()
@@ -177,6 +187,23 @@ def stand_in(conditions: Conditions | None = None) -> Iterator[StandIn]:
         finally:
             made.hosts.gate.set()
             made.close()
+
+
+@contextlib.contextmanager
+def served() -> Iterator[StandIn]:
+    """The doors on sockets of their own, for clients that know nothing of this process."""
+    with stand_in() as made:
+        server = threading.Thread(target=lambda: asyncio.run(made.doors.serve()))
+        server.start()
+        try:
+            trust = ssl.create_default_context(cafile=str(made.sandbox.ca))
+            with httpx.Client(transport=httpx.HTTPTransport(verify=trust, retries=8)) as client:
+                client.get(f"{made.sandbox.endpoint}/ready")
+            assert made.doors.ready.wait(20)
+            yield made
+        finally:
+            made.doors.close()
+            server.join()
 
 
 def located(properties: Mapping[str, Json] | None = None, **more: Json) -> dict[str, Json]:

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import jwt
@@ -507,11 +508,10 @@ def test_rows_reach_their_table_all_or_none(azure: StandIn) -> None:
     rule = pipeline(azure)
     path = f"/dataCollectionRules/{rule}/streams/Custom-Wave"
     bearer = {"Authorization": f"Bearer {azure.token('https://monitor.azure.com')}"}
-    rows = [{"TimeGenerated": "2026-11-22T00:00:00Z", "Host": "a", "Count": "no number", "Other": 1}]
+    at = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    rows = [{"TimeGenerated": at, "Host": "a", "Count": "no number", "Other": 1}]
     assert azure.azure("POST", path, headers=bearer, json=rows).status_code == 204
-    assert azure.doors.store.logged(WORKSPACE, "Wave_CL") == [
-        {"TimeGenerated": "2026-11-22T00:00:00Z", "Host": "a", "Count": None}
-    ]
+    assert azure.doors.store.logged(WORKSPACE, "Wave_CL") == [{"TimeGenerated": at, "Host": "a", "Count": None}]
     for content, status in (
         (json.dumps([rows[0], 1]), 400),
         ("{}", 400),

@@ -1,0 +1,69 @@
+"""Microsoft's own Kusto language service, asked what it thinks of a query over given tables."""
+
+import hashlib
+import json
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from patchwave.errors import Failed
+from sandbox.config import cache_folder
+
+HERE = Path(__file__).parent
+PACKAGE = ("package.json", "package-lock.json", ".npmrc")
+Tables = Mapping[str, Mapping[str, str]]
+
+
+class Query(NamedTuple):
+    """A query and the database, among those given, whose tables it may name."""
+
+    file: str
+    database: str
+    text: str
+
+
+class Complaint(NamedTuple):
+    """One diagnostic; lines and columns count from 1."""
+
+    file: str
+    code: str
+    line: int
+    column: int
+    message: str
+
+
+def check(databases: Mapping[str, Tables], queries: Sequence[Query]) -> list[Complaint]:
+    """What is wrong with these queries; tables are given as column names with their types."""
+    request = {"databases": databases, "queries": [query._asdict() for query in queries]}
+    command = [_tool("node"), str(HERE / "check.js"), str(_language_service())]
+    done = subprocess.run(command, input=json.dumps(request), capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise Failed(f"node tests/kusto/check.js: {' '.join(done.stderr.split())[-500:]}")
+    return [Complaint(**one) for one in json.loads(done.stdout)]
+
+
+def _language_service() -> Path:
+    """A folder with the locked package in it, installed once."""
+    digest = hashlib.sha256(b"".join((HERE / name).read_bytes() for name in PACKAGE)).hexdigest()[:16]
+    home = cache_folder() / f"kusto-{digest}"
+    if not home.exists():
+        draft = home.with_name(f".{home.name}")
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(parents=True)
+        for name in PACKAGE:
+            shutil.copy(HERE / name, draft)
+        command = [_tool("npm"), "ci", "--no-audit", "--no-fund", "--ignore-scripts"]
+        done = subprocess.run(command, cwd=draft, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise Failed(f"`npm ci` in {draft}: {' '.join(done.stderr.split())[-500:]}")
+        draft.rename(home)
+    return home
+
+
+def _tool(name: str) -> str:
+    path = shutil.which(name)
+    if path is None:
+        raise Failed(f"{name} is not on PATH: run `apt-get install nodejs npm` (`make test` does)")
+    return path
