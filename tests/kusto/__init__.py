@@ -5,13 +5,31 @@ import json
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 from patchwave.errors import Failed
 from sandbox.config import cache_folder
+from tests.fast.engine import declare_stack
 
 HERE = Path(__file__).parent
+PROJECT = HERE.parents[1]
+QUERIES = sorted(
+    path for path in PROJECT.rglob("*.kql") if not any(part.startswith(".") for part in path.relative_to(PROJECT).parts)
+)
+# https://learn.microsoft.com/azure/governance/resource-graph/concepts/query-language
+_RESOURCE = {
+    "id": "string", "name": "string", "type": "string", "tenantId": "string", "kind": "string", "location": "string",
+    "resourceGroup": "string", "subscriptionId": "string", "managedBy": "string", "sku": "dynamic", "plan": "dynamic",
+    "properties": "dynamic", "tags": "dynamic", "identity": "dynamic", "zones": "dynamic",
+    "extendedLocation": "dynamic",
+}  # fmt: skip
+RESOURCE_GRAPH = dict.fromkeys(
+    ("resources", "resourcecontainers", "computeresources", "networkresources", "authorizationresources",
+     "maintenanceresources", "patchassessmentresources", "patchinstallationresources", "alertsmanagementresources"),
+    _RESOURCE,
+)  # fmt: skip
 PACKAGE = ("package.json", "package-lock.json", ".npmrc")
 Tables = Mapping[str, Mapping[str, str]]
 
@@ -32,6 +50,27 @@ class Complaint(NamedTuple):
     line: int
     column: int
     message: str
+
+
+@cache
+def log_analytics() -> Tables:
+    """The tables that the program declares, as Azure is asked for them."""
+    kinds = {"dateTime": "datetime", "boolean": "bool"}
+    schemas = [d.props["schema"] for d in declare_stack("dev") if d.type == "azure-native:operationalinsights:Table"]
+    return {
+        schema["name"]: {one["name"]: kinds.get(one["type"], one["type"]) for one in schema["columns"]}
+        for schema in schemas
+    }
+
+
+def database(path: Path) -> str:
+    """Which service a query of this repository is for: components ask Log Analytics, the core asks Resource Graph."""
+    return {"components": "log-analytics", "patchwave": "resource-graph"}[path.relative_to(PROJECT).parts[0]]
+
+
+def databases() -> Mapping[str, Tables]:
+    """The tables of each service."""
+    return {"log-analytics": log_analytics(), "resource-graph": RESOURCE_GRAPH}
 
 
 def check(databases: Mapping[str, Tables], queries: Sequence[Query]) -> list[Complaint]:
