@@ -2,12 +2,14 @@
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from types import TracebackType
 from typing import Any, Self
 
 import httpx
+from azure.core.exceptions import AzureError
 from azure.identity import DefaultAzureCredential
+from azure.monitor.ingestion import LogsIngestionClient
 
 from patchwave.errors import Failed, Misuse
 
@@ -15,7 +17,6 @@ DEFAULT_ENDPOINT = "https://management.azure.com"
 COMPUTE = "2024-11-01"
 NETWORK = "2024-05-01"
 GRAPH = "2022-10-01"
-INGESTION = "2023-01-01"
 PAGE = 1000
 ATTEMPTS = 6
 PATIENCE = 60.0
@@ -90,10 +91,13 @@ class Arm:
             raise Failed(f"Resource Graph returned {len(rows)} of {page['totalRecords']} rows: run again in a minute")
         return rows
 
-    def ingest(self, endpoint: str, rule: str, stream: str, rows: list[dict[str, Any]]) -> None:
-        """Rows into a custom table, by the Logs Ingestion API."""
-        url = f"{endpoint.rstrip('/')}/dataCollectionRules/{rule}/streams/{stream}"
-        self._send("POST", url, {"api-version": INGESTION}, rows, "https://monitor.azure.com/.default")
+    def ingest(self, endpoint: str, rule: str, stream: str, rows: list[MutableMapping[str, Any]]) -> None:
+        """Rows into a custom table, by the Logs Ingestion API, in as many calls as they need."""
+        try:
+            with LogsIngestionClient(endpoint, self._credential) as client:
+                client.upload(rule, stream, rows)
+        except AzureError as error:
+            raise Failed(f"{stream}: {' '.join(error.message.split())}") from None
 
     def _send(self, method: str, url: str, params: dict[str, str], body: Any, scope: str) -> httpx.Response:
         headers = {"Authorization": f"Bearer {self._credential.get_token(scope).token}"}

@@ -367,7 +367,7 @@ class Wave:
         try:
             with Arm(self.environ) as arm:
                 arm.ingest(endpoint, rule, exports.stream(table), [row.model_dump(mode="json") for row in rows])
-            self._say("export", {"ok": True, "detail": f"{len(rows)} rows to {table}"})
+            self._say("export", {"ok": True, "detail": f"{table}, rows: {len(rows)}"})
         except PatchwaveError as error:
             self._say("export", {"ok": False, "detail": str(error)})
             print(f"export    failed: {error}", flush=True)

@@ -26,7 +26,7 @@ _CLOSED = {"enable_external_access": "false", "python_enable_replacements": "fal
 
 
 class Table(NamedTuple):
-    """Columns with their Kusto types, and rows in that order; a cell that its type cannot hold becomes null."""
+    """Columns with their Kusto types, and rows of JSON values in that order; what a type cannot hold becomes null."""
 
     columns: Mapping[str, str]
     rows: Sequence[Sequence[Json]]
@@ -172,8 +172,12 @@ def _fill(connection: DuckDBPyConnection, name: str, table: Table) -> None:
     if not table.rows:
         return
     # one statement with a list for each column: a statement for each row takes twenty times as long
-    lists = [[_text(value) for value in column] for column in zip(*table.rows, strict=True)]
-    cells = [_cell(f"unnest(${place}::varchar[])", kind) for place, kind in enumerate(table.columns.values(), 1)]
+    kinds = table.columns.values()
+    lists = [
+        [_text(value, kind) for value in cells]
+        for cells, kind in zip(zip(*table.rows, strict=True), kinds, strict=True)
+    ]
+    cells = [_cell(f"unnest(${place}::varchar[])", kind) for place, kind in enumerate(kinds, 1)]
     connection.execute(f"insert into {_quoted(name)} select {', '.join(cells)}", lists)
 
 
@@ -189,8 +193,8 @@ def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _text(value: Json) -> str | None:
-    return value if value is None or isinstance(value, str) else json.dumps(value)
+def _text(value: Json, kind: str) -> str | None:
+    return value if value is None or (isinstance(value, str) and kind != "dynamic") else json.dumps(value)
 
 
 def _plain(value: Json, kind: str) -> Json:

@@ -5,6 +5,8 @@ import io
 import json
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,7 +26,15 @@ from azure.monitor.query import (
     LogsQueryStatus,
 )
 
-from .azure_stand_in import GROUP, LOCATION, StandIn, located, served
+from components.alerts import table_columns
+from patchwave.arm import Arm
+from patchwave.errors import Failed
+from patchwave.exports import TABLES, HostRow, stream, table
+from sandbox.azure.ids import SUBSCRIPTION
+from tests.kusto import printed_client
+
+from .azure_stand_in import GROUP, LOCATION, ROOT, StandIn, located, served
+from .engine import declare_stack
 
 PROJECT = Path(__file__).resolve().parents[2]
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -362,6 +372,18 @@ def test_rows_beyond_a_call_go_in_several_packed_calls(
     assert list(found.tables[0].rows[0]) == [6_000, sum(range(6_000))]
 
 
+def test_what_a_wave_exports_arrives_however_many_hosts_there_are(azure: StandIn, queries: LogsQueryClient) -> None:
+    customer, rule = declare(azure, "fleet")
+    rows: list[Any] = [{"Host": f"host-{number:05}", "More": {"reason": "x" * 150}} for number in range(10_000)]
+    with Arm(os.environ | {"ARM_SUBSCRIPTION_ID": SUBSCRIPTION}) as arm:
+        arm.ingest(azure.sandbox.endpoint, rule, "Custom-Wave", rows)
+        with pytest.raises(Failed, match=r"Custom-Other: \(InvalidStream\) The stream Custom-Other was not configured"):
+            arm.ingest(azure.sandbox.endpoint, rule, "Custom-Other", rows[:1])
+    found = queries.query_workspace(customer, "Wave_CL | summarize dcount(Host)", timespan=None)
+    assert isinstance(found, LogsQueryResult)
+    assert list(found.tables[0].rows[0]) == [10_000]
+
+
 def test_a_stream_goes_in_as_it_is_packed_or_not(
     azure: StandIn, queries: LogsQueryClient, uploads: LogsIngestionClient
 ) -> None:
@@ -440,3 +462,39 @@ def test_a_transformation_that_fails_keeps_every_row_out(
         uploads.upload(rule, "Custom-Wave", ROWS)
     assert refusal.value.status_code == status
     assert azure.doors.store.logged(workspace(f"failing{status}"), "Wave_CL") == []
+
+
+# What the page of queries shows
+
+
+def test_the_printed_client_finds_what_a_wave_exports(azure: StandIn, uploads: LogsIngestionClient) -> None:
+    declared = {d.type.rsplit(":", 1)[1]: d.props for d in declare_stack("dev")}
+    group = f"{ROOT}/resourceGroups/{declared['Workspace']['resourceGroupName']}"
+    place = f"{group}/providers/Microsoft.OperationalInsights/workspaces/{declared['Workspace']['workspaceName']}"
+    azure.put(group, {"location": LOCATION})
+    azure.put(place, located({"sku": {"name": "PerGB2018"}}))
+    for name in TABLES:
+        schema = {"name": table(name), "columns": table_columns(name)}
+        azure.put(f"{place}/tables/{table(name)}", {"properties": {"schema": schema}})
+    azure.put(f"{group}/providers/Microsoft.Insights/dataCollectionEndpoints/dce", located())
+    rule = declared["DataCollectionRule"]
+    stored = azure.put(f"{group}/providers/Microsoft.Insights/dataCollectionRules/dcr", located({
+        "dataCollectionEndpointId": f"{group}/providers/Microsoft.Insights/dataCollectionEndpoints/dce",
+        "streamDeclarations": rule["streamDeclarations"], "dataFlows": rule["dataFlows"],
+        "destinations": {"logAnalytics": [{"name": "workspace", "workspaceResourceId": place}]},
+    }))  # fmt: skip
+    row = HostRow(
+        TimeGenerated=NOW, Stack="dev", Release="2026-11-23.1", Run="20261123T090000Z-abcdef", Host="dev-blue-0",
+        Fleet="web", Ring="canary", State="patched", Reason="", Packages=31,
+    )  # fmt: skip
+    uploads.upload(stored["properties"]["immutableId"], stream("PatchHosts"), [row.model_dump(mode="json")])
+    environment = os.environ | azure.environment | {"ARM_SUBSCRIPTION_ID": SUBSCRIPTION}
+    done = subprocess.run(
+        [sys.executable, "-c", printed_client()],
+        cwd=PROJECT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split()[:6] == ["dev", "web", "canary", "dev-blue-0", "patched", "31"]

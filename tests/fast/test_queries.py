@@ -1,6 +1,7 @@
 """Every query answers its question: run on rows that it should find and on rows that it should not."""
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -74,6 +75,13 @@ def test_a_query_says_what_it_answers_and_runs_on_the_declared_tables(path: Path
     kql.resolve(text, tables)
     found = kql.run({name: kql.Table(kinds, []) for name, kinds in tables.items()}, text, most=10, seconds=30)
     assert len(found.columns) > 1
+
+
+def test_the_page_lists_every_query_with_its_question() -> None:
+    page = (PROJECT / "docs" / "queries.md").read_text(encoding="utf-8")
+    listed = dict(re.findall(r"^\| `(\w+)`(?: \(alert\))? \| (.+) \|$", page, re.MULTILINE))
+    mine = {path.stem: path.read_text(encoding="utf-8") for path in QUERIES if "components" in path.parts}
+    assert listed == {name: text.splitlines()[0].removeprefix("// ") for name, text in mine.items()}
 
 
 def test_the_door_has_the_columns_that_azure_documents() -> None:

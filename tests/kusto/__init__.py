@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -71,6 +72,13 @@ def database(path: Path) -> str:
 def databases() -> Mapping[str, Tables]:
     """The tables of each service."""
     return {"log-analytics": log_analytics(), "resource-graph": RESOURCE_GRAPH}
+
+
+def printed_client() -> str:
+    """The lines of Python that the page of queries shows."""
+    found = re.search(r"```python\n(.+?)```", (PROJECT / "docs" / "queries.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert found
+    return found[1]
 
 
 def check(databases: Mapping[str, Tables], queries: Sequence[Query]) -> list[Complaint]:
