@@ -105,9 +105,7 @@ def resource_manager(
                 _endpoint(query_logs, to_queries, traffic.latency),
                 methods=["POST"],
             ),
-            Route(
-                "/v1/{workspace:path}/query", _endpoint(query_logs, to_queries, traffic.latency), methods=["POST"]
-            ),
+            Route("/v1/{workspace:path}/query", _endpoint(query_logs, to_queries, traffic.latency), methods=["POST"]),
             Route("/{path:path}", _endpoint(resource, to_manager, traffic.latency), methods=methods),
         ]
     )
