@@ -484,8 +484,8 @@ def test_the_printed_client_finds_what_a_wave_exports(azure: StandIn, uploads: L
         "destinations": {"logAnalytics": [{"name": "workspace", "workspaceResourceId": place}]},
     }))  # fmt: skip
     row = HostRow(
-        TimeGenerated=NOW + timedelta(hours=5), Stack="dev", Release="2026-11-23.1", Run="20261123T090000Z-abcdef", Host="dev-blue-0",
-        Fleet="web", Ring="canary", State="patched", Reason="", Packages=31,
+        TimeGenerated=NOW + timedelta(hours=5), Stack="dev", Release="2026-11-23.1", Run="20261123T090000Z-abcdef",
+        Host="dev-blue-0", Fleet="web", Ring="canary", State="patched", Reason="", Packages=31,
     )  # fmt: skip
     uploads.upload(stored["properties"]["immutableId"], stream("PatchHosts"), [row.model_dump(mode="json")])
     environment = os.environ | azure.environment | {"ARM_SUBSCRIPTION_ID": SUBSCRIPTION}
