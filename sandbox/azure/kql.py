@@ -21,7 +21,9 @@ _SQL = {
     "string": "varchar", "datetime": "timestamp", "dynamic": "json", "bool": "boolean", "int": "integer",
     "long": "bigint", "real": "double", "decimal": "decimal(34, 14)", "guid": "uuid", "timespan": "interval",
 }  # fmt: skip
-# No query reaches a file or a variable of this process: a name that is no table's is unknown.
+# the engine carries out control commands; these services only query
+_COMMAND = re.compile(r"((?:\s|//[^\n]*\n)*)\.")
+# a name that is no table's is no file either, and no variable of this process
 _CLOSED = {"enable_external_access": "false", "python_enable_replacements": "false"}
 
 
@@ -73,6 +75,9 @@ def run(tables: Mapping[str, Table], query: str, *, most: int, seconds: float) -
     import duckdb_kql
     from duckdb_kql.types import kusto_type
 
+    if command := _COMMAND.match(query):
+        before = command[1].rpartition("\n")
+        raise Syntax(command[1].count("\n") + 1, len(before[2]), ".")
     connection = duckdb_kql.connect(config=_CLOSED)
     clock = threading.Timer(seconds, connection.interrupt)
     try:
@@ -106,18 +111,19 @@ def resolve(query: str, tables: Mapping[str, Mapping[str, str]]) -> None:
 
     The engine does not, so a query that Azure refuses would be answered here.
     """
-    from duckdb_kql import KqlError
+    from duckdb_kql import KqlError, KqlSyntaxError
     from duckdb_kql.lower import lower
 
     try:
-        meant = lower(query)
+        _resolve(lower(query), {name: list(columns) for name, columns in tables.items()})
+    except KqlSyntaxError as error:
+        raise _syntax(query, error) from None
     except KqlError:
-        return  # `run` says what is wrong with it
-    _resolve(meant, {name: list(columns) for name, columns in tables.items()})
+        return  # the engine does not know it, and `run` says so
 
 
 def _resolve(query: ir.Query, known: Mapping[str, list[str]]) -> None:
-    from duckdb_kql import KqlError, ir
+    from duckdb_kql import ir
     from duckdb_kql.schema import output_columns
 
     known = dict(known)
@@ -134,10 +140,7 @@ def _resolve(query: ir.Query, known: Mapping[str, list[str]]) -> None:
             _resolve(inner, known)
         if not isinstance(operator, ir.Where | ir.Project | ir.Extend | ir.Summarize | ir.Distinct | ir.Sort | ir.Top):
             continue
-        try:
-            here = output_columns(ir.Query(source, query.operators[:place]), known)
-        except KqlError:
-            return
+        here = output_columns(ir.Query(source, query.operators[:place]), known)
         for reference in _inside(operator, ir.ColumnRef):
             if reference.name not in here:
                 raise Unresolved(

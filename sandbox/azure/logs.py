@@ -8,12 +8,14 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate
 from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from patchwave.model import first_problem
 
 from . import kql
 from .errors import AzureError
@@ -42,12 +44,19 @@ class Refusal(AzureError):
         return {"error": error if self.inner is None else {**error, "innererror": self.inner}}
 
 
+class Asked(BaseModel):
+    """A query's body."""
+
+    query: str
+    timespan: str | None = None
+    workspaces: list[str] | None = None
+
+
 class Logs:
     """Answers queries over what was ingested."""
 
-    def __init__(self, store: Store, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
-        self._now = now
 
     def query(self, workspace: str, content: bytes, prefer: str) -> Answer:
         """One query over a workspace, which is named by its workspace id or its resource id."""
@@ -73,13 +82,15 @@ class Logs:
             return {"status": refusal.status, "body": refusal.envelope}
 
     def _query(self, workspace: str, body: Json, wanted: Mapping[str, str]) -> dict[str, Json]:
-        if not isinstance(body, Mapping) or not isinstance(body.get("query"), str):
-            raise _invalid("QueryValidationError", "Failed parsing the query: there is none")
-        others = [self._workspace(name, by_name=True) for name in body.get("workspaces") or []]
-        begins, ends = _span(body.get("timespan"), self._now())
+        try:
+            asked = Asked.model_validate(body)
+        except ValidationError as error:
+            raise _invalid("QueryValidationError", f"Failed parsing the query: {first_problem(error)}") from None
+        others = [self._workspace(name, by_name=True) for name in asked.workspaces or ()]
+        begins, ends = _span(asked.timespan, datetime.now(UTC))
         tables = _united(self._tables([self._workspace(workspace), *others], begins, ends))
         began = time.monotonic()
-        found = _answered(tables, body["query"], _seconds(wanted))
+        found = _answered(tables, asked.query, _seconds(wanted))
         spent = time.monotonic() - began
         rows, why = _cut(found)
         columns = [{"name": name, "type": kind} for name, kind in found.columns]
@@ -116,7 +127,10 @@ def _united(tables: Iterator[tuple[str, kql.Table]]) -> dict[str, kql.Table]:
     """Tables of one name in several workspaces are one table."""
     found: dict[str, kql.Table] = {}
     for name, table in tables:
-        there = found.get(name, kql.Table({}, []))
+        there = found.get(name)
+        if there is None:
+            found[name] = table
+            continue
         columns = {**there.columns, **table.columns}
         rows = [
             [dict(zip(one.columns, row, strict=True)).get(column) for column in columns]
@@ -198,20 +212,20 @@ def _partial(why: str) -> Json:
 
 
 def _kind(declared: str) -> str:
-    """A table's type as KQL knows it: a table spells `dateTime` and `boolean`."""
-    return {"datetime": "datetime", "boolean": "bool"}.get(declared.lower(), declared.lower())
+    """A table's type as KQL spells it."""
+    return {"dateTime": "datetime", "boolean": "bool"}.get(declared, declared)
 
 
 def _within(at: datetime, begins: datetime | None, ends: datetime | None) -> bool:
     return (begins is None or begins <= at) and (ends is None or at <= ends)
 
 
-def _span(timespan: Json, now: datetime) -> tuple[datetime | None, datetime | None]:
+def _span(timespan: str | None, now: datetime) -> tuple[datetime | None, datetime | None]:
     """Both ends of an ISO 8601 duration that ends now, or of an interval of instants and durations."""
     if not timespan:
         return None, None
     try:
-        first, _, last = str(timespan).rpartition("/")
+        first, _, last = timespan.rpartition("/")
         if not first:
             return now - _duration(last), now
         if first.startswith("P"):

@@ -131,6 +131,16 @@ def test_a_query_reaches_no_file_and_nothing_of_the_process(tmp_path: Path) -> N
             run({}, f"{name} | count")
 
 
+@pytest.mark.parametrize(
+    ("query", "line", "column"),
+    [(".show tables", 1, 0), ("// all\n  .show tables", 2, 2), (".set T <| print a = 1", 1, 0)],
+)
+def test_control_commands_are_no_queries(query: str, line: int, column: int) -> None:
+    with pytest.raises(kql.Syntax) as problem:
+        run({}, query)
+    assert (problem.value.line, problem.value.column, problem.value.token) == (line, column, ".")
+
+
 def test_rows_and_time_are_bounded() -> None:
     assert len(run({}, "range x from 1 to 50 step 1", most=7)) == 7
     many = "range x from 1 to 3000000 step 1 | extend key = x % 10"

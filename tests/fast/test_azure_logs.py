@@ -249,6 +249,7 @@ def test_more_bytes_than_an_answer_holds_are_a_partial_result(queries: LogsQuery
         ("Wave_CL | join (Other_CL) on Host", "SemanticError", "SEM0100",
          "Failed to resolve table or column expression named 'Other_CL'"),
         ("Wave_CL\n| wherex", "SyntaxError", "SYN0002", "Query could not be parsed at '|' on line [2,0]"),
+        (".show tables", "SyntaxError", "SYN0002", "Query could not be parsed at '.' on line [1,0]"),
         ("", "SyntaxError", "SYN0002", "Query could not be parsed at '<EOF>' on line [1,0]"),
     ],
 )  # fmt: skip
@@ -289,6 +290,9 @@ def test_a_query_ends_when_its_time_is_up(azure: StandIn, filled: str) -> None:
     [
         {"query": 1},
         ["query"],
+        {"query": "Wave_CL", "workspaces": "all"},
+        {"query": "Wave_CL", "workspaces": [1]},
+        {"query": "Wave_CL", "timespan": 3600},
         {"query": "Wave_CL", "timespan": "yesterday"},
         {"query": "Wave_CL", "timespan": "PT"},
         {"query": "Wave_CL", "timespan": "3600"},
