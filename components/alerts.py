@@ -29,7 +29,7 @@ NAMESPACE = uuid.UUID("6a2fd1c8-7b0e-5a55-9d1e-0c4b8f2f9f10")
 class Alerts(pulumi.ComponentResource):
     """A host that a wave leaves unpatched or broken raises an alert that reaches somebody.
 
-    Attributes: `ingestion_url`, `ingestion_rule` (immutable id), `workspace_id`.
+    Attributes: `ingestion_url`, `ingestion_rule` (immutable id), `ingestion_rule_id`, `workspace_id`.
     """
 
     def __init__(
@@ -101,6 +101,10 @@ class Alerts(pulumi.ComponentResource):
                 {"name": f"email-{i}", "email_address": address, "use_common_alert_schema": True}
                 for i, address in enumerate(settings.alerts.emails)
             ],
+            sms_receivers=[
+                {"name": f"sms-{i}", "country_code": sms.country_code, "phone_number": sms.number}
+                for i, sms in enumerate(settings.alerts.sms)
+            ],
             webhook_receivers=[
                 {"name": f"webhook-{i}", "service_uri": url, "use_common_alert_schema": True}
                 for i, url in enumerate(settings.alerts.webhooks)
@@ -145,6 +149,7 @@ class Alerts(pulumi.ComponentResource):
         self.workspace_id = workspace.id
         self.ingestion_url = endpoint.logs_ingestion.apply(lambda door: (door.endpoint if door else None) or "")
         self.ingestion_rule = rule.immutable_id
+        self.ingestion_rule_id = rule.id
         self.register_outputs({"ingestion_url": self.ingestion_url, "ingestion_rule": self.ingestion_rule})
 
 

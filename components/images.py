@@ -2,7 +2,7 @@
 
 import pulumi
 
-from patchwave.settings import Image
+from patchwave.settings.machines import Image
 
 
 def image_id(group_id: pulumi.Input[str], image: Image) -> pulumi.Output[str]:

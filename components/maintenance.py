@@ -1,24 +1,45 @@
-"""The windows as Update Manager knows them: one maintenance configuration a ring, with dynamic scopes by tag."""
+"""The windows as Update Manager knows them: one maintenance configuration a ring, and which machines it patches."""
+
+from collections.abc import Mapping
 
 import pulumi
 import pulumi_azure_native as azure
 
 from components import tags
+from components.events import Events
 from components.site import Site
 from patchwave import update_manager
+from patchwave.release import Release
 from patchwave.settings import Settings
+from patchwave.settings.maintenance import Assigned
+from patchwave.settings.maintenance import Maintenance as Decisions
+
+
+# What an assignment of its own names, by the machine's source: provider and type.
+KINDS: Mapping[str, tuple[str, str]] = {
+    "vm": ("Microsoft.Compute", "virtualMachines"),
+    "arc": ("Microsoft.HybridCompute", "machines"),
+}
 
 
 class Maintenance(pulumi.ComponentResource):
-    """Machines tagged for Update Manager are patched in the stack's own windows, and only their ring's.
+    """Machines left to Update Manager are patched in the stack's own windows, and only in their ring's.
 
     Attributes: `configuration_ids` (by ring).
     """
 
     def __init__(
-        self, name: str, *, stack: str, settings: Settings, site: Site, opts: pulumi.ResourceOptions | None = None
+        self,
+        name: str,
+        *,
+        stack: str,
+        settings: Settings,
+        site: Site,
+        release: Release | None,
+        opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("patchwave:index:Maintenance", name, None, opts)
+        decisions = settings.maintenance
         self.configuration_ids: dict[str, pulumi.Output[str]] = {}
         schedule = update_manager.schedule(settings.calendar.windows[0], settings.maintenance.starts_on)
         for ring in settings.rollout.rings:
@@ -35,36 +56,81 @@ class Maintenance(pulumi.ComponentResource):
                 duration=schedule.duration,
                 time_zone=schedule.time_zone,
                 recur_every=schedule.recur_every,
-                install_patches={
-                    "reboot_setting": "IfRequired",
-                    "linux_parameters": {"classifications_to_include": ["Critical", "Security"]},
-                },
+                install_patches=updates(decisions, release),
                 tags=tags.common(stack) | {"patchwave-ring": ring.name},
                 opts=pulumi.ResourceOptions(parent=self),
             )
-            for place, group, kind in (
-                ("machines", site.group, "Microsoft.Compute/virtualMachines"),
-                ("sites", settings.maintenance.arc_resource_group, "Microsoft.HybridCompute/machines"),
+            for place, group, source in (
+                ("machines", site.group, "vm"),
+                ("sites", decisions.arc_resource_group, "arc"),
             ):
                 azure.maintenance.ConfigurationAssignmentsForResourceGroup(
                     f"{name}-{ring.name}-{place}",
                     configuration_assignment_name=f"{name}-{ring.name}-{place}",
                     resource_group_name=group,
                     maintenance_configuration_id=configuration.id,
-                    filter=scope(stack, ring.name, kind, settings.location),
+                    filter=scope(stack, ring.name, "/".join(KINDS[source]), settings),
                     opts=pulumi.ResourceOptions(parent=self),
                 )
             self.configuration_ids[ring.name] = configuration.id
+        for machine in decisions.assigned:
+            self._assign(name, machine, settings.location)
+        if decisions.events:
+            Events(
+                f"{name}-events",
+                stack=stack,
+                settings=settings,
+                site=site,
+                receiver=decisions.events,
+                configuration_ids=self.configuration_ids,
+                opts=pulumi.ResourceOptions(parent=self),
+            )
         self.register_outputs({"configuration_ids": self.configuration_ids})
+
+    def _assign(self, name: str, machine: Assigned, location: str) -> None:
+        provider, kind = KINDS[machine.source]
+        azure.maintenance.ConfigurationAssignment(
+            f"{name}-{machine.resource_group}-{machine.name}".lower(),
+            configuration_assignment_name=f"{name}-{machine.name}".lower(),
+            resource_group_name=machine.resource_group,
+            provider_name=provider,
+            resource_type=kind,
+            resource_name_=machine.name,
+            location=location,
+            maintenance_configuration_id=self.configuration_ids[machine.ring],
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+
+
+def updates(decisions: Decisions, release: Release | None) -> azure.maintenance.InputPatchConfigurationArgsDict:
+    """What is installed: the chosen classes, or on Linux a release's packages and no others.
+
+    A package that does not go back by downgrade is left to a wave: a schedule takes no dump and no snapshot.
+    """
+    linux: azure.maintenance.InputLinuxParametersArgsDict = {"classifications_to_include": list(decisions.linux)}
+    if release:
+        packages = {package.name: package.reversibility == "downgrade" for package in release.packages}
+        linux = {
+            "classifications_to_include": [],
+            "package_name_masks_to_include": sorted(name for name, simple in packages.items() if simple),
+            "package_name_masks_to_exclude": sorted(name for name, simple in packages.items() if not simple),
+        }
+    chosen: azure.maintenance.InputPatchConfigurationArgsDict = {
+        "reboot_setting": decisions.reboot,
+        "linux_parameters": linux,
+    }
+    if decisions.windows:
+        chosen["windows_parameters"] = {"classifications_to_include": list(decisions.windows)}
+    return chosen
 
 
 def scope(
-    stack: str, ring: str, kind: str, location: str
+    stack: str, ring: str, kind: str, settings: Settings
 ) -> azure.maintenance.ConfigurationAssignmentFilterPropertiesArgsDict:
     """The machines of one ring that are left to Update Manager, whenever they appear."""
     return {
-        "locations": [location],
-        "os_types": ["Linux"],
+        "locations": [settings.location],
+        "os_types": ["Linux", *(["Windows"] if settings.maintenance.windows else [])],
         "resource_types": [kind],
         "tag_settings": {
             "filter_operator": azure.maintenance.TagOperators.ALL,

@@ -5,13 +5,15 @@ import pulumi_azure_native as azure
 
 from components import tags
 from components.images import image_id
-from patchwave.settings import Probe, Rolling, Settings, Slot
+from patchwave.settings import Settings, Slot
+from patchwave.settings.service import Probe
+from patchwave.settings.slots import ImageUpgrade, Rolling
 
 
 class ScaleSet(pulumi.ComponentResource):
     """A Uniform scale set whose model changes roll out in batches, judged by the application's own health.
 
-    Attributes: `id`.
+    Attributes: `id`, `name`.
     """
 
     def __init__(
@@ -40,10 +42,7 @@ class ScaleSet(pulumi.ComponentResource):
             upgrade_policy={
                 "mode": azure.compute.UpgradeMode.ROLLING,
                 "rolling_upgrade_policy": rolling_policy(slots.rolling),
-                "automatic_os_upgrade_policy": {
-                    "enable_automatic_os_upgrade": False,
-                    "use_rolling_upgrade_policy": True,
-                },
+                "automatic_os_upgrade_policy": image_upgrade_policy(slots.image_upgrade),
             },
             virtual_machine_profile={
                 "os_profile": {
@@ -76,6 +75,7 @@ class ScaleSet(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self),
         )
         self.id = scale_set.id
+        self.name = scale_set.name
         self.register_outputs({"id": self.id})
 
 
@@ -88,6 +88,17 @@ def rolling_policy(rolling: Rolling) -> azure.compute.RollingUpgradePolicyArgsDi
         "pause_time_between_batches": f"PT{int(rolling.pause.total_seconds())}S",
         "rollback_failed_instances_on_policy_breach": True,
     }
+
+
+def image_upgrade_policy(upgrade: ImageUpgrade | None) -> azure.compute.AutomaticOSUpgradePolicyArgsDict:
+    """New image versions roll under the declared rolling policy, or not by themselves at all."""
+    policy: azure.compute.AutomaticOSUpgradePolicyArgsDict = {
+        "enable_automatic_os_upgrade": upgrade is not None,
+        "use_rolling_upgrade_policy": True,
+    }
+    if upgrade:
+        policy["os_rolling_upgrade_deferral"] = upgrade.defer
+    return policy
 
 
 def health_extension(probe: Probe) -> azure.compute.VirtualMachineScaleSetExtensionArgsDict:

@@ -13,6 +13,7 @@ class Snapshots(pulumi.ComponentResource):
     """Every machine of a fleet whose way back is a snapshot has a collection for its waves' restore points.
 
     The points are taken by the wave, a run each; as resources they would be taken once and then be stale.
+    Attributes: `collection_ids` (by machine).
     """
 
     def __init__(
@@ -26,9 +27,10 @@ class Snapshots(pulumi.ComponentResource):
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("patchwave:index:Snapshots", name, None, opts)
+        self.collection_ids: dict[str, pulumi.Output[str]] = {}
         if settings.fleets[settings.fleet("vm")].way_back == "snapshot":
             for machine, machine_id in machines.items():
-                azure.compute.RestorePointCollection(
+                self.collection_ids[machine] = azure.compute.RestorePointCollection(
                     f"{name}-{machine}",
                     restore_point_collection_name=collection_name(machine),
                     resource_group_name=site.group,
@@ -37,5 +39,5 @@ class Snapshots(pulumi.ComponentResource):
                     tags=tags.common(stack)
                     | {"patchwave-protects": machine, "patchwave-keep-days": str(settings.snapshots.keep.days)},
                     opts=pulumi.ResourceOptions(parent=self),
-                )
+                ).id
         self.register_outputs({})

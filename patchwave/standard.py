@@ -64,6 +64,7 @@ class StackRules(Model):
     """What the standard asks of one stack."""
 
     window: Envelope
+    image_window: Envelope | None
     promoted_from: StackName | None
     soak: timedelta
     latency_increase_percent: Percent

@@ -114,9 +114,17 @@ def windows_stay_within_the_standard(declared: Declared, moment: Moment) -> Iter
     if stack is None:
         yield "tags name no patchwave-stack that the standard knows: tag it dev, staging or prod"
         return
-    envelope = load_standard(PROJECT).stacks[stack].window
+    allowed, settings = load_standard(PROJECT).stacks[stack], load_stack(PROJECT, stack).settings
+    if props.get("maintenanceScope") != "OSImage":
+        envelope, windows = allowed.window, settings.calendar.windows
+    elif allowed.image_window is None:
+        yield f"the standard lets no image roll by itself in {stack}: leave the configuration out"
+        return
+    else:
+        upgrade = settings.slots.image_upgrade
+        envelope, windows = allowed.image_window, (upgrade.window,) if upgrade else ()
     yield from _window_complaints(props, envelope)
-    for window in load_stack(PROJECT, stack).settings.calendar.windows:
+    for window in windows:
         yield from envelope.complaints(window)
 
 

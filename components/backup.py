@@ -1,0 +1,115 @@
+"""Nightly backups of the machines that stand alone, to a vault."""
+
+from collections.abc import Mapping
+
+import pulumi
+import pulumi_azure_native as azure
+
+from components import tags
+from components.site import Site
+from patchwave.settings import Settings
+from patchwave.settings.snapshots import Backup as Decisions
+from patchwave.update_manager import windows_zone
+
+SUNDAY = azure.recoveryservices.DayOfWeek.SUNDAY
+FIRST = azure.recoveryservices.WeekOfMonth.FIRST
+
+
+class Backup(pulumi.ComponentResource):
+    """Each machine has a recovery point a night, kept as decided, that deleting the machine does not delete.
+
+    What is deleted from the vault can be had back for `soft_delete_days`; until then the vault cannot be deleted.
+    https://learn.microsoft.com/azure/backup/backup-azure-vms-enhanced-policy
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        stack: str,
+        settings: Settings,
+        site: Site,
+        decisions: Decisions,
+        machines: Mapping[str, pulumi.Input[str]],
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        super().__init__("patchwave:index:Backup", name, None, opts)
+        vault = azure.recoveryservices.Vault(
+            f"{name}-vault",
+            vault_name=f"{name}-vault",
+            resource_group_name=site.group,
+            location=settings.location,
+            sku={"name": "RS0", "tier": "Standard"},
+            properties={
+                "public_network_access": "Enabled",
+                "security_settings": {
+                    "soft_delete_settings": {
+                        "soft_delete_state": "Enabled",
+                        "soft_delete_retention_period_in_days": decisions.soft_delete_days,
+                    }
+                },
+            },
+            tags=tags.common(stack),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        policy = azure.recoveryservices.ProtectionPolicy(
+            f"{name}-policy",
+            policy_name="nightly",
+            vault_name=vault.name,
+            resource_group_name=site.group,
+            properties=nightly(decisions, f"{settings.maintenance.starts_on:%Y-%m-%d}T{decisions.at:%H:%M}:00Z"),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        for machine, machine_id in machines.items():
+            azure.recoveryservices.ProtectedItem(
+                f"{name}-{machine}",
+                fabric_name="Azure",
+                container_name=pulumi.Output.concat("iaasvmcontainer;iaasvmcontainerv2;", site.group, ";", machine),
+                protected_item_name=pulumi.Output.concat("vm;iaasvmcontainerv2;", site.group, ";", machine),
+                vault_name=vault.name,
+                resource_group_name=site.group,
+                properties={
+                    "protected_item_type": "Microsoft.Compute/virtualMachines",
+                    "policy_id": policy.id,
+                    "source_resource_id": machine_id,
+                },
+                opts=pulumi.ResourceOptions(parent=self),
+            )
+        self.register_outputs({})
+
+
+def nightly(decisions: Decisions, at: str) -> azure.recoveryservices.AzureIaaSVMProtectionPolicyArgsDict:
+    """The policy; `at` is an instant of which the service reads the time, in the policy's zone."""
+    kept: azure.recoveryservices.LongTermRetentionPolicyArgsDict = {
+        "retention_policy_type": "LongTermRetentionPolicy",
+        "daily_schedule": {"retention_times": [at], "retention_duration": _duration(decisions.days, "Days")},
+    }
+    if decisions.weeks:
+        kept["weekly_schedule"] = {
+            "days_of_the_week": [SUNDAY],
+            "retention_times": [at],
+            "retention_duration": _duration(decisions.weeks, "Weeks"),
+        }
+    if decisions.months:
+        kept["monthly_schedule"] = {
+            "retention_schedule_format_type": "Weekly",
+            "retention_schedule_weekly": {"days_of_the_week": [SUNDAY], "weeks_of_the_month": [FIRST]},
+            "retention_times": [at],
+            "retention_duration": _duration(decisions.months, "Months"),
+        }
+    return {
+        "backup_management_type": "AzureIaasVM",
+        "policy_type": "V2",
+        "time_zone": windows_zone(decisions.zone),
+        "instant_rp_retention_range_in_days": decisions.instant_days,
+        "schedule_policy": {
+            "schedule_policy_type": "SimpleSchedulePolicyV2",
+            "schedule_run_frequency": "Daily",
+            "daily_schedule": {"schedule_run_times": [at]},
+        },
+        "retention_policy": kept,
+    }
+
+
+def _duration(count: int, unit: str) -> azure.recoveryservices.RetentionDurationArgsDict:
+    return {"count": count, "duration_type": unit}

@@ -1,0 +1,101 @@
+"""The two scale sets, how they take new images, and which of them users reach."""
+
+from datetime import timedelta
+from typing import Annotated, Literal, Self, get_args
+
+from pydantic import Field, model_validator
+
+from patchwave.calendar import Weekly, Window
+from patchwave.model import Model
+from patchwave.settings.machines import Image
+from patchwave.standard import Percent
+
+Slot = Literal["blue", "green"]
+IMAGE_WINDOW = timedelta(hours=5)
+
+
+class Rolling(Model):
+    """How a scale set replaces its instances; the ranges are the service's own.
+
+    https://learn.microsoft.com/azure/virtual-machine-scale-sets/virtual-machine-scale-sets-configure-rolling-upgrades
+    """
+
+    max_batch_percent: Annotated[int, Field(ge=5, le=100)]
+    max_unhealthy_percent: Annotated[int, Field(ge=5, le=100)]
+    max_unhealthy_upgraded_percent: Percent
+    pause: Annotated[timedelta, Field(ge=timedelta(0), le=timedelta(minutes=10))]
+
+    @model_validator(mode="after")
+    def _one_batch_cannot_trip_the_abort(self) -> Self:
+        if self.max_batch_percent > self.max_unhealthy_percent:
+            raise ValueError(
+                f"max_batch_percent {self.max_batch_percent} > max_unhealthy_percent {self.max_unhealthy_percent}: "
+                "the first batch would abort the rollout"
+            )
+        return self
+
+
+class ImageUpgrade(Model):
+    """The scale sets take new versions of their image by themselves, inside a window of their own.
+
+    With `defer`, Azure announces the upgrade on each instance and waits for approval.
+    https://learn.microsoft.com/azure/virtual-machines/virtual-machine-scale-sets-maintenance-control
+    """
+
+    defer: bool
+    window: Window
+
+    @model_validator(mode="after")
+    def _window_fits_the_service(self) -> Self:
+        if self.window.lasts < IMAGE_WINDOW or self.window.lasts >= timedelta(hours=24):
+            raise ValueError(f"window lasts {self.window.lasts}: Azure upgrades images in 5 h at least, below 24 h")
+        if not isinstance(self.window.recurs, Weekly):
+            raise ValueError(f"window recurs on the {self.window.recurs}: Azure upgrades images weekly or more often")
+        return self
+
+
+class TrafficManager(Model):
+    """Each slot's share of new name lookups; weight 0 takes the slot out. A lookup is believed for `ttl`.
+
+    https://learn.microsoft.com/azure/traffic-manager/traffic-manager-routing-methods#weighted-traffic-routing-method
+    """
+
+    dns_name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{1,50}[a-z0-9]$")]
+    ttl: Annotated[timedelta, Field(ge=timedelta(0), le=timedelta(days=1))]
+    weights: dict[Slot, Annotated[int, Field(ge=0, le=1000)]]
+
+    @model_validator(mode="after")
+    def _both_slots_named(self) -> Self:
+        if set(self.weights) != set(get_args(Slot)):
+            raise ValueError("weights: give blue and green one each, 0 takes a slot out")
+        return self
+
+
+class Slots(Model):
+    """Two scale sets behind one load balancer; traffic goes to the live one, or by weight."""
+
+    live: Slot
+    instances: Annotated[int, Field(ge=2, le=100)]
+    size: str
+    image: Image
+    rolling: Rolling
+    image_upgrade: ImageUpgrade | None = None
+    traffic_manager: TrafficManager | None = None
+
+    @model_validator(mode="after")
+    def _upgrades_follow_the_latest(self) -> Self:
+        if self.image_upgrade and self.image.version != "latest":
+            raise ValueError(f"image_upgrade: image.version {self.image.version} never changes, write latest")
+        return self
+
+    @model_validator(mode="after")
+    def _live_has_most_weight(self) -> Self:
+        if self.traffic_manager:
+            weights = self.traffic_manager.weights
+            if weights[self.live] == 0 or weights[self.live] < max(weights.values()):
+                raise ValueError(f"traffic_manager.weights {weights}: the live slot is {self.live}, give it the most")
+        return self
+
+    def serves(self, slot: Slot) -> bool:
+        """Whether users' requests reach a slot."""
+        return slot == self.live or bool(self.traffic_manager and self.traffic_manager.weights[slot])
