@@ -17,7 +17,8 @@ from pulumi_policy import (
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from patchwave import clock
-from policy.rules import RULES, STACK_RULES, Declared, Moment, Rule, StackRule, complaints
+from policy.declared import Declared
+from policy.rules import RULES, STACK_RULES, Moment, Rule, StackRule, complaints
 
 LEVELS = {"mandatory": EnforcementLevel.MANDATORY, "advisory": EnforcementLevel.ADVISORY}
 

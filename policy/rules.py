@@ -9,14 +9,17 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from pulumi_policy.proxy import UnknownValueError
+
 from patchwave import permission
 from patchwave.errors import PatchwaveError
 from patchwave.settings import load_stack
 from patchwave.standard import Envelope, StackName, load_standard
+from policy import service
+from policy.declared import Declared, Props
 
 PROJECT = Path(__file__).resolve().parent.parent
 Level = Literal["mandatory", "advisory"]
-Props = Mapping[str, Any]
 
 SCALE_SET = "azure-native:compute:VirtualMachineScaleSet"
 MACHINE = "azure-native:compute:VirtualMachine"
@@ -30,14 +33,6 @@ class Moment(NamedTuple):
 
     now: datetime
     preview: bool
-
-
-class Declared(NamedTuple):
-    """One resource as the engine shows it to a rule."""
-
-    type: str
-    name: str
-    props: Props
 
 
 ResourceCheck = Callable[[Declared, Moment], Iterator[str]]
@@ -150,11 +145,8 @@ def scale_sets_watch_application_health(declared: Declared, moment: Moment) -> I
     if not found:
         yield "extensionProfile has no ApplicationHealthLinux or ApplicationHealthWindows: add the extension"
     for extension in found:
-        settings = extension.get("settings") or {}
         if extension.get("publisher") != "Microsoft.ManagedServices":
             yield f"extension publisher {extension.get('publisher')!r}: write Microsoft.ManagedServices"
-        if settings.get("protocol") in ("http", "https") and not settings.get("requestPath"):
-            yield "extension settings have no requestPath: name the health endpoint"
 
 
 def scale_sets_roll_within_the_standard(declared: Declared, moment: Moment) -> Iterator[str]:
@@ -174,6 +166,19 @@ def scale_sets_roll_within_the_standard(declared: Declared, moment: Moment) -> I
             yield f"rollingUpgradePolicy.{key} is {value}: set at most {limit:g}"
     if policy.get("rollbackFailedInstancesOnPolicyBreach") is not True:
         yield "rollingUpgradePolicy.rollbackFailedInstancesOnPolicyBreach is not set: set it to true"
+
+
+def azure_accepts_what_is_declared(declared: Declared, moment: Moment) -> Iterator[str]:
+    """Nothing is declared that Azure is documented to refuse."""
+    unknown: UnknownValueError | None = None
+    for rule in service.BY_TYPE.get(declared.type, ()):
+        try:
+            for complaint in rule.check(declared.props):
+                yield f"{complaint} ({rule.name})"
+        except UnknownValueError as error:
+            unknown = error
+    if unknown:
+        raise unknown
 
 
 def machines_can_go_back(resources: Sequence[Declared]) -> Iterator[str]:
@@ -232,8 +237,12 @@ RULES: tuple[Rule, ...] = (
     Rule(scale_sets_watch_application_health, (SCALE_SET,), "mandatory"),
     Rule(scale_sets_roll_within_the_standard, (SCALE_SET,), "mandatory"),
     Rule(prod_never_patches_itself, (SCALE_SET, MACHINE), "mandatory"),
+    Rule(azure_accepts_what_is_declared, tuple(service.BY_TYPE), "mandatory"),
 )
-STACK_RULES: tuple[StackRule, ...] = (StackRule(machines_can_go_back),)
+STACK_RULES: tuple[StackRule, ...] = (
+    StackRule(machines_can_go_back),
+    *(StackRule(rule.check) for rule in service.STACK_RULES),
+)
 
 
 def complaints(rule: Rule, declared: Declared, moment: Moment) -> Iterator[str]:

@@ -11,6 +11,8 @@ import pulumi
 import yaml
 from pulumi.runtime import mocks
 
+from tests.fast.changes import Change, changed
+
 PROJECT = Path(__file__).resolve().parents[2]
 GROUP = "/subscriptions/00000000-0000-4000-8000-000000000001/resourceGroups"
 
@@ -60,9 +62,10 @@ def declare(program: Callable[[], Any], *, stack: str = "dev", config: dict[str,
     return list(recorder.seen.values())
 
 
-def declare_stack(stack: str, release: str | None = None) -> list[Declared]:
-    """What `__main__` declares for a stack file as it stands in the repository."""
+def declare_stack(stack: str, release: str | None = None, change: Change | None = None) -> list[Declared]:
+    """What `__main__` declares for a stack file as it stands in the repository, or with some settings changed."""
     file = yaml.safe_load((PROJECT / f"Pulumi.{stack}.yaml").read_text(encoding="utf-8"))["config"]
+    file["patchwave:settings"] = changed(file["patchwave:settings"], change or {})
     config = {key: value if isinstance(value, str) else json.dumps(value) for key, value in file.items()}
     config.pop("patchwave:release", None)
     if release:

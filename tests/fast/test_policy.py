@@ -10,7 +10,8 @@ import pytest
 from patchwave import evidence
 from patchwave.settings import STACKS
 from policy import rules
-from policy.rules import RULES, STACK_RULES, Declared, Moment, Rule
+from policy.declared import Declared
+from policy.rules import RULES, STACK_RULES, Moment, Rule
 from tests.fast.engine import declare_stack
 
 OPEN = Moment(datetime(2026, 11, 23, 9, 30, tzinfo=UTC), preview=False)
@@ -96,13 +97,6 @@ def test_maintenance_windows_are_held_against_the_standard(change: dict[str, Any
         [],
         [{"type": "CustomScript"}],
         [{"type": "ApplicationHealthLinux", "publisher": "Somebody", "settings": {}}],
-        [
-            {
-                "type": "ApplicationHealthLinux",
-                "publisher": "Microsoft.ManagedServices",
-                "settings": {"protocol": "http"},
-            }
-        ],
     ],
 )
 def test_a_scale_set_that_nobody_watches_is_refused(extensions: Any) -> None:

@@ -1,8 +1,10 @@
 """The whole program for each stack, on the mock engine: its shape, its names, its maintenance windows."""
 
 import re
+from collections.abc import Iterator
 from datetime import datetime, time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,6 +43,21 @@ def test_every_taggable_resource_carries_its_stack(declared: list[Declared]) -> 
     untagged = {d.type.rsplit(":", 1)[1] for d in declared if d.type.startswith("azure") and "tags" not in d.props}
     assert untagged <= UNTAGGABLE
     assert all(d.props["tags"]["patchwave-stack"] == stack for d in declared if "tags" in d.props)
+
+
+def keys(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield key
+            yield from keys(inner) if key != "tags" else ()
+    elif isinstance(value, list):
+        for inner in value:
+            yield from keys(inner)
+
+
+def test_every_property_is_spelled_as_the_service_spells_it(declared: list[Declared]) -> None:
+    azure = [d for d in declared if d.type.startswith("azure")]
+    assert [(d.name, key) for d in azure for key in keys(d.props) if "_" in key] == []
 
 
 def test_both_slots_are_alike_but_for_name_pool_and_tag(declared: list[Declared]) -> None:
