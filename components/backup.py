@@ -18,7 +18,6 @@ FIRST = azure.recoveryservices.WeekOfMonth.FIRST
 class Backup(pulumi.ComponentResource):
     """Each machine has a recovery point a night, kept as decided, that deleting the machine does not delete.
 
-    What is deleted from the vault can be had back for `soft_delete_days`; until then the vault cannot be deleted.
     https://learn.microsoft.com/azure/backup/backup-azure-vms-enhanced-policy
     """
 
@@ -42,12 +41,7 @@ class Backup(pulumi.ComponentResource):
             sku={"name": "RS0", "tier": "Standard"},
             properties={
                 "public_network_access": "Enabled",
-                "security_settings": {
-                    "soft_delete_settings": {
-                        "soft_delete_state": "Enabled",
-                        "soft_delete_retention_period_in_days": decisions.soft_delete_days,
-                    }
-                },
+                "security_settings": {"soft_delete_settings": soft_delete(decisions.soft_delete_days)},
             },
             tags=tags.common(stack),
             opts=pulumi.ResourceOptions(parent=self),
@@ -77,6 +71,13 @@ class Backup(pulumi.ComponentResource):
                 opts=pulumi.ResourceOptions(parent=self),
             )
         self.register_outputs({})
+
+
+def soft_delete(days: int | None) -> azure.recoveryservices.SoftDeleteSettingsArgsDict:
+    """For how long what was deleted can be had back; until then the service does not delete the vault."""
+    if days is None:
+        return {"soft_delete_state": "Disabled"}
+    return {"soft_delete_state": "Enabled", "soft_delete_retention_period_in_days": days}
 
 
 def nightly(decisions: Decisions, at: str) -> azure.recoveryservices.AzureIaaSVMProtectionPolicyArgsDict:

@@ -19,7 +19,8 @@ class Backup(Model):
     """A nightly backup of the virtual machines, and for how long its points are kept.
 
     `instant_days` is how long a point can be restored from the machine's own disks; Sunday's points are kept for
-    `weeks`, those of a month's first Sunday for `months`. The ranges are those of a policy of type V2.
+    `weeks`, those of a month's first Sunday for `months`. Deleted backups can be had back for `soft_delete_days`, and
+    until then the stack cannot be destroyed; none are kept without. The ranges are those of a policy of type V2.
     https://learn.microsoft.com/azure/backup/backup-azure-vms-enhanced-policy
     """
 
@@ -29,7 +30,7 @@ class Backup(Model):
     days: Annotated[int, Field(ge=7, le=9999)]
     weeks: Annotated[int, Field(ge=1, le=9999)] | None = None
     months: Annotated[int, Field(ge=1, le=9999)] | None = None
-    soft_delete_days: Annotated[int, Field(ge=14, le=180)]
+    soft_delete_days: Annotated[int, Field(ge=14, le=180)] | None
 
     @model_validator(mode="after")
     def _on_the_half_hour(self) -> Self:
