@@ -18,7 +18,7 @@ class Access(pulumi.ComponentResource):
     """The runner may do what a wave does, on this stack alone: nothing is given above a resource group.
 
     It reads the stack and the Arc machines, writes the wave's rows, edits schedules when the release changes, and,
-    where a snapshot is the way back, takes restore points and gives a machine its disk back. Declaring a new stack
+    where a snapshot is the way back, takes snapshots and gives a machine its disk back. Declaring a new stack
     takes more than this.
     """
 
@@ -44,10 +44,14 @@ class Access(pulumi.ComponentResource):
         self._give(f"{name}-sites", roles.READER, sites)
         self._give(f"{name}-stack", roles.PATCHING_CONTRIBUTOR, site.group_id)
         self._give(f"{name}-rows", roles.METRICS_PUBLISHER, ingestion_rule)
-        if collections:
+        way_back = settings.fleets[settings.fleet("vm")].way_back
+        if way_back != "downgrade":
             self._give(f"{name}-stack", roles.DISK_RESTORER, site.group_id)
+            for machine, machine_id in machines.items():
+                self._give(f"{name}-{machine}", roles.MACHINE_CONTRIBUTOR, machine_id)
+        if way_back == "disk_snapshot":
+            self._give(f"{name}-stack", roles.SNAPSHOT_CONTRIBUTOR, site.group_id)
         for machine, collection in collections.items():
-            self._give(f"{name}-{machine}", roles.MACHINE_CONTRIBUTOR, machines[machine])
             self._give(f"{name}-{machine}-points", roles.CONTRIBUTOR, collection)
         self.register_outputs({})
 

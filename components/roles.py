@@ -22,6 +22,9 @@ MACHINE_CONTRIBUTOR = Role(
     "machine-contributor", "9980e02c-c2be-4d73-94e8-173b1dc7cf3c", f"{_PAGES}/compute#virtual-machine-contributor"
 )
 DISK_RESTORER = Role("disk-restorer", "b50d9833-a0cb-478e-945f-707fcc997c13", f"{_PAGES}/compute#disk-restore-operator")
+SNAPSHOT_CONTRIBUTOR = Role(
+    "snapshot-contributor", "7efff54f-a5b4-42b5-a1c5-5411624893ce", f"{_PAGES}/compute#disk-snapshot-contributor"
+)
 METRICS_PUBLISHER = Role(
     "metrics-publisher", "3913510d-42f4-4e42-8a64-420c390055eb", f"{_PAGES}/monitor#monitoring-metrics-publisher"
 )

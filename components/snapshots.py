@@ -13,7 +13,7 @@ class Snapshots(pulumi.ComponentResource):
     """Every machine of a fleet whose way back is a snapshot has a collection for its waves' restore points.
 
     The points are taken by the wave, a run each; as resources they would be taken once and then be stale.
-    Attributes: `collection_ids` (by machine).
+    Snapshots of a disk need no collection. Attributes: `collection_ids` (by machine).
     """
 
     def __init__(

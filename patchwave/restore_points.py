@@ -6,9 +6,8 @@ https://learn.microsoft.com/azure/virtual-machines/virtual-machines-create-resto
 from datetime import datetime, timedelta
 
 from patchwave.arm import COMPUTE, Arm
+from patchwave.disks import group_of, swap
 from patchwave.errors import Failed
-
-DISK = "2024-03-02"
 
 
 def collection_name(machine: str) -> str:
@@ -17,7 +16,7 @@ def collection_name(machine: str) -> str:
 
 
 def _collection(machine_id: str) -> str:
-    group, machine = machine_id.lower().split("/providers/")[0], machine_id.rsplit("/", 1)[1]
+    group, machine = group_of(machine_id.lower()), machine_id.rsplit("/", 1)[1]
     return f"{group}/providers/Microsoft.Compute/restorePointCollections/{collection_name(machine.lower())}"
 
 
@@ -34,23 +33,8 @@ def take(arm: Arm, machine_id: str, run: str) -> str:
 def swap_back(arm: Arm, machine_id: str, run: str) -> None:
     """The machine runs again from its OS disk as it was at this run's restore point; the patched disk is kept."""
     point = arm.call("GET", f"{_collection(machine_id)}/restorePoints/{run.lower()}", api=COMPUTE)
-    machine = arm.call("GET", machine_id, api=COMPUTE)
     source = point["properties"]["sourceMetadata"]["storageProfile"]["osDisk"]["diskRestorePoint"]["id"]
-    name = f"{machine['name'].lower()}-os-{run.lower()}"
-    group = machine_id.split("/providers/")[0]
-    disk = arm.call(
-        "PUT",
-        f"{group}/providers/Microsoft.Compute/disks/{name}",
-        api=DISK,
-        body={
-            "location": machine["location"],
-            "properties": {"creationData": {"createOption": "Restore", "sourceResourceId": source}},
-        },
-    )
-    arm.call("POST", f"{machine_id}/deallocate", api=COMPUTE)
-    os_disk = {"createOption": "FromImage", "name": name, "managedDisk": {"id": disk["id"]}}
-    arm.call("PATCH", machine_id, api=COMPUTE, body={"properties": {"storageProfile": {"osDisk": os_disk}}})
-    arm.call("POST", f"{machine_id}/start", api=COMPUTE)
+    swap(arm, machine_id, run, {"createOption": "Restore", "sourceResourceId": source})
 
 
 def expire(arm: Arm, machine_id: str, keep: timedelta, now: datetime) -> int:

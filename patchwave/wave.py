@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
-from patchwave import ansible, clock, evidence, exports, permission, report, restore_points
+from patchwave import ansible, clock, disk_snapshots, evidence, exports, permission, report, restore_points
 from patchwave.ansible import HostResult
 from patchwave.arm import Arm
 from patchwave.errors import Failed, Misuse, PatchwaveError, Refused
@@ -44,6 +44,8 @@ ENOUGH = 10
 PATCHED = ("drain", "transaction", "verify", "undrain")
 RESTORED = ("restore", "verify", "undrain")
 STEPS = frozenset({*PATCHED, *RESTORED, "reboot"})
+WAYS = {"snapshot": restore_points, "disk_snapshot": disk_snapshots}
+"""Who takes a machine's snapshot and swaps it back, by the way back of its fleet."""
 
 
 class Wave:
@@ -85,7 +87,7 @@ class Wave:
             return
         hosts = self.journal.todo()
         with self._phase("protect"), ThreadPoolExecutor(max_workers=4) as pool:
-            points = {host.name: pool.submit(self._restore_point, host) for host in hosts if self._by_snapshot(host)}
+            points = {host.name: pool.submit(self._snapshot, host) for host in hosts if self._by_snapshot(host)}
             results = self._play("protect", hosts)
             bad = {name: reason for name, point in points.items() if (reason := _problem_of(point.result))}
             bad |= {name: _why(result) for name, result in results.items() if not result.ok("protect")}
@@ -373,17 +375,18 @@ class Wave:
             print(f"export    failed: {error}", flush=True)
 
     def _by_snapshot(self, host: Host) -> bool:
-        return self.settings.fleets[host.fleet].way_back == "snapshot"
+        return self.settings.fleets[host.fleet].way_back in WAYS
 
-    def _restore_point(self, host: Host) -> None:
+    def _snapshot(self, host: Host) -> None:
+        way = WAYS[self.settings.fleets[host.fleet].way_back]
         with Arm(self.environ) as arm:
-            point = restore_points.take(arm, host.id, self.journal.run)
-            gone = restore_points.expire(arm, host.id, self.settings.snapshots.keep, datetime.now(UTC))
-        print(f"  {host.name}  restore point {point.rsplit('/', 1)[1]}, {gone} expired", flush=True)
+            taken = way.take(arm, host.id, self.journal.run)
+            gone = way.expire(arm, host.id, self.settings.snapshots.keep, datetime.now(UTC))
+        print(f"  {host.name}  snapshot {taken.rsplit('/', 1)[1]}, {gone} expired", flush=True)
 
     def _swap_back(self, host: Host) -> None:
         with Arm(self.environ) as arm:
-            restore_points.swap_back(arm, host.id, self.journal.run)
+            WAYS[self.settings.fleets[host.fleet].way_back].swap_back(arm, host.id, self.journal.run)
 
     def _public_url(self) -> str:
         url = self.environ.get("PATCHWAVE_PUBLIC_URL")

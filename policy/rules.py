@@ -192,7 +192,7 @@ def machines_can_go_back(resources: Sequence[Declared]) -> Iterator[str]:
             yield f"{resource.name}: tags name no patchwave-host: tag it with its own name"
             continue
         if way is None:
-            yield f"{name}: tags name no patchwave-way-back: tag it snapshot or downgrade"
+            yield f"{name}: tags name no patchwave-way-back: tag it snapshot, disk_snapshot or downgrade"
         elif way == "snapshot" and name not in protected:
             yield f"{name}: no RestorePointCollection is tagged patchwave-protects={name}: declare one before patching"
 

@@ -11,7 +11,8 @@ from patchwave.settings.types import Duration, Name, Positive
 
 Source = Literal["vmss", "vm", "arc"]
 Method = Literal["playbook", "update_manager", "image"]
-WayBack = Literal["downgrade", "snapshot"]
+WayBack = Literal["downgrade", "snapshot", "disk_snapshot"]
+"""A snapshot is a restore point of the machine, with all its disks; a disk snapshot is of its OS disk, incremental."""
 
 
 class Fleet(Model):
@@ -23,8 +24,8 @@ class Fleet(Model):
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        if self.source != "vm" and self.way_back == "snapshot":
-            raise ValueError(f"way_back snapshot: Azure takes no restore point of {self.source} hosts, use downgrade")
+        if self.source != "vm" and self.way_back != "downgrade":
+            raise ValueError(f"way_back {self.way_back}: Azure takes none of {self.source} hosts, use downgrade")
         if self.source == "vmss" and self.method == "update_manager":
             raise ValueError("method update_manager: Update Manager does not patch scale sets, use playbook or image")
         if self.source != "vmss" and self.method == "image":

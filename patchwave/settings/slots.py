@@ -98,4 +98,4 @@ class Slots(Model):
 
     def serves(self, slot: Slot) -> bool:
         """Whether users' requests reach a slot."""
-        return slot == self.live or bool(self.traffic_manager and self.traffic_manager.weights[slot])
+        return slot == self.live or bool(self.traffic_manager and self.traffic_manager.weights.get(slot))

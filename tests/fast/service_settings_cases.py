@@ -136,7 +136,7 @@ MODEL_CASES: tuple[ModelCase, ...] = (
         f"{_LEARN}/virtual-machines/virtual-machines-create-restore-points",
         {"fleets.sites.way_back": "snapshot"},
         {"fleets.machines.way_back": "snapshot"},
-        "no restore point of arc",
+        "Azure takes none of arc",
     ),
     ModelCase(_UPDATES, {"maintenance.linux": ["Others"]}, {"maintenance.linux": ["Other"]}, "maintenance.linux.0"),
     ModelCase(

@@ -42,7 +42,7 @@ def test_every_stack_file_keeps_the_standard(stack: str) -> None:
         (("rollout", "live_out_of_service"), 2, "no live host would be left"),
         (("service", "probe", "interval"), "PT1S", "service.probe.interval"),
         (("service", "units"), ["nginx; reboot"], "service.units.0"),
-        (("fleets", "sites", "way_back"), "snapshot", "no restore point of arc"),
+        (("fleets", "sites", "way_back"), "snapshot", "Azure takes none of arc"),
         (("fleets", "web", "method"), "update_manager", "does not patch scale sets"),
         (("calendar", "windows"), [], "calendar.windows"),
         (("address_space",), "8.8.0.0/16", "private IPv4"),
