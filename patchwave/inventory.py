@@ -82,7 +82,7 @@ def hosts(rows: Sequence[Mapping[str, Any]], nics: Sequence[Mapping[str, Any]], 
             ring=settings.rollout.ring_of(name, live).name,
             slot=slot,
             os=_os(properties),
-            live=slot is not None and settings.slots.serves(slot),
+            live=slot == live,
         )
     return tuple(found[name] for name in sorted(found))
 

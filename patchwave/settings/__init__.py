@@ -1,6 +1,7 @@
 """Everything that a human decides for one stack: the `patchwave:settings` object of `Pulumi.<stack>.yaml`."""
 
-from datetime import UTC, datetime, time
+from datetime import UTC, datetime, time, timedelta
+from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -87,8 +88,9 @@ class Settings(Model):
     def _images_roll_between_waves(self) -> Self:
         if upgrade := self.slots.image_upgrade:
             since = datetime.combine(self.maintenance.starts_on, time(), UTC)
-            rolls = list(upgrade.window.openings(since))
-            for wave in self.calendar.openings(since):
+            until = since + timedelta(days=366)
+            rolls = list(takewhile(lambda roll: roll.opens < until, upgrade.window.openings(since)))
+            for wave in takewhile(lambda wave: wave.opens < until, self.calendar.openings(since)):
                 if any(roll.opens < wave.closes and wave.opens < roll.closes for roll in rolls):
                     raise ValueError(
                         f"slots.image_upgrade.window overlaps the calendar's on {wave.opens:%a %Y-%m-%d}: "
