@@ -77,6 +77,12 @@ class ResourceId:
         return self.names[-1] if self.names else ""
 
     @property
+    def owner(self) -> str:
+        """The key of what a collection is listed of: the outer resource, or the scope."""
+        inner = ResourceId.parse(f"{self.text}/any")
+        return inner.parent if inner and self.collection else self.scope.lower()
+
+    @property
     def parent(self) -> str:
         """The key of the resource that must exist before this one: outer resource, extended resource or group."""
         if len(self.names) > 1:

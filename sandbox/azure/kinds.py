@@ -17,7 +17,7 @@ class Polling(enum.Enum):
     NONE = "the answer is final"
     OPERATION = "Azure-AsyncOperation, and Location besides for a DELETE"
     LOCATION = "Location alone"
-    BOTH = "202 with both headers, whatever is asked for"
+    BOTH = "as OPERATION, but a DELETE is answered 202 even when it is done already"
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Kind:
 
     `fixed` are the inputs for which the official provider plans a replacement, besides those that are part of the
     id: where the specification has a property for creation only, and what the provider's own list adds.
+    `created` and `updated` are the statuses of a PUT; 202 is answered with both headers, always.
     """
 
     type: str
@@ -37,6 +38,7 @@ class Kind:
     located: bool = True
     polling: Polling = Polling.NONE
     created: int = 201
+    updated: int = 200
 
     @property
     def arguments(self) -> tuple[str, ...]:
@@ -82,6 +84,7 @@ def _kinds(namespace: str, module: str, models: str, api: str, *rows: tuple[Any,
 _UNLOCATED: dict[str, Any] = {"located": False, "fixed": ()}
 _MOVABLE: dict[str, Any] = {"fixed": ()}
 _LONG: dict[str, Any] = {"polling": Polling.OPERATION}
+_ALWAYS_LONG: dict[str, Any] = {"polling": Polling.BOTH, "created": 202, "updated": 202}
 _ASSIGNMENT: dict[str, Any] = {"located": False, "fixed": (), "created": 200}
 
 KINDS: tuple[Kind, ...] = (
@@ -105,8 +108,8 @@ KINDS: tuple[Kind, ...] = (
          ["restorePointCollectionName", "restorePointName"], _LONG | _UNLOCATED),
     ),
     *_kinds("Microsoft.Compute", "compute", "azure.mgmt.compute.models", "2024-03-02",
-        ("disks", "Disk", "Disk", ["diskName"], {"polling": Polling.BOTH, "created": 202}),
-        ("snapshots", "Snapshot", "Snapshot", ["snapshotName"], {"polling": Polling.BOTH, "created": 202}),
+        ("disks", "Disk", "Disk", ["diskName"], _ALWAYS_LONG),
+        ("snapshots", "Snapshot", "Snapshot", ["snapshotName"], _ALWAYS_LONG),
     ),
     *_kinds("Microsoft.Compute", "compute", "azure.mgmt.compute.models", "2024-03-03",
         ("galleries", "Gallery", "Gallery", ["galleryName"]),
@@ -115,7 +118,8 @@ KINDS: tuple[Kind, ...] = (
          ["galleryName", "galleryImageName", "galleryImageVersionName"], _LONG),
     ),
     *_kinds("Microsoft.HybridCompute", "hybridcompute", "azure.mgmt.hybridcompute.models", "2024-07-10",
-        ("machines", "Machine", "Machine", ["machineName"], {"created": 200, "fixed": ("location", "vmId")}),
+        ("machines", "Machine", "Machine", ["machineName"],
+         {"created": 200, "polling": Polling.BOTH, "fixed": ("location", "vmId")}),
     ),
     *_kinds("Microsoft.Maintenance", "maintenance", "azure.mgmt.maintenance.models", "2023-10-01-preview",
         ("maintenanceConfigurations", "MaintenanceConfiguration", "MaintenanceConfiguration", ["resourceName"],
@@ -130,7 +134,7 @@ KINDS: tuple[Kind, ...] = (
     *_kinds("Microsoft.OperationalInsights", "operationalinsights", "azure.mgmt.loganalytics.models", "2023-09-01",
         ("workspaces", "Workspace", "Workspace", ["workspaceName"], {"polling": Polling.OPERATION}),
         ("workspaces/tables", "Table", "Table", ["workspaceName", "tableName"],
-         _UNLOCATED | {"created": 202, "polling": Polling.BOTH}),
+         _UNLOCATED | _ALWAYS_LONG),
     ),
     *_kinds("Microsoft.Insights", "monitor", "azure.mgmt.monitor.models", "2022-06-01",
         ("dataCollectionEndpoints", "DataCollectionEndpoint", "DataCollectionEndpointResource",
@@ -147,17 +151,17 @@ KINDS: tuple[Kind, ...] = (
     *_kinds("Microsoft.EventGrid", "eventgrid", "azure.mgmt.eventgrid.models", "2025-02-15",
         ("systemTopics", "SystemTopic", "SystemTopic", ["systemTopicName"], _LONG),
         ("systemTopics/eventSubscriptions", "SystemTopicEventSubscription", "EventSubscription",
-         ["systemTopicName", "eventSubscriptionName"], _LONG | _UNLOCATED),
+         ["systemTopicName", "eventSubscriptionName"], _LONG | _UNLOCATED | {"updated": 201}),
     ),
     *_kinds("Microsoft.RecoveryServices", "recoveryservices", "azure.mgmt.recoveryservices.models", "2024-10-01",
-        ("vaults", "Vault", "Vault", ["vaultName"], _LONG),
+        ("vaults", "Vault", "Vault", ["vaultName"], {"polling": Polling.BOTH}),
     ),
     *_kinds("Microsoft.RecoveryServices", "recoveryservices", "azure.mgmt.recoveryservicesbackup.models", "2024-10-01",
         ("vaults/backupPolicies", "ProtectionPolicy", "ProtectionPolicyResource", ["vaultName", "policyName"],
          {"located": False, "created": 200}),
         ("vaults/backupFabrics/protectionContainers/protectedItems", "ProtectedItem", "ProtectedItemResource",
          ["vaultName", "fabricName", "containerName", "protectedItemName"],
-         {"located": False, "polling": Polling.BOTH, "created": 202}),
+         _ALWAYS_LONG | {"located": False}),
     ),
     Kind("Microsoft.Authorization/roleAssignments", "authorization:RoleAssignment",
          "azure.mgmt.authorization.v2022_04_01.models:RoleAssignment",

@@ -154,8 +154,7 @@ class Manager:
             row, old = self._store_row(kind, target, self._wire.writable(body, kind.shape))
             long = self._has_effect(row) or kind.polling is not Polling.NONE
             operation = self.store.begin(row.key, "put") if long else None
-        status = kind.created if old is None or kind.polling is Polling.BOTH else 200
-        return self._answer(kind, row, operation, status)
+        return self._answer(kind, row, operation, kind.created if old is None else kind.updated)
 
     def _patched(self, kind: Kind, target: ResourceId, change: Mapping[str, Json]) -> dict[str, Json]:
         """What is there with the change merged in; names that the resource does not have stay, to be refused."""
@@ -313,7 +312,7 @@ class Manager:
                 self.store.put(one)
             if not self._has_effect(row) and len(leaving) == 1 and kind.polling is Polling.NONE:
                 self.store.remove(row.key)
-                return Answer(200)
+                return Answer(200, readback.farewell(row))
             operation = self.store.begin(row.key, "delete")
         self._submit(operation)
         self._wait(operation, _PATIENCE.get(row.type.split("/")[0], 0.05))
@@ -332,6 +331,9 @@ class Manager:
         body = row.body
         if "instanceview" in str(query.get("$expand", "")).lower() and row.hidden.get("host"):
             body["properties"]["instanceView"] = self.instance_view(row)
+        if str(query.get("$expand", "")).lower() == "restorepoints" and row.type == effects.COLLECTION:
+            points = self.store.children(row.key, effects.POINT)
+            body["properties"]["restorePoints"] = [self._shown(point) for point in points]
         return Answer(200, self._shown(row))
 
     def _shown(self, row: Row) -> dict[str, Json]:
@@ -388,7 +390,7 @@ class Manager:
         rows = self.store.of_type(type_)
         if type_ != INSTANCES:
             self._kind(target)
-        prefix = target.scope.lower() if not target.names else target.parent
+        prefix = target.owner
         if type_ == "microsoft.resources/resourcegroups":
             prefix = f"/subscriptions/{SUBSCRIPTION}"
         elif len(target.names) and self.store.get(prefix) is None:

@@ -40,6 +40,11 @@ _HABITS: dict[str, Callable[[dict[str, Json]], dict[str, Json]]] = {
 }
 
 
+def farewell(row: Row) -> dict[str, Json] | None:
+    """The body of the answer to a DELETE, from the one provider that has one."""
+    return {"boolean": True} if row.type == "microsoft.network/trafficmanagerprofiles" else None
+
+
 def filtered(rows: Sequence[Row], query: str | None, scope: str) -> Sequence[Row]:
     """The rows that OData's `$filter` leaves of a list."""
     if not query:

@@ -1,0 +1,109 @@
+"""The official Azure SDK clients, unmodified, over real sockets: every kind, every verb, and Azure's refusals."""
+
+import time
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pytest
+from azure.core.exceptions import HttpResponseError
+from azure.mgmt.resourcegraph.models import QueryRequest, QueryRequestOptions
+
+from sandbox.azure.conditions import Conditions
+from sandbox.azure.doors import Doors
+from sandbox.azure.kinds import KINDS
+from tests.clients import RG, Clients, Trial, code, done, doors, refusals, table
+from tests.fast.azure_bodies import WORKSPACE
+from tests.fast.azure_stand_in import MACHINE, RecordedHosts
+
+
+class Standing(NamedTuple):
+    """Everything made, through the clients alone."""
+
+    to: Clients
+    doors: Doors
+    hosts: RecordedHosts
+    trial: Trial
+
+
+@pytest.fixture(scope="module")
+def standing() -> Iterator[Standing]:
+    with doors() as (sandbox, made, hosts), Clients(sandbox.endpoint) as to:
+        yield Standing(to, made, hosts, Trial(to))
+
+
+def test_every_kind_is_tried(standing: Standing) -> None:
+    tried = {f"Microsoft.{row.name}" for row in standing.trial.rows}
+    assert {kind.type for kind in KINDS} - tried == {"Microsoft.Compute/galleries/images/versions"}
+
+
+def test_every_kind_is_created_read_updated_and_listed(standing: Standing) -> None:
+    assert standing.trial.failures == []
+
+
+def test_refusals_carry_azures_codes(standing: Standing) -> None:
+    wanted = refusals(standing.to)
+    assert {what: code(call) for what, (_, call) in wanted.items()} == {
+        what: said for what, (said, _) in wanted.items()
+    }
+    assert len({said for said, _ in wanted.values()}) >= 10
+
+
+def test_resource_graph_answers_its_client(standing: Standing) -> None:
+    asked = QueryRequest(
+        subscriptions=[MACHINE.split("/")[2]],
+        query="resources | where type =~ 'microsoft.compute/virtualmachines' | project id, name | order by id asc",
+        options=QueryRequestOptions(result_format="objectArray"),
+    )
+    answer = standing.to.graph.resources(asked)
+    assert [row["name"] for row in answer.data] == ["dev-vm-0"]
+    assert (answer.total_records, answer.result_truncated) == (1, "false")
+
+
+def test_rows_uploaded_by_the_ingestion_client_reach_their_table(standing: Standing) -> None:
+    endpoint = standing.to.monitor.data_collection_endpoints.get(RG, "dce").logs_ingestion.endpoint
+    rule = standing.to.monitor.data_collection_rules.get(RG, "dcr").immutable_id
+    rows = [{"TimeGenerated": f"2026-11-24T06:{n:02d}:00Z", "Host": f"host-{n}"} for n in range(50)]
+    standing.to.ingestion(endpoint).upload(rule, "Custom-Wave", rows)
+    kept = standing.doors.store.logged(WORKSPACE, "Wave_CL")
+    assert [row["TimeGenerated"] for row in kept] == [row["TimeGenerated"] for row in rows]
+
+
+def test_built_in_roles_are_found_by_name(standing: Standing) -> None:
+    scope = f"/subscriptions/{MACHINE.split('/')[2]}"
+    (found,) = standing.to.access.role_definitions.list(scope, filter="roleName eq 'Monitoring Metrics Publisher'")
+    assert found.name == "3913510d-42f4-4e42-8a64-420c390055eb"
+
+
+def test_a_poller_waits_for_what_takes_long_and_reports_how_it_fails(standing: Standing) -> None:
+    machines = standing.to.compute.virtual_machines
+    standing.hosts.gate.clear()
+    poller = standing.to.compute.virtual_machine_scale_sets.begin_update(RG, "dev-blue", {"sku": {"capacity": 3}})
+    assert not poller.done()
+    assert poller.status() == "InProgress"
+    standing.hosts.gate.set()
+    assert poller.result().sku.capacity == 3
+    assert "dev-blue-2" in standing.hosts.names()
+    standing.hosts.broken.add("dev-blue-3")
+    with pytest.raises(HttpResponseError, match="dev-blue-3 has no sshd"):
+        done(standing.to.compute.virtual_machine_scale_sets.begin_update(RG, "dev-blue", {"sku": {"capacity": 4}}))
+    standing.hosts.broken.clear()
+    done(machines.begin_deallocate(RG, "dev-vm-0"))
+    assert machines.instance_view(RG, "dev-vm-0").statuses[1].code == "PowerState/deallocated"
+
+
+def test_everything_is_deleted_in_reverse(standing: Standing, capsys: pytest.CaptureFixture[str]) -> None:
+    standing.trial.end()
+    with capsys.disabled():
+        print(f"\n{table(standing.trial.outcomes)}")
+    assert standing.trial.failures == []
+    assert standing.hosts.names() == []
+    left = [row.key for row in standing.doors.store.all()]
+    assert [key for key in left if "/resourcegroups/dev" in key] == []
+
+
+def test_a_throttled_client_waits_as_it_is_told_and_gets_everything() -> None:
+    with doors(Conditions(share=0.02, failing=0.1, seed=3)) as (sandbox, _, _), Clients(sandbox.endpoint) as to:
+        began = time.monotonic()
+        answers = [[one.name for one in to.resource.resource_groups.list()] for _ in range(8)]
+        assert answers == [["shared-images", "sites"]] * 8
+        assert time.monotonic() - began >= 3, "five at once, and one a second"
