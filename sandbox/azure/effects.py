@@ -95,7 +95,7 @@ class World:
         """Makes the world like this row, and says so in its state."""
         if row.type == SCALE_SET:
             self._scale_set(row)
-        elif row.type in (MACHINE, ARC, INSTANCE):
+        elif "host" in row.hidden:
             self._machine(row)
         elif row.type == POINT:
             self._point(row)

@@ -370,6 +370,16 @@ def test_a_machine_is_scheduled_only_when_its_prerequisites_are_met() -> None:
             check(ASSIGNMENTS, unfit)
 
 
+def test_an_arc_machine_takes_guest_schedules_only_and_has_no_prerequisites() -> None:
+    on_arc = f"{GROUP}/providers/Microsoft.HybridCompute/machines/site-0/providers/{ASSIGNMENTS}/a"
+    assert refusal("on-vm", assigned(), identity=on_arc) == ""
+    known = Known()
+    known.rows[CONFIGURATION.lower()].body = os_image()
+    for place in (on_arc, BODIES["on-vm"][0]):
+        with pytest.raises(AzureError, match="Maintenance scope OSImage is not supported"):
+            check(ASSIGNMENTS, Change(place, assigned(), None, known))
+
+
 def test_a_scale_set_takes_no_guest_schedule_and_a_dynamic_scope_no_image_schedule() -> None:
     on_set = f"{BLUE}/providers/Microsoft.Maintenance/configurationAssignments/a"
     assert refusal("dynamic", assigned(), identity=on_set) == WRONG
@@ -415,9 +425,9 @@ def test_an_image_keeps_what_it_is_and_a_version_is_three_numbers() -> None:
     with pytest.raises(AzureError, match=re.escape("'galleryImage.properties.identifier' is not allowed")):
         check("Microsoft.Compute/galleries/images", moved)
     check("Microsoft.Compute/galleries/images", Change(GALLERY, copy.deepcopy(old), old, Known()))
-    for name, admitted in (("1.0", False), ("1.0.0", True), ("latest", False)):
-        change = Change(f"{GALLERY}/versions/{name}", {"properties": {}}, None, Known())
-        with contextlib.nullcontext() if admitted else pytest.raises(AzureError, match="InvalidParameter"):
+    for name in ("1.0", "latest", "1.0.0"):
+        change = Change(f"{GALLERY}/versions/{name}", {"properties": {}}, {} if name == "1.0.0" else None, Known())
+        with contextlib.nullcontext() if name == "1.0.0" else pytest.raises(AzureError, match="InvalidParameter"):
             check("Microsoft.Compute/galleries/images/versions", change)
 
 

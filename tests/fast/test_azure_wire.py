@@ -1,6 +1,7 @@
 """Pulumi's inputs and Azure's bodies are two spellings of one thing, and nothing unknown passes between them."""
 
 import importlib
+import inspect
 import typing
 from collections.abc import Iterator
 from functools import cache
@@ -93,6 +94,14 @@ def test_each_property_of_pulumis_own_sdk_is_known(kind: Kind) -> None:
     namespace = kind.type.split("/")[0].removeprefix("Microsoft.")
     missing = set(unknown(arguments, kind.shape, set(), frozenset(kind.arguments)))
     assert {path for path in missing if not set(path.split(".")) & NEWER.get(namespace, set())} == set()
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=IDS)
+def test_token_and_api_version_are_those_of_the_provider_s_release(kind: Kind) -> None:
+    module, _, name = kind.token.partition(":")
+    declared = getattr(importlib.import_module(f"{pulumi_azure_native.__name__}.{module}"), name)
+    assert declared.pulumi_type == f"azure-native:{kind.token}"
+    assert f"Uses Azure REST API version {kind.api}." in inspect.getsource(declared)
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=IDS)

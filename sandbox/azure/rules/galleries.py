@@ -26,3 +26,7 @@ def version(change: Change) -> Iterator[AzureError]:
             f"Gallery image version name '{change.name}' is invalid: it must have the form MajorVersion.MinorVersion."
             "Patch.",
         )
+    if change.old is None:
+        yield bad_request(
+            "OperationNotAllowed", "The sandbox builds its image versions itself, before any program runs."
+        )
