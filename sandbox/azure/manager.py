@@ -152,7 +152,7 @@ class Manager:
             for problem in self._wire.problems(body, kind.shape):
                 raise bad_request(problem.code, problem.reason)
             row, old = self._store_row(kind, target, self._wire.writable(body, kind.shape))
-            long = self._has_effect(row) or kind.polling is not Polling.NONE
+            long = self._has_effect(row) or kind.polling in (Polling.OPERATION, Polling.BOTH)
             operation = self.store.begin(row.key, "put") if long else None
         return self._answer(kind, row, operation, kind.created if old is None else kind.updated)
 
