@@ -81,28 +81,37 @@ class Outcome:
 
 @contextlib.contextmanager
 def doors(conditions: Conditions | None = None) -> Iterator[tuple[Sandbox, Doors, RecordedHosts]]:
-    """Both doors on loopback addresses of their own, with the environment in which clients find them."""
+    """Both doors of a sandbox of their own, with the environment in which clients find them."""
     kept = dict(os.environ)
     with tempfile.TemporaryDirectory(prefix="patchwave-clients-") as folder:
         sandbox = Sandbox("clients", Path(folder), Path(folder), IPv4Network("10.219.8.0/24"))
-        hosts = RecordedHosts()
-        made = Doors(sandbox, hosts, (Path("/layer"),), StillBalancer(), cache_folder(), conditions)
-        server = threading.Thread(target=lambda: asyncio.run(made.serve()), daemon=True)
-        server.start()
-        while not made.ready.is_set() or not all(door.started for door in made._servers):
-            time.sleep(0.01)
-        os.environ |= {
-            "AZURE_POD_IDENTITY_AUTHORITY_HOST": sandbox.identity,
-            "REQUESTS_CA_BUNDLE": str(sandbox.ca_bundle),
-            "NO_PROXY": sandbox.loopback,
-        }
-        try:
-            yield sandbox, made, hosts
-        finally:
-            made.close()
-            server.join(10)
-            os.environ.clear()
-            os.environ.update(kept)
+        with serving(sandbox, conditions) as (made, hosts):
+            os.environ |= {
+                "AZURE_POD_IDENTITY_AUTHORITY_HOST": sandbox.identity,
+                "REQUESTS_CA_BUNDLE": str(sandbox.ca_bundle),
+                "NO_PROXY": sandbox.loopback,
+            }
+            try:
+                yield sandbox, made, hosts
+            finally:
+                os.environ.clear()
+                os.environ.update(kept)
+
+
+@contextlib.contextmanager
+def serving(sandbox: Sandbox, conditions: Conditions | None = None) -> Iterator[tuple[Doors, RecordedHosts]]:
+    """Both doors of a sandbox, on its loopback address; its hosts only remember what was asked of them."""
+    hosts = RecordedHosts()
+    made = Doors(sandbox, hosts, (Path("/layer"),), StillBalancer(), cache_folder(), conditions)
+    server = threading.Thread(target=lambda: asyncio.run(made.serve()), daemon=True)
+    server.start()
+    while not made.ready.is_set() or not all(door.started for door in made._servers):
+        time.sleep(0.01)
+    try:
+        yield made, hosts
+    finally:
+        made.close()
+        server.join(10)
 
 
 class Clients:

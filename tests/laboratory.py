@@ -119,10 +119,8 @@ class Laboratory:
         return done.stdout
 
 
-@contextmanager
-def laboratory(folder: Path) -> Iterator[Laboratory]:
-    """A sandbox that is taken down in any case."""
-    project = folder / "project"
+def copied(project: Path) -> None:
+    """A copy of the files of this project, without what git ignores and without any sandbox's salt."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=PROJECT,
@@ -136,6 +134,13 @@ def laboratory(folder: Path) -> Iterator[Laboratory]:
     for stack in project.glob("Pulumi.*.yaml"):
         lines = stack.read_text(encoding="utf-8").splitlines(keepends=True)
         stack.write_text("".join(line for line in lines if not line.startswith("encryptionsalt:")), encoding="utf-8")
+
+
+@contextmanager
+def laboratory(folder: Path) -> Iterator[Laboratory]:
+    """A sandbox that is taken down in any case."""
+    project = folder / "project"
+    copied(project)
     (project / ".venv").symlink_to(sys.prefix)
     lab = Laboratory(project, f"t{os.getpid()}")
     previous = signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))

@@ -1,0 +1,66 @@
+"""The real engine on the stand-in, without hosts: each stack is made, refreshed, previewed and destroyed."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from patchwave.settings import STACKS
+from patchwave.standard import StackName
+from sandbox import engine, environment
+from sandbox.azure.doors import Doors
+from sandbox.azure.install import install_plugins
+from sandbox.config import Sandbox
+from sandbox.stack import Stack
+from tests.clients import serving
+from tests.laboratory import copied
+
+MINUTES = 60.0
+
+
+class Standing(NamedTuple):
+    """A project of the test's own, and the doors that its stacks are made behind."""
+
+    sandbox: Sandbox
+    doors: Doors
+    engine: Path
+
+
+@pytest.fixture(scope="module")
+def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standing]:
+    project = tmp_path_factory.mktemp("stacks") / "project"
+    copied(project)
+    (project / ".venv").symlink_to(sys.prefix)
+    sandbox = Sandbox.open(project, "stacks")
+    for folder in (sandbox.log, sandbox.run):
+        folder.mkdir()
+    found = engine.engine().path
+    environment.make_keys(sandbox)
+    install_plugins(sandbox, found, official=False)
+    with serving(sandbox) as (doors, _):
+        yield Standing(sandbox, doors, found)
+
+
+def pulumi(stack: Stack, *arguments: str) -> None:
+    command = [str(stack.engine), *arguments, "--stack", stack.name, "--config-file", str(stack._settings)]
+    done = subprocess.run(
+        command, cwd=stack.sandbox.project, env=stack.environment, capture_output=True, text=True, timeout=5 * MINUTES,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("name", STACKS)
+def test_a_stack_is_made_does_not_drift_and_leaves_nothing(standing: Standing, name: StackName) -> None:
+    before = {row.key for row in standing.doors.store.all()}
+    stack = Stack(standing.sandbox, standing.engine, name)
+    stack.prepare()
+    assert stack.up(wave=False), stack.problem()
+    assert len(standing.doors.store.all()) > len(before) + 20
+    pulumi(stack, "refresh", "--yes", "--skip-preview", "--expect-no-changes")
+    pulumi(stack, "preview", "--expect-no-changes")
+    assert stack.destroy(), stack.problem()
+    assert {row.key for row in standing.doors.store.all()} == before
