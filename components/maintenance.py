@@ -14,7 +14,6 @@ from patchwave.settings import Settings
 from patchwave.settings.maintenance import Assigned
 from patchwave.settings.maintenance import Maintenance as Decisions
 
-
 # What an assignment of its own names, by the machine's source: provider and type.
 KINDS: Mapping[str, tuple[str, str]] = {
     "vm": ("Microsoft.Compute", "virtualMachines"),
