@@ -112,21 +112,36 @@ def _instant(text: str) -> datetime:
 @app.command()
 def inventory(stack: Stack, as_json: Json = False) -> None:
     """The stack's hosts, from Azure."""
-    hosts = discover(_stack(stack), load_stack(project(), stack).settings)
+    found = discover(_stack(stack), load_stack(project(), stack).settings)
     if as_json:
         _emit(
             {
                 "stack": stack,
                 "at": clock.iso(clock.now()),
-                "complete": True,
-                "hosts": [h.model_dump(mode="json") for h in hosts],
+                "complete": found.complete,
+                "hosts": [h.model_dump(mode="json") | {"power": found.power.get(h.name)} for h in found.hosts],
+                "notes": list(found.notes),
             }
         )
         return
     _table(
-        ["name", "address", "source", "fleet", "ring", "slot", "live"],
-        [[h.name, h.address, h.source, h.fleet, h.ring, h.slot or "", "live" if h.live else ""] for h in hosts],
+        ["name", "address", "source", "fleet", "ring", "slot", "live", "power"],
+        [
+            [
+                h.name,
+                h.address,
+                h.source,
+                h.fleet,
+                h.ring,
+                h.slot or "",
+                "live" if h.live else "",
+                found.power.get(h.name, ""),
+            ]
+            for h in found.hosts
+        ],
     )
+    for note in found.notes:
+        out.print(f"note: {note}")
 
 
 @app.command()

@@ -1,17 +1,18 @@
-"""Which hosts a stack has: one Resource Graph query, plus one address list a scale set."""
+"""Which hosts a stack has: one Resource Graph query, read strictly."""
 
-import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, TypeVar
+from uuid import UUID
 
-from pydantic import TypeAdapter
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from patchwave.arm import NETWORK, Arm
+from patchwave.arm import Arm
 from patchwave.errors import Failed
-from patchwave.model import Model
-from patchwave.settings import Settings, Slot, Source
+from patchwave.model import Model, first_problem
+from patchwave.settings import Name, Settings, Slot, Source
 
 FILE = "PATCHWAVE_INVENTORY_FILE"
 
@@ -24,112 +25,221 @@ SOURCES: dict[str, Source] = {
 }
 
 
+def _ipv4(text: str) -> str:
+    try:
+        return str(IPv4Address(text))
+    except ValueError:
+        raise ValueError(f"{text!r} is no IPv4 address") from None
+
+
+Address = Annotated[str, AfterValidator(_ipv4)]
+HostName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,79}$")]
+Id = Annotated[str, Field(pattern=r"^(/[\w(.][\w.()-]*)+$", max_length=1024)]
+Plain = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f{}\[\]<>$`\\]*$", max_length=200)]
+Tag = Literal[""] | Name
+
+
 class Host(Model):
     """One machine that a stack patches; `live` means that users' requests reach it."""
 
-    id: str
-    name: str
-    address: str
+    id: Id
+    name: HostName
+    address: Address
     source: Source
-    fleet: str
-    ring: str
+    fleet: Name
+    ring: Name
     slot: Slot | None
-    os: str
+    os: Plain
     live: bool
 
 
 HOSTS = TypeAdapter(tuple[Host, ...])
 
 
-def discover(stack: str, settings: Settings, environ: Mapping[str, str] = os.environ) -> tuple[Host, ...]:
-    """The stack's hosts by name; a host without an address is an error, never a smaller fleet."""
+class Inventory(Model):
+    """The hosts by name, the power state of each, and what a reader should know about them."""
+
+    hosts: tuple[Host, ...]
+    power: dict[str, str]
+    notes: tuple[str, ...]
+    expected: int
+
+    @property
+    def complete(self) -> bool:
+        """Whether Azure lists at least the hosts that the settings declare; who lacks access is shown fewer."""
+        return len(self.hosts) >= self.expected
+
+
+class _Row(Model):
+    """One row of the query; a machine's own, or that of a scale-set instance's primary interface."""
+
+    id: Id
+    name: str
+    type: str
+    owner: str
+    address: str | None
+    network: list[dict[str, Any]] | None
+    power: Annotated[str, Field(pattern=r"^(PowerState/)?[A-Za-z]{0,30}$")]
+    os: Plain
+    smbios: Plain
+    fleet: Tag
+    ring: Tag
+    slot: Literal[""] | Slot
+
+    @property
+    def source(self) -> Source:
+        return SOURCES[self.type.lower()]
+
+    @property
+    def host_name(self) -> str:
+        """What Ansible and people call it; an instance is its scale set's name and its number."""
+        if self.source != "vmss":
+            return self.name.lower()
+        parts = self.id.split("/")
+        return f"{parts[-3]}-{parts[-1]}".lower()
+
+
+class _Part(BaseModel):
+    """A piece of Azure's answer of which only some fields matter; those are strict."""
+
+    model_config = ConfigDict(strict=True, frozen=True)
+
+
+class _ArcAddress(_Part):
+    address: str = ""
+    ipAddressVersion: str = "IPv4"  # noqa: N815 - Azure's name
+
+
+class _ArcInterface(_Part):
+    ipAddresses: list[_ArcAddress] = []  # noqa: N815 - Azure's name
+
+
+class _Properties(_Part):
+    privateIPAddress: str = ""  # noqa: N815 - Azure's name
+    primary: bool = False
+
+
+class _Configuration(_Part):
+    properties: _Properties
+
+
+Kind = TypeVar("Kind", bound=_Part)
+_INTERFACES = TypeAdapter(list[_ArcInterface])
+_CONFIGURATIONS = TypeAdapter(list[_Configuration])
+
+
+def discover(stack: str, settings: Settings, environ: Mapping[str, str] = os.environ) -> Inventory:
+    """The stack's hosts; a host without an address is an error, never a smaller fleet."""
     if path := environ.get(FILE):
-        return HOSTS.validate_json(Path(path).read_bytes())
+        planned = HOSTS.validate_json(Path(path).read_bytes())
+        return Inventory(hosts=planned, power={}, notes=(), expected=len(planned))
     with Arm(environ) as arm:
-        rows = arm.graph(QUERY.replace("{stack}", stack))
-        sets = sorted({scale_set_id(row["id"]) for row in rows if _kind(row) == "vmss"})
-        nics = [nic for sid in sets for nic in arm.pages(f"{sid}/networkInterfaces", api=NETWORK)]
-    return hosts(rows, nics, settings)
+        return read(arm.graph(QUERY.replace("{stack}", stack)), settings)
 
 
-def hosts(rows: Sequence[Mapping[str, Any]], nics: Sequence[Mapping[str, Any]], settings: Settings) -> tuple[Host, ...]:
-    """Resource Graph's rows and the scale sets' network interfaces, joined into hosts."""
-    interfaces = [*nics, *(row for row in rows if _type(row) == "microsoft.network/networkinterfaces")]
-    addresses = {owner: address for nic in interfaces for owner, address in _addresses(nic)}
+def read(rows: Sequence[Mapping[str, Any]], settings: Settings) -> Inventory:
+    """The query's rows as hosts. A row that is not what it should be is an error that names it.
+
+    A machine that is both a virtual machine and registered with Arc counts once, as the virtual machine.
+    """
+    machines = [_strict(row) for row in rows if str(row.get("type", "")).lower() in SOURCES]
+    ours = {row.id.lower() for row in machines}
+    addresses = {row.owner: _primary(row) for row in map(_strict, (one for one in rows if one.get("owner") in ours))}
+    virtual = {number: row for row in machines if row.source != "arc" for number in _spellings(row.smbios)[:1]}
     found: dict[str, Host] = {}
-    for row in rows:
-        source = _kind(row)
-        if source is None:
-            continue
-        name = _host_name(row, source)
-        properties = _object(row["properties"])
-        tags = _object(row.get("tags")) or {}
-        address = _arc_address(properties) if source == "arc" else addresses.get(row["id"].lower())
-        if not address:
-            raise Failed(
-                f"{row['id']}: no private address in Azure's answer: is it running and its interface attached?"
+    power: dict[str, str] = {}
+    notes: list[str] = []
+    for row in machines:
+        name = row.host_name
+        same = next((virtual[one] for one in _spellings(row.smbios) if one in virtual), None)
+        if row.source == "arc" and same is not None:
+            notes.append(
+                f"{same.host_name}: {row.id} is the same machine (SMBIOS {row.smbios}): "
+                "it counts once, as the virtual machine"
             )
+            continue
+        if not (address := _address(row, addresses)):
+            raise Failed(f"{row.id}: no private address in Azure's answer: is it running and its interface attached?")
         if name in found:
-            raise Failed(f"two machines are named {name} ({found[name].id}, {row['id']}): rename or untag one")
-        slot: Slot | None = tags.get("patchwave-slot") if source == "vmss" else None
-        live = settings.slots.live
-        found[name] = Host(
-            id=row["id"],
+            raise Failed(f"two machines are named {name} ({found[name].id}, {row.id}): rename or untag one")
+        found[name] = _host(row, name, address, settings)
+        power[name] = row.power.removeprefix("PowerState/").lower() or "unknown"
+        notes += _contradictions(row, found[name])
+    expected = expected_count(settings)
+    if len(found) < expected:
+        notes.append(
+            f"Azure lists {len(found)} hosts, the settings declare at least {expected}: look for what is missing"
+        )
+    return Inventory(
+        hosts=tuple(found[name] for name in sorted(found)), power=power, notes=tuple(sorted(notes)), expected=expected
+    )
+
+
+def expected_count(settings: Settings) -> int:
+    """The fewest hosts that a complete inventory has: both slots, the machines and one Arc machine."""
+    return 2 * settings.slots.instances + settings.machines.instances + 1
+
+
+def _host(row: _Row, name: str, address: str, settings: Settings) -> Host:
+    live = settings.slots.live
+    slot = (row.slot or None) if row.source == "vmss" else None
+    try:
+        return Host(
+            id=row.id,
             name=name,
             address=address,
-            source=source,
-            fleet=settings.fleet(source),
+            source=row.source,
+            fleet=settings.fleet(row.source),
             ring=settings.rollout.ring_of(name, live).name,
             slot=slot,
-            os=_os(properties),
+            os=row.os or "Linux",
             live=slot == live,
         )
-    return tuple(found[name] for name in sorted(found))
+    except ValidationError as error:
+        raise _refused(row.id, error) from None
 
 
-def scale_set_id(instance: str) -> str:
-    """The scale set of an instance id."""
-    return instance[: instance.lower().rindex("/virtualmachines/")]
+def _strict(row: Mapping[str, Any]) -> _Row:
+    try:
+        return _Row.model_validate(row)
+    except ValidationError as error:
+        raise _refused(row.get("id"), error) from None
 
 
-def _type(row: Mapping[str, Any]) -> str:
-    return str(row.get("type", "")).lower()
+def _refused(identity: Any, error: ValidationError) -> Failed:
+    return Failed(f"{str(identity)[:300]!r} in Azure's answer: {first_problem(error)}: rename or untag the machine")
 
 
-def _kind(row: Mapping[str, Any]) -> Source | None:
-    return SOURCES.get(_type(row))
+def _contradictions(row: _Row, host: Host) -> Iterator[str]:
+    for tag, says, settled in (("fleet", row.fleet, host.fleet), ("ring", row.ring, host.ring)):
+        if says not in ("", settled):
+            yield f"{host.name}: its tag patchwave-{tag} says {says}, the settings say {settled}: correct the tag"
 
 
-def _object(value: Any) -> Any:
-    return json.loads(value) if isinstance(value, str) else value
+def _spellings(smbios: str) -> tuple[str, ...]:
+    """An SMBIOS number in both byte orders: firmware and platform do not agree on the first three groups."""
+    try:
+        number = UUID(smbios)
+    except ValueError:
+        return ()
+    return str(number), str(UUID(bytes_le=number.bytes))
 
 
-def _host_name(row: Mapping[str, Any], source: Source) -> str:
-    if source != "vmss":
-        return str(row["name"]).lower()
-    return f"{scale_set_id(row['id']).rsplit('/', 1)[1]}-{row['id'].rsplit('/', 1)[1]}".lower()
+def _address(row: _Row, addresses: Mapping[str, str | None]) -> str | None:
+    if row.source != "arc":
+        return row.address or addresses.get(row.id.lower())
+    interfaces = _parts(_INTERFACES, row)
+    known = (one for interface in interfaces for one in interface.ipAddresses)
+    return next((one.address for one in known if one.ipAddressVersion == "IPv4" and one.address), None)
 
 
-def _addresses(nic: Mapping[str, Any]) -> list[tuple[str, str]]:
-    properties = _object(nic["properties"])
-    owner = (properties.get("virtualMachine") or {}).get("id")
-    if not owner:
-        return []
-    return [
-        (owner.lower(), address)
-        for config in properties.get("ipConfigurations", [])
-        if (address := config["properties"].get("privateIPAddress"))
-    ][:1]
+def _primary(row: _Row) -> str | None:
+    configurations = [one.properties for one in _parts(_CONFIGURATIONS, row)]
+    return next((one.privateIPAddress for one in sorted(configurations, key=lambda one: not one.primary)), None)
 
 
-def _arc_address(properties: Mapping[str, Any]) -> str | None:
-    for interface in (properties.get("networkProfile") or {}).get("networkInterfaces", []):
-        for address in interface.get("ipAddresses", []):
-            if address.get("ipAddressVersion", "IPv4") == "IPv4":
-                return str(address["address"])
-    return None
-
-
-def _os(properties: Mapping[str, Any]) -> str:
-    disk = (properties.get("storageProfile") or {}).get("osDisk") or {}
-    return str(properties.get("osSku") or properties.get("osName") or disk.get("osType") or "Linux")
+def _parts(kind: TypeAdapter[list[Kind]], row: _Row) -> list[Kind]:
+    try:
+        return kind.validate_python(row.network or [])
+    except ValidationError as error:
+        raise _refused(row.id, error) from None

@@ -1,17 +1,20 @@
 """What the next wave of a stack would do, host by host, before anything is touched."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from patchwave import ansible, clock
 from patchwave.errors import Failed, Misuse
-from patchwave.inventory import discover
+from patchwave.inventory import Host, Inventory, discover
+from patchwave.release import Release
 from patchwave.release import load as load_release
 from patchwave.rollout import Batch, batches, late, needed, outstanding
-from patchwave.settings import load_stack
-from patchwave.standard import StackName, load_standard
+from patchwave.settings import Settings, load_stack
+from patchwave.standard import StackName, Standard, load_standard
 
+DRIFT = "drift: {} scale-set instances are patched in place, the next scale-out is not"
 REBOOTS = ("linux-image-", "libc6", "systemd", "dbus")
 
 
@@ -20,20 +23,33 @@ def make(project: Path, stack: StackName, now: datetime) -> dict[str, Any]:
     file, standard = load_stack(project, stack), load_standard(project)
     if file.release is None:
         raise Misuse(f"Pulumi.{stack}.yaml names no patchwave:release: seal or promote one first")
-    settings, release = file.settings, load_release(project, file.release)
-    hosts = discover(stack, settings)
-    scans = ansible.run(project, "scan", hosts, variables={"pw_refresh": False})
-    todo: dict[str, dict[str, str]] = {}
-    installed: dict[str, dict[str, str]] = {}
-    for host in hosts:
-        result = scans[host.name]
-        if not result.ok("scan"):
-            raise Failed(
-                f"{host.name}: {result.problem or 'no answer'}: a plan needs every host, mend it and plan again"
-            )
-        scan = result.steps["scan"]
-        installed[host.name] = scan["packages"]
-        todo[host.name] = outstanding(release, scan["packages"], {p["name"]: p["to"] for p in scan["pending"]})
+    release, inventory = load_release(project, file.release), discover(stack, file.settings)
+    results = ansible.run(project, "scan", inventory.hosts, variables={"pw_refresh": False})
+    scans = {host.name: _scan(results[host.name], host) for host in inventory.hosts}
+    return draw(stack, inventory, scans, file.settings, release, standard, now)
+
+
+def _scan(result: ansible.HostResult, host: Host) -> Mapping[str, Any]:
+    if not result.ok("scan"):
+        raise Failed(f"{host.name}: {result.problem or 'no answer'}: a plan needs every host, mend it and plan again")
+    return result.steps["scan"]
+
+
+def draw(
+    stack: StackName,
+    inventory: Inventory,
+    scans: Mapping[str, Mapping[str, Any]],
+    settings: Settings,
+    release: Release,
+    standard: Standard,
+    now: datetime,
+) -> dict[str, Any]:
+    """The plan that follows from what each host has installed and pending; linear in the number of hosts."""
+    hosts = inventory.hosts
+    todo = {
+        name: outstanding(release, scan["packages"], {p["name"]: p["to"] for p in scan["pending"]})
+        for name, scan in scans.items()
+    }
     steps = [_only(batch, todo) for batch in batches(hosts, settings.rollout)]
     steps = [batch for batch in steps if batch.hosts]
     verdict = settings.calendar.at(now)
@@ -48,6 +64,7 @@ def make(project: Path, stack: StackName, now: datetime) -> dict[str, Any]:
     shown, misses = [], []
     for host in hosts:
         packages = [p for p in release.packages if p.name in todo[host.name]]
+        installed = scans[host.name]["packages"]
         shown.append(
             {
                 "name": host.name,
@@ -55,7 +72,7 @@ def make(project: Path, stack: StackName, now: datetime) -> dict[str, Any]:
                 "batch": number.get(host.name),
                 "starts": clock.iso(when[host.name]) if host.name in when else None,
                 "packages": [
-                    {"name": p.name, "from": installed[host.name][p.name], "to": p.to, "advisories": list(p.advisories)}
+                    {"name": p.name, "from": installed[p.name], "to": p.to, "advisories": list(p.advisories)}
                     for p in packages
                 ],
                 "reboot": any(p.name.startswith(REBOOTS) for p in packages),
@@ -64,7 +81,7 @@ def make(project: Path, stack: StackName, now: datetime) -> dict[str, Any]:
         if host.name in when:
             fixes = [by_id[key] for key in sorted({key for p in packages for key in p.advisories})]
             misses += late(fixes, host.name, when[host.name] + settings.rollout.host_takes, standard)
-    drift = [h.name for h in hosts if h.source == "vmss" and todo[h.name]]
+    drift = sum(h.source == "vmss" and bool(todo[h.name]) for h in hosts)
     return {
         "stack": stack,
         "release": release.id,
@@ -77,9 +94,7 @@ def make(project: Path, stack: StackName, now: datetime) -> dict[str, Any]:
             {"advisory": m.advisory, "host": m.host, "due": clock.iso(m.due), "earliest": clock.iso(m.earliest)}
             for m in misses
         ],
-        "notes": [f"drift: {len(drift)} scale-set instances are patched in place, the next scale-out is not"]
-        if drift
-        else [],
+        "notes": [*inventory.notes, *([DRIFT.format(drift)] if drift else [])],
     }
 
 

@@ -1,13 +1,14 @@
 """The pure decisions of a wave: who goes together, whether to go on, and how each host ended."""
 
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Literal
 
 from patchwave.inventory import Host
 from patchwave.model import Model
 from patchwave.release import Advisory, Package, Release
-from patchwave.settings import Ring, Rollout, Settings
+from patchwave.settings import Rollout
 from patchwave.standard import StackName, Standard
 
 State = Literal[
@@ -40,27 +41,23 @@ def batches(hosts: Sequence[Host], rollout: Rollout) -> tuple[Batch, ...]:
     """Every host once, in ring order, never more of the live slot away than the rollout allows."""
     made: list[Batch] = []
     for ring in rollout.rings:
-        waiting = sorted((host for host in hosts if host.ring == ring.name), key=lambda host: host.name)
-        while waiting:
-            taken = _fill(waiting, ring, rollout.live_out_of_service)
-            made.append(Batch(number=len(made) + 1, ring=ring.name, hosts=tuple(taken)))
-            waiting = [host for host in waiting if host not in taken]
+        ordered = sorted((host for host in hosts if host.ring == ring.name), key=lambda host: host.name)
+        live = deque(host for host in ordered if host.live)
+        others = deque(host for host in ordered if not host.live)
+        while live or others:
+            taken = tuple(_fill(live, others, ring.batch, rollout.live_out_of_service))
+            made.append(Batch(number=len(made) + 1, ring=ring.name, hosts=taken))
     return tuple(made)
 
 
-def _fill(waiting: Sequence[Host], ring: Ring, live_room: int) -> list[Host]:
-    taken: list[Host] = []
-    for host in waiting:
-        if len(taken) == ring.batch:
-            break
-        if not host.live or sum(h.live for h in taken) < live_room:
-            taken.append(host)
-    return taken
-
-
-def expected_count(settings: Settings) -> int:
-    """The fewest hosts that a complete inventory has: both slots, the machines and one Arc machine."""
-    return 2 * settings.slots.instances + settings.machines.instances + 1
+def _fill(live: deque[Host], others: deque[Host], size: int, live_room: int) -> Iterator[Host]:
+    """The next hosts by name, no more than `size`, of them no more than `live_room` live ones."""
+    for _ in range(size):
+        if live and live_room and (not others or live[0].name < others[0].name):
+            live_room -= 1
+            yield live.popleft()
+        elif others:
+            yield others.popleft()
 
 
 def needed(todo: Sequence[Batch], rollout: Rollout) -> timedelta:

@@ -22,7 +22,7 @@ def seal(project: Path, stack: StackName, now: datetime) -> tuple[Release | None
     The same versions are never sealed twice: the release that is already there is named again.
     """
     settings, standard = load_stack(project, stack).settings, load_standard(project)
-    hosts = discover(stack, settings)
+    hosts = discover(stack, settings).hosts
     if not hosts:
         raise Failed(f"{stack}: Azure lists no hosts: run `pulumi up` first, or check the tag patchwave-stack")
     pending = _pending(project, hosts)

@@ -29,7 +29,6 @@ from patchwave.rollout import (
     State,
     batches,
     end_state,
-    expected_count,
     gate,
     needed,
     outstanding,
@@ -219,11 +218,11 @@ class Wave:
         """A new run, if release, inventory and window allow it."""
         now, real, shift = self._now(), datetime.now(UTC), clock.shift(self.environ)
         soak = permission.promotion(self.project, self.stack, self.release, self.standard, now, real, self._signers())
-        hosts = discover(self.stack, self.settings, self.environ)
-        expected = expected_count(self.settings)
-        if len(hosts) < expected:
+        inventory = discover(self.stack, self.settings, self.environ)
+        hosts = inventory.hosts
+        if not inventory.complete:
             raise Failed(
-                f"{self.stack}: Azure lists {len(hosts)} hosts, the settings declare at least {expected}: "
+                f"{self.stack}: Azure lists {len(hosts)} hosts, the settings declare at least {inventory.expected}: "
                 "a short inventory is not patched, look for what is missing"
             )
         plan = batches(hosts, self.settings.rollout)

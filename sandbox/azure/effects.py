@@ -339,6 +339,7 @@ class World:
             for nic in self._store.of_type(NIC):
                 if str(dig(nic.body, "properties.virtualMachine.id", "")).lower() in gone:
                     nic.properties.pop("virtualMachine")
+                    nic.properties.pop("primary", None)
                     self._store.put(nic)
         self._balancer.refresh()
 

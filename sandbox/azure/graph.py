@@ -1,18 +1,31 @@
-"""Azure Resource Graph: KQL over tables made from the store, with the service's paging, truncation and quota."""
+"""Azure Resource Graph: KQL over tables made from the store, with the service's paging, truncation and quota.
+
+https://learn.microsoft.com/azure/governance/resource-graph/concepts/work-with-data
+"""
 
 from __future__ import annotations
 
 import base64
 import datetime
 import decimal
+import hashlib
 import json
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+import uuid
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import duckdb
+import duckdb_kql
+
+from . import graph_language
+from .complete import interfaces
+from .effects import ARC, INSTANCE, MACHINE
 from .errors import AzureError
+from .graph_language import GraphError
 from .ids import SUBSCRIPTION, TENANT
 from .store import Row, Store
 
@@ -26,9 +39,11 @@ TABLES = (
     "resources", "resourcecontainers", "computeresources", "networkresources", "authorizationresources",
     "maintenanceresources", "patchassessmentresources", "patchinstallationresources", "alertsmanagementresources",
 )  # fmt: skip
+INSTANCE_NIC = f"{INSTANCE}/networkinterfaces"
 _ELSEWHERE = {
     "microsoft.resources/resourcegroups": "resourcecontainers",
-    "microsoft.compute/virtualmachinescalesets/virtualmachines": "computeresources",
+    INSTANCE: "computeresources",
+    INSTANCE_NIC: "computeresources",
     "microsoft.authorization/roleassignments": "authorizationresources",
     "microsoft.maintenance/configurationassignments": "maintenanceresources",
 }
@@ -36,8 +51,27 @@ _NOT_TRACKED = (
     "microsoft.compute/restorepointcollections/restorepoints",
     "microsoft.operationalinsights/workspaces/tables",
 )
+_HOSTED = (MACHINE, INSTANCE, ARC)
+_FORMATS = ("objectArray", "table")
 QUOTA, PERIOD = 15, 5.0
 LARGEST_PAGE, DEFAULT_PAGE = 1000, 100
+ANSWERS_KEPT = 8
+
+
+@dataclass(frozen=True)
+class _Found:
+    """All rows of one query over one state of the store; `state` names that state."""
+
+    state: str
+    columns: tuple[str, ...]
+    kinds: tuple[str, ...]
+    rows: Sequence[tuple[Json, ...]]
+
+    def page(self, skip: int, size: int) -> list[dict[str, Json]]:
+        return [
+            {name: _plain(value, kind) for name, value, kind in zip(self.columns, values, self.kinds, strict=True)}
+            for values in self.rows[skip : skip + size]
+        ]
 
 
 class Graph:
@@ -50,38 +84,55 @@ class Graph:
         self._extended = extended
         self._clock = clock
         self._asked: deque[float] = deque()
-        self._lock = threading.Lock()
+        self._quota_guard = threading.Lock()
+        self._guard = threading.Lock()
+        self._tables: Any = None
+        self._version = -1
+        self._hosted: list[Row] = []
+        self._seen_of_hosts: list[dict[str, Json]] = []
+        self._state = ""
+        self._kept: OrderedDict[tuple[str, str, bool], _Found] = OrderedDict()
 
     def query(self, body: Json) -> tuple[dict[str, Json], dict[str, str]]:
         """One page of rows and the quota's headers."""
         headers = self._quota()
-        if not isinstance(body, Mapping) or not isinstance(body.get("query"), str):
-            raise AzureError(400, "BadRequest", "Query is missing: the body needs a 'query'.", headers)
-        options = body.get("options") or {}
-        size, skip = _page(options, headers)
-        rows, columns = self._rows(body, headers)
-        token = options.get("$skipToken")
-        if token is not None:
-            skip = _offset(token, body["query"], headers)
-        page = rows[skip : skip + size]
-        more = skip + len(page) < len(rows)
-        answer: dict[str, Json] = {
-            "totalRecords": len(rows),
-            "count": len(page),
-            "resultTruncated": "true" if more and "id" not in columns else "false",
-            "facets": [],
-            "data": page if options.get("resultFormat", "objectArray") == "objectArray" else _table(page, columns),
-        }
-        if more and "id" in columns:
-            answer["$skipToken"] = _token(skip + len(page), body["query"])
-        return answer, headers
+        try:
+            return self._page(body), headers
+        except AzureError as refusal:
+            refusal.headers |= headers
+            raise
 
     def warm(self) -> None:
         """The first query takes a second longer than the next one: let no user wait for it."""
-        self._rows({"query": "resources | where type =~ 'x' | project id | order by id asc"}, {})
+        self._page({"query": "resources | where type =~ 'x' | project id | order by id asc"})
+
+    def _page(self, body: Json) -> dict[str, Json]:
+        if not isinstance(body, Mapping) or not isinstance(body.get("query"), str):
+            raise GraphError(400, "BadRequest", ("BadRequest", "Query is missing: the body needs a 'query'."))
+        options = body.get("options") or {}
+        size, skip, shape = _options(options)
+        scope = body.get("subscriptions")
+        seen = scope is None or SUBSCRIPTION in [str(one).lower() for one in scope]
+        state = ""
+        if (token := options.get("$skipToken")) is not None:
+            state, skip = _read_token(token, body["query"])
+        with self._guard:
+            found = self._found(body["query"], seen, state)
+        page = found.page(skip, size)
+        more, pageable = skip + len(page) < len(found.rows), "id" in found.columns
+        answer: dict[str, Json] = {
+            "totalRecords": len(found.rows),
+            "count": len(page),
+            "resultTruncated": "true" if more and not pageable else "false",
+            "facets": [],
+            "data": page if shape == "objectArray" else _table(page, found.columns),
+        }
+        if more and pageable:
+            answer["$skipToken"] = _token(found.state, skip + len(page), body["query"])
+        return answer
 
     def _quota(self) -> dict[str, str]:
-        with self._lock:
+        with self._quota_guard:
             now = self._clock()
             while self._asked and now - self._asked[0] >= PERIOD:
                 self._asked.popleft()
@@ -95,87 +146,120 @@ class Graph:
             "x-ms-resource-graph-request-duration": "0:00:00:00.0",
         }
         if left <= 0:
-            raise AzureError(
+            raise GraphError(
                 429, "RateLimiting",
-                "Please provide below info when asking for support: the client application has been "
-                "throttled and should "
-                "not attempt to repeat the request until an amount of time has elapsed.",
-                headers | {"Retry-After": str(max(1, round(resets)))},
+                ("RateLimiting", "Client application has been throttled and should not attempt to repeat the request "
+                 "until an amount of time has elapsed. Please see https://aka.ms/resourcegraph-throttling for help."),
+                headers=headers | {"Retry-After": str(max(1, round(resets)))},
             )  # fmt: skip
         return headers
 
-    def _rows(self, body: Mapping[str, Json], headers: dict[str, str]) -> tuple[list[dict[str, Json]], list[str]]:
-        import duckdb
-        import duckdb_kql
+    def _found(self, query: str, seen: bool, state: str) -> _Found:
+        """The answer that a token belongs to while it is kept, else the answer as things are now."""
+        if kept := self._kept.get((state, query, seen)):
+            return kept
+        self._refresh()
+        key = (self._state, query, seen)
+        if key not in self._kept:
+            self._kept[key] = self._ask(query, seen)
+            while len(self._kept) > ANSWERS_KEPT:
+                self._kept.popitem(last=False)
+        return self._kept[key]
 
-        scope = body.get("subscriptions")
-        seen = scope is None or SUBSCRIPTION in [str(one).lower() for one in scope]
-        connection = duckdb_kql.connect()
+    def _ask(self, query: str, seen: bool) -> _Found:
+        graph_language.check(query, TABLES)
         try:
-            self._fill(connection, seen)
-            found = duckdb_kql.query(connection, body["query"], allow_write=False)
-            columns, kinds = list(found.columns), [str(kind).upper() for kind in found.types]
-            return [
-                {name: _plain(value, kind) for name, value, kind in zip(columns, values, kinds, strict=True)}
-                for values in found.fetchall()
-            ], columns
+            found = duckdb_kql.query(self._tables if seen else _empty_tables(), query, allow_write=False)
+            kinds = tuple(str(kind).upper() for kind in found.types)
+            return _Found(self._state, tuple(found.columns), kinds, found.fetchall())
         except (duckdb_kql.KqlError, duckdb.Error, ValueError) as error:
-            why = " ".join(str(error).split())
-            raise AzureError(400, "BadRequest", f"InvalidQuery: Query is invalid. {why}", headers) from None
-        finally:
-            connection.close()
+            raise graph_language.invalid("SemanticError", " ".join(str(error).split())) from None
 
-    def _fill(self, connection: Any, seen: bool) -> None:
-        columns = ", ".join(f'"{name}" {"json" if name in _DYNAMIC else "varchar"}' for name in COLUMNS)
-        for table in TABLES:
-            connection.execute(f"create table {table} ({columns})")
-        rows: dict[str, list[list[Json]]] = {}
-        for row in self._store.all() if seen else ():
-            if row.type not in _NOT_TRACKED and not row.deleting:
-                rows.setdefault(_ELSEWHERE.get(row.type, "resources"), []).append(list(self._cells(row)))
-        places = ", ".join("?" * len(COLUMNS))
-        for table, cells in rows.items():
-            connection.executemany(f"insert into {table} values ({places})", cells)  # noqa: S608 - names of our own
-
-    def _cells(self, row: Row) -> Iterator[Json]:
-        body = dict(row.body)
-        extra = self._extended(row)
-        if extra:
-            body["properties"] = {**body.get("properties", {}), **extra}
-        if row.type == "microsoft.resources/resourcegroups":
-            body["type"] = "microsoft.resources/subscriptions/resourcegroups"
-        body |= {"type": str(body.get("type", row.type)).lower(), "tenantId": TENANT, "subscriptionId": SUBSCRIPTION}
-        body["resourceGroup"] = row.group.lower()
-        for name in COLUMNS:
-            value = body.get(name)
-            yield (
-                json.dumps(value)
-                if name in _DYNAMIC and value is not None
-                else value
-                if name in _DYNAMIC
-                else value or ""
-            )
+    def _refresh(self) -> None:
+        """Makes the tables anew when the store or what the hosts do has changed."""
+        version = self._store.version
+        if version == self._version and [self._extended(row) for row in self._hosted] == self._seen_of_hosts:
+            return
+        rows = [row for row in self._store.all() if row.type not in _NOT_TRACKED and not row.deleting]
+        self._hosted = [row for row in rows if row.type in _HOSTED]
+        self._seen_of_hosts = [self._extended(row) for row in self._hosted]
+        self._tables = _empty_tables()
+        by_table: dict[str, list[tuple[Json, ...]]] = {}
+        shown = {row.key: seen for row, seen in zip(self._hosted, self._seen_of_hosts, strict=True)}
+        for row in (*rows, *_instance_interfaces(rows)):
+            cells = tuple(_cells(row, shown.get(row.key, {})))
+            by_table.setdefault(_ELSEWHERE.get(row.type, "resources"), []).append(cells)
+        values = ", ".join(["unnest(?)"] * len(COLUMNS))
+        for table, lines in by_table.items():
+            columns = [list(column) for column in zip(*lines, strict=True)]
+            self._tables.execute(f"insert into {table} select {values}", columns)
+        self._version, self._state = version, uuid.uuid4().hex
 
 
-def _page(options: Mapping[str, Json], headers: dict[str, str]) -> tuple[int, int]:
+def _empty_tables() -> Any:
+    connection = duckdb_kql.connect()
+    columns = ", ".join(f'"{name}" {"json" if name in _DYNAMIC else "varchar"}' for name in COLUMNS)
+    for table in TABLES:
+        connection.execute(f"create table {table} ({columns})")
+    return connection
+
+
+def _instance_interfaces(rows: Sequence[Row]) -> Iterator[Row]:
+    """The network interfaces of scale-set instances, which the store does not hold as resources."""
+    by_key = {row.key: row for row in rows}
+    for row in rows:
+        if row.type == INSTANCE and (scale_set := by_key.get(row.parent.lower())):
+            for body in interfaces(row, scale_set):
+                yield Row(body["id"], INSTANCE_NIC, row.id, {**body, "location": row.body.get("location")})
+
+
+def _cells(row: Row, extended: Mapping[str, Json]) -> Iterator[Json]:
+    body = dict(row.body)
+    if extended:
+        body["properties"] = {**body.get("properties", {}), **extended}
+    if row.type == "microsoft.resources/resourcegroups":
+        body["type"] = "microsoft.resources/subscriptions/resourcegroups"
+    body |= {"type": str(body.get("type", row.type)).lower(), "tenantId": TENANT, "subscriptionId": SUBSCRIPTION}
+    body["resourceGroup"] = row.group.lower()
+    for name in COLUMNS:
+        value = body.get(name)
+        if name in _DYNAMIC:
+            yield None if value is None else json.dumps(value)
+        else:
+            yield value or ""
+
+
+def _options(options: Mapping[str, Json]) -> tuple[int, int, str]:
+    """Page size, offset and format."""
     size, skip = options.get("$top", DEFAULT_PAGE), options.get("$skip", 0)
-    if not isinstance(size, int) or not 1 <= size <= LARGEST_PAGE or not isinstance(skip, int) or skip < 0:
-        raise AzureError(400, "BadRequest", f"$top must be 1 to {LARGEST_PAGE} and $skip not negative.", headers)
-    return size, skip
+    if type(size) is not int or not 1 <= size <= LARGEST_PAGE or type(skip) is not int or skip < 0:
+        raise _wrong_option(f"$top must be 1 to {LARGEST_PAGE} and $skip not negative.")
+    shape = options.get("resultFormat", _FORMATS[0])
+    if shape not in _FORMATS:
+        raise _wrong_option(f"resultFormat must be one of {', '.join(_FORMATS)}.")
+    return size, skip, str(shape)
 
 
-def _token(offset: int, query: str) -> str:
-    return base64.urlsafe_b64encode(json.dumps([offset, query]).encode()).decode()
+def _wrong_option(message: str) -> GraphError:
+    return GraphError(400, "BadRequest", ("BadRequest", message))
 
 
-def _offset(token: str, query: str, headers: dict[str, str]) -> int:
+def _digest(query: str) -> str:
+    return hashlib.sha256(query.encode()).hexdigest()[:16]
+
+
+def _token(state: str, offset: int, query: str) -> str:
+    return base64.urlsafe_b64encode(json.dumps([state, offset, _digest(query)]).encode()).decode()
+
+
+def _read_token(token: Json, query: str) -> tuple[str, int]:
     try:
-        offset, asked = json.loads(base64.urlsafe_b64decode(token))
+        state, offset, digest = json.loads(base64.urlsafe_b64decode(token))
     except (ValueError, TypeError):
-        offset, asked = None, None
-    if asked != query or not isinstance(offset, int):
-        raise AzureError(400, "BadRequest", "The $skipToken is invalid for this query.", headers)
-    return offset
+        state, offset, digest = None, None, None
+    if digest != _digest(query) or type(offset) is not int or not isinstance(state, str):
+        raise _wrong_option("The $skipToken is invalid for this query.")
+    return state, offset
 
 
 def _plain(value: Json, kind: str) -> Json:
@@ -192,7 +276,7 @@ def _plain(value: Json, kind: str) -> Json:
     return value
 
 
-def _table(page: list[dict[str, Json]], columns: list[str]) -> dict[str, Json]:
+def _table(page: list[dict[str, Json]], columns: Sequence[str]) -> dict[str, Json]:
     return {
         "columns": [{"name": name, "type": "object" if name in _DYNAMIC else "string"} for name in columns],
         "rows": [[row[name] for name in columns] for row in page],

@@ -240,14 +240,16 @@ class Manager:
             effects.image_version(self.store, dig(row.body, "properties.storageProfile.imageReference.id", ""))
             row.hidden |= {"host": row.name.lower(), "power": "running"}
             self._check_host_free(row)
-        nics = [self.store.get(one["id"]) for one in row.properties["networkProfile"]["networkInterfaces"]]
-        for nic in nics:
+        references = row.properties["networkProfile"]["networkInterfaces"]
+        nics = [self.store.get(one["id"]) for one in references]
+        for reference, nic in zip(references, nics, strict=True):
             if nic is None:
                 continue
             owner = dig(nic.body, "properties.virtualMachine.id")
             if owner and owner.lower() != row.key:
                 raise bad_request("NicInUse", f"Network Interface {nic.id} is used by existing resource {owner}.")
             nic.properties["virtualMachine"] = {"id": row.id}
+            nic.properties["primary"] = len(nics) == 1 or bool(dig(reference, "properties.primary"))
             self.store.put(nic)
         row.hidden["addresses_of"] = [nic.key for nic in nics if nic]
         row.hidden["addresses"] = [nic.hidden["addresses"][0] for nic in nics if nic and nic.hidden.get("addresses")]

@@ -92,6 +92,12 @@ class Store:
         with self._lock:
             self._db.close()
 
+    @property
+    def version(self) -> int:
+        """A number that every change raises."""
+        with self._lock:
+            return self._db.total_changes
+
     @contextmanager
     def change(self) -> Iterator[Store]:
         """All or nothing; nested changes join the outer one."""

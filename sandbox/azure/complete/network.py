@@ -45,11 +45,12 @@ def _network(row: Row, old: Row | None, store: Store, places: Places) -> None:
 def _interface(row: Row, old: Row | None, store: Store, places: Places) -> None:
     before = dig(old.body, "properties", {}) if old else {}
     row.hidden["addresses"] = []
-    for config in row.properties.get("ipConfigurations", []):
+    for number, config in enumerate(row.properties.get("ipConfigurations", [])):
         kept: Json = next((one for one in before.get("ipConfigurations", []) if one["name"] == config["name"]), {})
         address = dig(kept, "properties.privateIPAddress") or allocate(store, places, row.hidden["addresses"])
         config["properties"]["privateIPAddress"] = address
         config["properties"].setdefault("privateIPAllocationMethod", "Dynamic")
+        config["properties"].setdefault("primary", number == 0)
         row.hidden["addresses"].append(address)
     if machine := before.get("virtualMachine"):
-        row.properties["virtualMachine"] = machine
+        row.properties.update({"virtualMachine": machine, "primary": before.get("primary", True)})
