@@ -2,12 +2,11 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from patchwave.arm import Arm
 from patchwave.errors import Failed
@@ -24,19 +23,12 @@ SOURCES: dict[str, Source] = {
     "microsoft.compute/virtualmachinescalesets/virtualmachines": "vmss",
 }
 
-
-def _ipv4(text: str) -> str:
-    try:
-        return str(IPv4Address(text))
-    except ValueError:
-        raise ValueError(f"{text!r} is no IPv4 address") from None
-
-
-Address = Annotated[str, AfterValidator(_ipv4)]
+_OCTET = r"(25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
+Address = Annotated[str, Field(pattern=rf"^({_OCTET}\.){{3}}{_OCTET}$")]
 HostName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,79}$")]
 Id = Annotated[str, Field(pattern=r"^(/[\w(.][\w.()-]*)+$", max_length=1024)]
 Plain = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f{}\[\]<>$`\\]*$", max_length=200)]
-Tag = Literal[""] | Name
+Tag = Annotated[str, Field(pattern=r"^([a-z][a-z0-9-]{1,30})?$")]
 
 
 class Host(Model):
@@ -84,19 +76,7 @@ class _Row(Model):
     smbios: Plain
     fleet: Tag
     ring: Tag
-    slot: Literal[""] | Slot
-
-    @property
-    def source(self) -> Source:
-        return SOURCES[self.type.lower()]
-
-    @property
-    def host_name(self) -> str:
-        """What Ansible and people call it; an instance is its scale set's name and its number."""
-        if self.source != "vmss":
-            return self.name.lower()
-        parts = self.id.split("/")
-        return f"{parts[-3]}-{parts[-1]}".lower()
+    slot: Literal["", "blue", "green"]
 
 
 class _Part(BaseModel):
@@ -142,29 +122,32 @@ def read(rows: Sequence[Mapping[str, Any]], settings: Settings) -> Inventory:
 
     A machine that is both a virtual machine and registered with Arc counts once, as the virtual machine.
     """
-    machines = [_strict(row) for row in rows if str(row.get("type", "")).lower() in SOURCES]
-    ours = {row.id.lower() for row in machines}
-    addresses = {row.owner: _primary(row) for row in map(_strict, (one for one in rows if one.get("owner") in ours))}
-    virtual = {number: row for row in machines if row.source != "arc" for number in _spellings(row.smbios)[:1]}
+    machines = [
+        (_strict(row), source) for row in rows if (source := SOURCES.get(str(row.get("type")).lower())) is not None
+    ]
+    ours = {row.id.lower() for row, _ in machines}
+    addresses = {
+        row.owner: _primary(row) for row in map(_strict, (one for one in rows if str(one.get("owner")) in ours))
+    }
+    virtual = {row.smbios.lower(): _host_name(row, source) for row, source in machines if source != "arc"}
     found: dict[str, Host] = {}
     power: dict[str, str] = {}
     notes: list[str] = []
-    for row in machines:
-        name = row.host_name
-        same = next((virtual[one] for one in _spellings(row.smbios) if one in virtual), None)
-        if row.source == "arc" and same is not None:
-            notes.append(
-                f"{same.host_name}: {row.id} is the same machine (SMBIOS {row.smbios}): "
-                "it counts once, as the virtual machine"
-            )
+    for row, source in machines:
+        if source == "arc" and (same := next((virtual[one] for one in _spellings(row.smbios) if one in virtual), None)):
+            notes.append(f"{row.id} is the same machine as {same}: it counts once, as the virtual machine")
             continue
-        if not (address := _address(row, addresses)):
-            raise Failed(f"{row.id}: no private address in Azure's answer: is it running and its interface attached?")
+        name = _host_name(row, source)
+        address = _arc_address(row) if source == "arc" else row.address or addresses.get(row.id.lower())
+        if not address:
+            raise Failed(
+                f"{row.id}: no private IPv4 address in Azure's answer: is it running and its interface attached?"
+            )
         if name in found:
             raise Failed(f"two machines are named {name} ({found[name].id}, {row.id}): rename or untag one")
-        found[name] = _host(row, name, address, settings)
+        found[name] = host = _host(row, name, address, source, settings)
         power[name] = row.power.removeprefix("PowerState/").lower() or "unknown"
-        notes += _contradictions(row, found[name])
+        notes += _contradictions(row, host)
     expected = expected_count(settings)
     if len(found) < expected:
         notes.append(
@@ -180,16 +163,24 @@ def expected_count(settings: Settings) -> int:
     return 2 * settings.slots.instances + settings.machines.instances + 1
 
 
-def _host(row: _Row, name: str, address: str, settings: Settings) -> Host:
+def _host_name(row: _Row, source: Source) -> str:
+    """What Ansible and people call it; an instance is its scale set's name and its number."""
+    if source != "vmss":
+        return row.name.lower()
+    parts = row.id.split("/")
+    return f"{parts[-3]}-{parts[-1]}".lower()
+
+
+def _host(row: _Row, name: str, address: str, source: Source, settings: Settings) -> Host:
     live = settings.slots.live
-    slot = (row.slot or None) if row.source == "vmss" else None
+    slot = (row.slot or None) if source == "vmss" else None
     try:
         return Host(
             id=row.id,
             name=name,
             address=address,
-            source=row.source,
-            fleet=settings.fleet(row.source),
+            source=source,
+            fleet=settings.fleet(source),
             ring=settings.rollout.ring_of(name, live).name,
             slot=slot,
             os=row.os or "Linux",
@@ -225,11 +216,8 @@ def _spellings(smbios: str) -> tuple[str, ...]:
     return str(number), str(UUID(bytes_le=number.bytes))
 
 
-def _address(row: _Row, addresses: Mapping[str, str | None]) -> str | None:
-    if row.source != "arc":
-        return row.address or addresses.get(row.id.lower())
-    interfaces = _parts(_INTERFACES, row)
-    known = (one for interface in interfaces for one in interface.ipAddresses)
+def _arc_address(row: _Row) -> str | None:
+    known = (one for interface in _parts(_INTERFACES, row) for one in interface.ipAddresses)
     return next((one.address for one in known if one.ipAddressVersion == "IPv4" and one.address), None)
 
 

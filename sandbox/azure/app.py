@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from .batch import Batches
 from .conditions import Traffic
 from .errors import AzureError, bad_request
 from .graph import Graph
@@ -85,6 +86,13 @@ def resource_manager(
         query = {name.lower(): value for name, value in request.query_params.items()}
         return manager.handle(request.method, request.url.path, query, _json(body) if body else None)
 
+    batches = Batches(manager.handle, manager.places.endpoint)
+
+    def batch(request: Request, body: bytes) -> Answer:
+        if request.method == "GET":
+            return batches.get(request.path_params["identity"])
+        return batches.post(_json(body), request.query_params.get("api-version", ""))
+
     methods = ["GET", "PUT", "PATCH", "POST", "DELETE", "HEAD"]
     return Starlette(
         routes=[
@@ -106,6 +114,8 @@ def resource_manager(
                 methods=["POST"],
             ),
             Route("/v1/{workspace:path}/query", _endpoint(query_logs, to_queries, traffic.latency), methods=["POST"]),
+            Route("/batch", _endpoint(batch, to_graph, traffic.latency), methods=["POST"]),
+            Route("/batch/{identity}", _endpoint(batch, to_graph, traffic.latency), methods=["GET"]),
             Route("/{path:path}", _endpoint(resource, to_manager, traffic.latency), methods=methods),
         ]
     )

@@ -69,8 +69,6 @@ def _problem(query: str, tables: tuple[str, ...]) -> tuple[str, str] | None:
 
 
 def _problems(query: Any, tables: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    if query.lets:
-        yield "OperatorNotSupported", "A let statement is not supported."
     queries = list(_parts(query))
     for name in (_table(one) for one in queries):
         if name.lower() not in tables:

@@ -20,6 +20,7 @@ create table if not exists resources (
   key text primary key, id text not null, type text not null, parent text not null,
   body text not null, hidden text not null, deleting integer not null default 0, serial integer not null);
 create index if not exists resources_type on resources (type);
+create index if not exists resources_serial on resources (serial);
 create index if not exists resources_parent on resources (parent);
 create table if not exists operations (
   id text primary key, key text not null, verb text not null, detail text not null, status text not null,

@@ -186,9 +186,10 @@ def test_a_host_that_cannot_be_reached_is_reported_and_never_left_out(tmp_path):
     ("hosts", "complaint"),
     [
         ([], "no host"),
-        ([host("-oProxyCommand=id")], "no name"),
-        ([host("web-0", address="-oProxyCommand=id")], "no name"),
-        ([host("web-0", ring="a b")], "no name"),
+        ([host("-oProxyCommand=id")], "0.name"),
+        ([host("web-0", address="-oProxyCommand=id")], "0.address"),
+        ([host("web-0", ring="a b")], "0.ring"),
+        ([host("web-0", id="/h/{{ lookup('pipe', 'id') }}")], "0.id"),
         ([host("web-0", surprise=True)], "surprise"),
         ([{"name": "web-0"}], "validation error"),
         ("not a list", "validation error"),
