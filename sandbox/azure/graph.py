@@ -1,6 +1,7 @@
 """Azure Resource Graph: KQL over tables made from the store, with the service's paging, truncation and quota.
 
 https://learn.microsoft.com/azure/governance/resource-graph/concepts/work-with-data
+https://learn.microsoft.com/azure/governance/resource-graph/reference/supported-tables-resources
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ _DYNAMIC = ("sku", "plan", "properties", "tags", "identity", "zones", "extendedL
 TABLES = (
     "resources", "resourcecontainers", "computeresources", "networkresources", "authorizationresources",
     "maintenanceresources", "patchassessmentresources", "patchinstallationresources", "alertsmanagementresources",
+    "recoveryservicesresources",
 )  # fmt: skip
 INSTANCE_NIC = f"{INSTANCE}/networkinterfaces"
 _ELSEWHERE = {
@@ -46,10 +48,13 @@ _ELSEWHERE = {
     INSTANCE_NIC: "computeresources",
     "microsoft.authorization/roleassignments": "authorizationresources",
     "microsoft.maintenance/configurationassignments": "maintenanceresources",
+    "microsoft.recoveryservices/vaults/backuppolicies": "recoveryservicesresources",
+    "microsoft.recoveryservices/vaults/backupfabrics/protectioncontainers/protecteditems": "recoveryservicesresources",
 }
 _NOT_TRACKED = (
     "microsoft.compute/restorepointcollections/restorepoints",
     "microsoft.operationalinsights/workspaces/tables",
+    "microsoft.eventgrid/systemtopics/eventsubscriptions",
 )
 _HOSTED = (MACHINE, INSTANCE, ARC)
 _FORMATS = ("objectArray", "table")
