@@ -92,7 +92,7 @@ class Graph:
         self._quota_guard = threading.Lock()
         self._guard = threading.Lock()
         self._tables: Any = None
-        self._version = -1
+        self._version = (-1, -1)
         self._hosted: list[Row] = []
         self._seen_of_hosts: list[dict[str, Json]] = []
         self._state = ""

@@ -94,10 +94,10 @@ class Store:
             self._db.close()
 
     @property
-    def version(self) -> int:
-        """A number that every change raises."""
+    def version(self) -> tuple[int, int]:
+        """Another one after every change, also after one that another process has made."""
         with self._lock:
-            return self._db.total_changes
+            return self._db.total_changes, int(self._db.execute("pragma data_version").fetchone()[0])
 
     @contextmanager
     def change(self) -> Iterator[Store]:

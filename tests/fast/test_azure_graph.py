@@ -8,7 +8,9 @@ import pytest
 from patchwave.inventory import QUERY
 from sandbox.azure import graph_language
 from sandbox.azure.graph import TABLES
+from sandbox.azure.store import Store
 from tests.fast.azure_stand_in import BLUE, GROUP, MACHINE, NIC, StandIn, declare, network, public_address, stand_in
+from tests.fleet import seed
 
 NICS = "microsoft.compute/virtualmachinescalesets/virtualmachines/networkinterfaces"
 
@@ -64,6 +66,15 @@ def test_what_hosts_do_is_seen_at_once(azure: StandIn) -> None:
     assert ask(azure, query).json()["data"][0]["power"] == "PowerState/running"
     azure.hosts.on["dev-vm-0"] = False
     assert ask(azure, query).json()["data"][0]["power"] == "PowerState/stopped"
+
+
+def test_what_another_process_stores_is_seen_at_once(azure: StandIn) -> None:
+    query = "resources | where type =~ 'microsoft.hybridcompute/machines' | project id"
+    assert ids(ask(azure, query)) == []
+    other = Store(azure.sandbox.store)
+    seed(other, 1)
+    other.close()
+    assert ids(ask(azure, query)) == ["prod-arc-000000"]
 
 
 def test_interfaces_of_instances_are_found_beside_the_instances(azure: StandIn) -> None:
