@@ -65,9 +65,9 @@ ANSWERS_KEPT = 8
 
 @dataclass(frozen=True)
 class _Found:
-    """All rows of one query over one state of the store; `state` names that state."""
+    """All rows of one query at one moment."""
 
-    state: str
+    name: str
     columns: tuple[str, ...]
     kinds: tuple[str, ...]
     rows: Sequence[tuple[Json, ...]]
@@ -95,8 +95,7 @@ class Graph:
         self._version = (-1, -1)
         self._hosted: list[Row] = []
         self._seen_of_hosts: list[dict[str, Json]] = []
-        self._state = ""
-        self._kept: OrderedDict[tuple[str, str, bool], _Found] = OrderedDict()
+        self._kept: OrderedDict[str, _Found] = OrderedDict()
 
     def query(self, body: Json) -> tuple[dict[str, Json], dict[str, str]]:
         """One page of rows and the quota's headers."""
@@ -118,11 +117,12 @@ class Graph:
         size, skip, shape = _options(options)
         scope = body.get("subscriptions")
         seen = scope is None or SUBSCRIPTION in [str(one).lower() for one in scope]
-        state = ""
+        asked = hashlib.sha256(f"{seen} {body['query']}".encode()).hexdigest()[:16]
+        name = ""
         if (token := options.get("$skipToken")) is not None:
-            state, skip = _read_token(token, body["query"])
+            name, skip = _read_token(token, asked)
         with self._guard:
-            found = self._found(body["query"], seen, state)
+            found = self._kept.get(name) or self._ask(body["query"], seen)
         page = found.page(skip, size)
         more, pageable = skip + len(page) < len(found.rows), "id" in found.columns
         answer: dict[str, Json] = {
@@ -133,7 +133,7 @@ class Graph:
             "data": page if shape == "objectArray" else _table(page, found.columns),
         }
         if more and pageable:
-            answer["$skipToken"] = _token(found.state, skip + len(page), body["query"])
+            answer["$skipToken"] = _token(found.name, skip + len(page), asked)
         return answer
 
     def _quota(self) -> dict[str, str]:
@@ -159,26 +159,20 @@ class Graph:
             )  # fmt: skip
         return headers
 
-    def _found(self, query: str, seen: bool, state: str) -> _Found:
-        """The answer that a token belongs to while it is kept, else the answer as things are now."""
-        if kept := self._kept.get((state, query, seen)):
-            return kept
-        self._refresh()
-        key = (self._state, query, seen)
-        if key not in self._kept:
-            self._kept[key] = self._ask(query, seen)
-            while len(self._kept) > ANSWERS_KEPT:
-                self._kept.popitem(last=False)
-        return self._kept[key]
-
     def _ask(self, query: str, seen: bool) -> _Found:
+        """The answer as things are now; it is kept for the requests that follow with its token."""
         graph_language.check(query, TABLES)
+        self._refresh()
         try:
             found = duckdb_kql.query(self._tables if seen else _empty_tables(), query, allow_write=False)
             kinds = tuple(str(kind).upper() for kind in found.types)
-            return _Found(self._state, tuple(found.columns), kinds, found.fetchall())
+            answer = _Found(uuid.uuid4().hex, tuple(found.columns), kinds, found.fetchall())
         except (duckdb_kql.KqlError, duckdb.Error, ValueError) as error:
             raise graph_language.invalid("SemanticError", " ".join(str(error).split())) from None
+        self._kept[answer.name] = answer
+        while len(self._kept) > ANSWERS_KEPT:
+            self._kept.popitem(last=False)
+        return answer
 
     def _refresh(self) -> None:
         """Makes the tables anew when the store or what the hosts do has changed."""
@@ -198,7 +192,7 @@ class Graph:
         for table, lines in by_table.items():
             columns = [list(column) for column in zip(*lines, strict=True)]
             self._tables.execute(f"insert into {table} select {values}", columns)
-        self._version, self._state = version, uuid.uuid4().hex
+        self._version = version
 
 
 def _empty_tables() -> Any:
@@ -249,22 +243,19 @@ def _wrong_option(message: str) -> GraphError:
     return GraphError(400, "BadRequest", ("BadRequest", message))
 
 
-def _digest(query: str) -> str:
-    return hashlib.sha256(query.encode()).hexdigest()[:16]
+def _token(name: str, offset: int, asked: str) -> str:
+    return base64.urlsafe_b64encode(json.dumps([name, offset, asked]).encode()).decode()
 
 
-def _token(state: str, offset: int, query: str) -> str:
-    return base64.urlsafe_b64encode(json.dumps([state, offset, _digest(query)]).encode()).decode()
-
-
-def _read_token(token: Json, query: str) -> tuple[str, int]:
+def _read_token(token: Json, asked: str) -> tuple[str, int]:
+    """The name of the answer and the offset in it; a token goes with the query and the scope of its first page."""
     try:
-        state, offset, digest = json.loads(base64.urlsafe_b64decode(token))
+        name, offset, digest = json.loads(base64.urlsafe_b64decode(token))
     except (ValueError, TypeError):
-        state, offset, digest = None, None, None
-    if digest != _digest(query) or type(offset) is not int or not isinstance(state, str):
+        name, offset, digest = None, None, None
+    if digest != asked or type(offset) is not int or not isinstance(name, str):
         raise _wrong_option("The $skipToken is invalid for this query.")
-    return state, offset
+    return name, offset
 
 
 def _plain(value: Json, kind: str) -> Json:
