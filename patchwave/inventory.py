@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from patchwave.arm import Arm
 from patchwave.errors import Failed
 from patchwave.model import Model, first_problem
-from patchwave.settings import Name, Settings, Slot, Source
+from patchwave.settings import Settings, Slot, Source
+from patchwave.settings.types import Name
 
 FILE = "PATCHWAVE_INVENTORY_FILE"
 

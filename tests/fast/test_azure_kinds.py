@@ -1,6 +1,5 @@
 """What the door does with single kinds: what is deleted with what, what stays, how it is spelt and waited for."""
 
-import gzip
 import json
 from collections.abc import Iterator
 
@@ -242,11 +241,3 @@ def test_an_arc_machine_without_an_agent_is_a_record_that_is_not_connected(azure
     assert azure.put(path, located())["properties"]["status"] == "Disconnected"
     assert azure.hosts.names() == []
     assert azure.ask("DELETE", path).status_code == 202
-
-
-def test_a_body_that_is_no_gzip_is_refused(azure: StandIn) -> None:
-    bearer = {"Authorization": f"Bearer {azure.token('https://monitor.azure.com')}", "Content-Encoding": "gzip"}
-    path = "/dataCollectionRules/dcr-none/streams/Custom-Wave"
-    for content, found in ((b"[]", "InvalidPayload"), (gzip.compress(b"[]"), "NotFound")):
-        answer = azure.azure("POST", path, headers=bearer, content=content)
-        assert answer.json()["error"]["code"] == found
