@@ -5,6 +5,7 @@ from uuid import UUID
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as configured
 from hypothesis import strategies as st
 
 from patchwave.errors import Failed
@@ -68,6 +69,7 @@ def test_each_kind_of_machine_becomes_a_host() -> None:
     assert made.power == {"dev-blue-0": "unknown", "dev-vm-0": "running", "site-arc-0": "connected"}
 
 
+@configured(deadline=None)
 @given(st.permutations([instance(0), instance(1), interface(0), interface(1, "10.0.0.6"), machine(), arc()]))
 def test_the_order_of_the_rows_changes_nothing(rows: list[dict[str, Any]]) -> None:
     made = read(rows, settings())
