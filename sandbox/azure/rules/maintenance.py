@@ -8,8 +8,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from patchwave.update_manager import windows_zones
+
 from ..errors import AzureError, bad_request, conflict
-from ..zones import zone_of
 from .change import Change, dig, refuses
 
 Json = Any
@@ -86,7 +87,7 @@ def maintenance_window(change: Change) -> Iterator[AzureError]:
     zone = window.get("timeZone")
     if not zone:
         yield _window("TimeZone is not set for maintenance window.")
-    elif (place := zone_of(zone)) is None:
+    elif (place := _clock(zone)) is None:
         yield _window(f"TimeZone '{zone}' is not a valid Windows time zone.")
     elif (begins := _moment(start or "")) and _skipped(begins, place):
         # a start in the past is admitted: Azure's own verified modules declare one
@@ -110,6 +111,12 @@ def _duration(duration: str, scope: str) -> Iterator[AzureError]:
             f"Duration {duration} of maintenance window is out of range for this scope: {_hours(least)} to "
             f"{_hours(most)}."
         )
+
+
+def _clock(zone: str) -> ZoneInfo | None:
+    """The zone whose clock a Windows zone keeps; None for a name that Windows does not have."""
+    names = windows_zones().get(zone)
+    return ZoneInfo(names[0]) if names else None
 
 
 def _skipped(moment: datetime, place: ZoneInfo) -> bool:
