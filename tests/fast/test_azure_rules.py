@@ -135,6 +135,8 @@ TABLE = [
     ("mc", "maintenanceWindow.recurEvery", "5Hours", WINDOW, "6Hours"),
     ("mc", "maintenanceWindow.recurEvery", MISSING, WINDOW, "Day"),
     ("os", "maintenanceWindow.recurEvery", "Month day1", WINDOW, "Week Saturday"),
+    ("os", "maintenanceWindow.recurEvery", "2Weeks Saturday", WINDOW, "7Days"),
+    ("mc", "maintenanceWindow.recurEvery", "0Days", WINDOW, "1Days"),
     ("mc", "visibility", "Public", WRONG, "Custom"),
     ("mc", "extensionProperties", MISSING, WRONG, {"InGuestPatchMode": "User"}),
     ("mc", "extensionProperties.InGuestPatchMode", "Platform", WRONG, "User"),
@@ -168,6 +170,7 @@ TABLE = [
     ("vmss", ROLLING + ".pauseTimeBetweenBatches", "PT11M", "InvalidParameter", "PT10M"),
     ("vmss", ROLLING + ".pauseTimeBetweenBatches", "10 minutes", "InvalidParameter", "PT0S"),
     ("vmss", EXTENSION + ".settings.intervalInSeconds", 4, "VMExtensionProvisioningError", 5),
+    ("vmss", EXTENSION + ".settings.port", 65536, "VMExtensionProvisioningError", 65535),
     ("vmss", EXTENSION + ".settings.numberOfProbes", 25, "VMExtensionProvisioningError", 24),
     ("vmss", EXTENSION + ".settings.requestPath", MISSING, "VMExtensionProvisioningError", "/x"),
     ("vmss", EXTENSION + ".settings.protocol", "tcp", "VMExtensionProvisioningError", "https"),
@@ -206,6 +209,7 @@ TABLE = [
     ("vnet", "subnets.0.properties.addressPrefix", "10.1.1.0/24", "NetcfgInvalidSubnet", "10.0.255.0/24"),
     ("vnet", "subnets.0.properties.addressPrefix", "10.0.1.1/24", "InvalidAddressPrefixFormat", "10.0.1.1/32"),
     ("vnet", "addressSpace.addressPrefixes", [], "NetcfgInvalidSubnet", ["10.0.0.0/8"]),
+    ("ip", "dnsSettings.domainNameLabel", "Blue", "InvalidDomainNameLabel", "blue"),
     ("ip", "publicIPAllocationMethod", "Dynamic", "PublicIPAddressWithStandardSkuMustBeStatic", "Static"),
     ("lb", "sku.name", "Basic", "BasicSkuNotSupported", "Standard"),
     ("lb", "probes.0.properties.intervalInSeconds", 4, "ProbeIntervalInvalid", 5),
@@ -245,9 +249,11 @@ TABLE = [
     ("table", "retentionInDays", 3, "InvalidParameter", 4),
     ("table", "totalRetentionInDays", 4384, "InvalidParameter", -1),
     ("logs", "retentionInDays", 731, "InvalidParameter", 730),
+    ("logs", "retentionInDays", 29, "InvalidParameter", 30),
     ("dcr", "dataFlows.0.streams", ["Custom-Other"], "InvalidPayload", ["Custom-Wave"]),
     ("dcr", "dataFlows.0.destinations", ["elsewhere"], "InvalidPayload", ["logs"]),
     ("dcr", "dataFlows.0.outputStream", "Custom-Other_CL", "InvalidPayload", "Custom-Wave_CL"),
+    ("dcr", "dataFlows.0.outputStream", "Wave_CL", "InvalidPayload", "Custom-Wave_CL"),
     ("dcr", "dataFlows.0.transformKql", "x" * 15361, "InvalidPayload", "x" * 15360),
     ("dcr", "streamDeclarations.Custom-Wave.columns.0.type", "dateTime", "InvalidPayload", "datetime"),
     ("dcr", "dataCollectionEndpointId", MISSING, "InvalidPayload", f"{INSIGHTS}/dataCollectionEndpoints/dce"),
@@ -287,7 +293,10 @@ TABLE = [
     ("policy", "schedulePolicy", HOURLY | {"hourlySchedule": {"interval": 8, "scheduleWindowDuration": 12}}, BACKUP,
      HOURLY | {"hourlySchedule": {"interval": 12, "scheduleWindowDuration": 24}}),
     ("policy", "schedulePolicy.dailySchedule.scheduleRunTimes", ["2026-12-01T02:15:00Z"], BACKUP,
-     ["2026-12-01T02:30:00Z"]),
+     ["2026-12-01T02:00:00Z"]),
+    ("policy", "retentionPolicy.dailySchedule.retentionTimes", ["2026-12-01T03:00:00Z"], BACKUP,
+     ["2026-12-01T02:00:00Z"]),
+    ("policy", "timeZone", "Europe/Berlin", BACKUP, "W. Europe Standard Time"),
     ("policy", DAILY, {"count": 6, "durationType": "Days"}, BACKUP, {"count": 7, "durationType": "Days"}),
     ("policy", DAILY, {"count": 10000, "durationType": "Days"}, BACKUP, {"count": 9999, "durationType": "Days"}),
     ("policy", DAILY, {"count": 30, "durationType": "Weeks"}, BACKUP, {"count": 30, "durationType": "Days"}),
@@ -307,6 +316,7 @@ TABLE = [
     ("traffic", "endpoints.0.properties.targetResourceId", BALANCER, TRAFFIC, ADDRESS),
     ("traffic", "endpoints.1.properties.target", MISSING, TRAFFIC, "other.example"),
     ("traffic", "dnsConfig.relativeName", "", TRAFFIC, "x"),
+    ("traffic", "dnsConfig.relativeName", "fieldops.desk", TRAFFIC, "fieldops-desk"),
     ("traffic", "monitorConfig.path", "healthz", TRAFFIC, "/"),
     ("traffic", "monitorConfig.protocol", "TCP", TRAFFIC, "HTTPS"),
     ("traffic", "monitorConfig.intervalInSeconds", 20, TRAFFIC, 30),
@@ -345,6 +355,14 @@ def test_rolling_and_automatic_upgrades_need_one_source_of_health() -> None:
     assert refusal("vmss", seeing) == ""
     both = changed(scale_set(), "virtualMachineProfile.networkProfile.healthProbe", probe)
     automatic = {"enableAutomaticOSUpgrade": True}
+    upgraded = changed(scale_set(), "upgradePolicy.automaticOSUpgradePolicy", automatic)
+    for where, wrong, right in (
+        ("osProfile.windowsConfiguration", {}, {"enableAutomaticUpdates": False}),
+        ("storageProfile.imageReference", {"id": f"{GALLERY}/versions/1.0.0"}, {"id": f"{GALLERY}/versions/latest"}),
+        ("storageProfile.imageReference", {"sku": "x", "version": "1.0.0"}, {"sku": "x", "version": "latest"}),
+    ):
+        assert refusal("vmss", changed(upgraded, f"virtualMachineProfile.{where}", wrong)) == "BadRequest"
+        assert refusal("vmss", changed(upgraded, f"virtualMachineProfile.{where}", right)) == ""
     assert refusal("vmss", changed(both, "upgradePolicy.automaticOSUpgradePolicy", automatic)) == "BadRequest"
     assert refusal("vmss", changed(scale_set(), "upgradePolicy.automaticOSUpgradePolicy", automatic)) == ""
     manual = changed(changed(blind, "upgradePolicy", {"mode": "Manual"}), "automaticRepairsPolicy", {"enabled": True})
@@ -474,6 +492,7 @@ def test_what_may_be_there_once_is_refused_twice() -> None:
     assert among("topic", other("topic", source=CONFIGURATION + "x")) == ""
     assert among("traffic", other("traffic")) == "Conflict"
     assert among("traffic", other("traffic", dnsConfig={"relativeName": "other"})) == ""
+    assert among("ip", other("ip")) == "DnsRecordInUse"
     assert among("item", other("item")) == "BMSUserErrorItemAlreadyProtected"
     assert among("item", other("item", sourceResourceId=MACHINE + "x")) == ""
     elsewhere = Row(DYNAMIC.replace("/dev/", "/other/"), ASSIGNMENTS.lower(), "", dynamic())

@@ -115,8 +115,8 @@ def action_group(change: Change) -> Iterator[AzureError]:
 
 _RECEIVERS = {
     "emailReceivers": {"emailAddress": r"[^@\s]+@[^@\s]+\.[^@\s]+"},
-    "smsReceivers": {"countryCode": r"[1-9]\d{0,2}", "phoneNumber": r"\d{4,15}"},
-    "voiceReceivers": {"countryCode": r"[1-9]\d{0,2}", "phoneNumber": r"\d{4,15}"},
+    "smsReceivers": {"countryCode": r"[1-9]\d{0,2}", "phoneNumber": r"\d{1,15}"},
+    "voiceReceivers": {"countryCode": r"[1-9]\d{0,2}", "phoneNumber": r"\d{1,15}"},
     "webhookReceivers": {"serviceUri": r"https?://[^\s/]+\S*"},
 }
 

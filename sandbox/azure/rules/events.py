@@ -20,7 +20,7 @@ def _wrong(why: str) -> AzureError:
 
 @refuses("Microsoft.EventGrid/systemTopics")
 def topic(change: Change) -> Iterator[AzureError]:
-    yield from _name(change, "System topic")
+    yield from _name(change, "System topic", 50)
     source, type_ = str(change.at("source", "")), str(change.at("topicType", ""))
     if type_.lower() != TOPIC_TYPE.lower():
         yield _wrong(f"The topic type '{type_}' is not known to the sandbox: {TOPIC_TYPE} is.")
@@ -44,7 +44,7 @@ def topic(change: Change) -> Iterator[AzureError]:
 
 @refuses("Microsoft.EventGrid/systemTopics/eventSubscriptions")
 def subscription(change: Change) -> Iterator[AzureError]:
-    yield from _name(change, "Event subscription")
+    yield from _name(change, "Event subscription", 64)
     destination = change.at("destination") or change.at("deliveryWithResourceIdentity.destination")
     if not destination:
         yield _wrong("Event subscription must have a destination.")
@@ -65,9 +65,9 @@ def subscription(change: Change) -> Iterator[AzureError]:
             yield _wrong(f"{name} {value} of the retry policy must be between 1 and {most}.")
 
 
-def _name(change: Change, what: str) -> Iterator[AzureError]:
-    if not re.fullmatch(r"[A-Za-z0-9-]{3,64}", change.name):
-        yield _wrong(f"{what} name '{change.name}' must have 3 to 64 letters, digits and hyphens.")
+def _name(change: Change, what: str, longest: int) -> Iterator[AzureError]:
+    if not re.fullmatch(rf"[A-Za-z0-9-]{{3,{longest}}}", change.name):
+        yield _wrong(f"{what} name '{change.name}' must have 3 to {longest} letters, digits and hyphens.")
 
 
 def _destination(destination: object) -> Iterator[AzureError]:

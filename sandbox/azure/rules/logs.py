@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from ..errors import AzureError, bad_request
-from .change import Change, dig, refuses
+from .change import Change, refuses
 
 _STREAM_TYPES = ("string", "int", "long", "real", "boolean", "dynamic", "datetime")
 _COLUMN_TYPES = ("string", "int", "long", "real", "boolean", "dateTime", "guid", "dynamic")
@@ -34,16 +34,15 @@ def table(change: Change) -> Iterator[AzureError]:
         if one.get("type") not in _COLUMN_TYPES:
             yield wrong(f"Column type '{one.get('type')}' is not one of {', '.join(_COLUMN_TYPES)}.")
     yield from _retention(change)
-    workspace = change.view.get(change.id.rsplit("/tables/", 1)[0])
-    usual = dig(workspace.body, "properties.retentionInDays", 30) if workspace else 30
-    if change.at("plan") == "Basic" and change.at("retentionInDays", usual) not in (-1, 30, usual):
+    days = change.at("retentionInDays", -1)
+    if change.at("plan") == "Basic" and days not in (-1, change.was("retentionInDays")):
         yield wrong("'retentionInDays' cannot be set for a table on the Basic plan.")
 
 
 @refuses("Microsoft.OperationalInsights/workspaces")
 def workspace(change: Change) -> Iterator[AzureError]:
     days = change.at("retentionInDays")
-    if days is not None and not 4 <= days <= 730:
+    if days is not None and not 30 <= days <= 730:
         yield bad_request("InvalidParameter", "'RetentionInDays' property doesn't match the SKU limits")
 
 
@@ -94,6 +93,11 @@ def collection_rule(change: Change) -> Iterator[AzureError]:
                 continue
             workspace_id = logs[name].get("workspaceResourceId", "")
             output = str(flow.get("outputStream", ""))
+            if output and not output.startswith(("Custom-", "Microsoft-")):
+                yield bad_request(
+                    "InvalidPayload",
+                    f"InvalidOutputTable: Output stream '{output}' is not of the form Custom-… or Microsoft-….",
+                )
             if output.startswith("Custom-") and change.view.get(f"{workspace_id}/tables/{output[7:]}") is None:
                 yield bad_request(
                     "InvalidPayload",

@@ -138,12 +138,15 @@ def _recurrence(recur: str, scope: str) -> Iterator[AzureError]:
         yield _window(f"RecurEvery '{recur}' of maintenance window is invalid.")
     else:
         count, hourly, daily, weekly, monthly, which = found.groups()
+        number = int(count or 1)
+        if number == 0:
+            yield _window(f"RecurEvery '{recur}' of maintenance window is invalid.")
         if monthly and not which:
             yield _window("Monthly maintenance window is missing day of month or week of month.")
-        if hourly and int(count or 1) < 6:
+        if hourly and number < 6:
             yield _window("Maintenance window cannot recur more often than every 6 hours.")
-        if scope == "osimage" and not (daily or weekly):
-            yield _window("RecurEvery of maintenance window must be Day or Week for scope OSImage.")
+        if scope == "osimage" and not ((daily and number <= 7) or (weekly and number == 1)):
+            yield _window("Maintenance window of scope OSImage must recur in days or weeks, at least once a week.")
 
 
 @refuses("Microsoft.Maintenance/maintenanceConfigurations")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_network
 from typing import Any
@@ -10,6 +11,7 @@ from ..errors import AzureError, bad_request
 from .change import Change, dig, refuses
 
 Json = Any
+_LABEL = "[a-z][a-z0-9-]{1,61}[a-z0-9]"
 
 
 @refuses("Microsoft.Network/virtualNetworks")
@@ -40,6 +42,20 @@ def public_address(change: Change) -> Iterator[AzureError]:
         yield bad_request(
             "PublicIPAddressWithStandardSkuMustBeStatic", "Standard sku publicIp must have static allocation method."
         )
+    label = change.at("dnsSettings.domainNameLabel")
+    if label is not None and not re.fullmatch(_LABEL, label):
+        yield bad_request(
+            "InvalidDomainNameLabel",
+            f"The domain name label {label} is invalid. It must conform to the following regular expression: "
+            f"^{_LABEL}$.",
+        )
+    for row in change.view.of_type("Microsoft.Network/publicIPAddresses") if label else ():
+        if row.key != change.id.lower() and dig(row.body, "properties.dnsSettings.domainNameLabel") == label:
+            yield bad_request(
+                "DnsRecordInUse",
+                f"DNS record {label}.{change.body.get('location')}.cloudapp.azure.com is already used by another "
+                "public IP.",
+            )
 
 
 @refuses("Microsoft.Network/loadBalancers")

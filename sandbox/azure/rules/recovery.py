@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from patchwave.update_manager import windows_zones
+
 from ..errors import AzureError, bad_request, conflict
 from ..ids import ResourceId
 from .change import Change, dig, refuses
@@ -59,11 +61,20 @@ def policy(change: Change) -> Iterator[AzureError]:
         yield _policy(f"instantRpRetentionRangeInDays {days} must be between 1 and {most}.")
     if frequency == "Weekly" and not newer and change.at("instantRpRetentionRangeInDays", 5) != 5:
         yield _policy("instantRpRetentionRangeInDays must be 5 when the frequency is Weekly.")
-    yield from _schedule(schedule, str(frequency), newer)
-    yield from _retention(retention, str(frequency))
+    if (zone := change.at("timeZone")) is not None and zone not in windows_zones():
+        yield _policy(f"the time zone '{zone}' is no Windows time zone.")
+    times = _times(schedule, str(frequency), newer)
+    yield from _schedule(schedule, str(frequency), newer, times)
+    yield from _retention(retention, str(frequency), times)
 
 
-def _schedule(schedule: Mapping[str, Json], frequency: str, newer: bool) -> Iterator[AzureError]:
+def _times(schedule: Mapping[str, Json], frequency: str, newer: bool) -> list[str]:
+    part = schedule.get(f"{frequency.lower()}Schedule", {}) if newer else schedule
+    times: list[str] = part.get("scheduleRunTimes", [])
+    return times
+
+
+def _schedule(schedule: Mapping[str, Json], frequency: str, newer: bool, times: list[str]) -> Iterator[AzureError]:
     if frequency not in ("Hourly", "Daily", "Weekly"):
         yield _policy(f"the frequency '{frequency}' is not one of Hourly, Daily, Weekly.")
     if frequency == "Hourly":
@@ -76,42 +87,45 @@ def _schedule(schedule: Mapping[str, Json], frequency: str, newer: bool) -> Iter
         elif lasts is None or not 4 <= lasts <= 24 or lasts % every:
             yield _policy(f"the duration of {lasts} hours must be 4 to 24 and a multiple of the interval.")
         return
-    part = schedule.get(f"{frequency.lower()}Schedule", {}) if newer else schedule
-    times = part.get("scheduleRunTimes", [])
     if len(times) != 1 or not re.search(r"T\d\d:(00|30)(:00(\.0+)?)?(Z|\+00:00)?$", str(times[0])):
         yield _policy("exactly one schedule time, on the hour or half past it.")
-    if frequency == "Weekly" and not part.get("scheduleRunDays"):
+    if frequency == "Weekly" and not (schedule.get("weeklySchedule", {}) if newer else schedule).get("scheduleRunDays"):
         yield _policy("the frequency Weekly needs schedule days.")
 
 
 _UNITS = {"daily": ("Days", 7), "weekly": ("Weeks", 1), "monthly": ("Months", 1), "yearly": ("Years", 1)}
 
 
-def _retention(retention: Mapping[str, Json], frequency: str) -> Iterator[AzureError]:
+def _retention(retention: Mapping[str, Json], frequency: str, times: list[str]) -> Iterator[AzureError]:
     if retention.get("retentionPolicyType") != "LongTermRetentionPolicy":
         yield _policy("the retention of virtual machines is a LongTermRetentionPolicy.")
-        return
     needed = "weekly" if frequency == "Weekly" else "daily"
     if f"{needed}Schedule" not in retention:
         yield _policy(f"the frequency {frequency} needs a {needed} retention.")
     for name, (unit, least) in _UNITS.items():
         if (part := retention.get(f"{name}Schedule")) is None:
             continue
-        count = dig(part, "retentionDuration.count")
-        if dig(part, "retentionDuration.durationType") != unit or count is None or not least <= count <= 9999:
+        count = dig(part, "retentionDuration.count", 0)
+        if dig(part, "retentionDuration.durationType") != unit:
+            yield _policy(f"the {name} retention is counted in {unit}.")
+        if not least <= count <= 9999:
             yield _policy(f"the {name} retention must be {least} to 9999 {unit}.")
+        if times and part.get("retentionTimes", times) != times:
+            yield _policy(f"the {name} retention's time must be the schedule's, {', '.join(times)}.")
 
 
 @refuses("Microsoft.RecoveryServices/vaults/backupFabrics/protectionContainers/protectedItems")
 def item(change: Change) -> Iterator[AzureError]:
     found = ResourceId.parse(change.id)
     vault, fabric, container, name = found.names if found else ("", "", "", "")
+    if fabric != "Azure":
+        yield bad_request("BMSUserErrorInvalidInput", f"The fabric of a virtual machine is Azure, not '{fabric}'.")
     source = ResourceId.parse(str(change.at("sourceResourceId", "")))
     if change.at("protectedItemType") != "Microsoft.Compute/virtualMachines" or source is None:
         yield bad_request("OperationNotAllowed", "The sandbox protects virtual machines only.")
         return
     wanted = f"iaasvmcontainerv2;{source.group};{source.name}".lower()
-    if (fabric, container.lower(), name.lower()) != ("Azure", f"iaasvmcontainer;{wanted}", f"vm;{wanted}"):
+    if (container.lower(), name.lower()) != (f"iaasvmcontainer;{wanted}", f"vm;{wanted}"):
         yield bad_request(
             "BMSUserErrorInvalidInput",
             f"The item of {source.text} is backupFabrics/Azure/protectionContainers/iaasvmcontainer;{wanted}/"

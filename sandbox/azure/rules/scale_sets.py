@@ -116,12 +116,14 @@ def scale_set_model(change: Change) -> Iterator[AzureError]:
     if change.old is not None and change.body.get("zones", []) != change.old.get("zones", []):
         yield conflict("PropertyChangeNotAllowed", "Changing property 'zones' is not allowed.")
     if change.at("upgradePolicy.automaticOSUpgradePolicy.enableAutomaticOSUpgrade"):
-        image = str(dig(profile, "storageProfile.imageReference.id", "")).lower()
-        if "/versions/" in image and not image.endswith("/versions/latest"):
+        reference = dig(profile, "storageProfile.imageReference", {})
+        image = str(reference.get("id", "")).lower()
+        version = image.partition("/versions/")[2] if image else reference.get("version", "latest")
+        if version not in ("", "latest"):
             yield bad_request(
                 "BadRequest",
                 "Automatic OS Upgrade is not supported for this Virtual Machine Scale Set because its image reference "
-                "names a version. Reference the gallery image, or its version 'latest'.",
+                "names a version. Reference the image itself, or its version 'latest'.",
             )
         mode = dig(profile, "osProfile.linuxConfiguration.patchSettings.patchMode")
         if mode == "AutomaticByPlatform":
@@ -129,7 +131,8 @@ def scale_set_model(change: Change) -> Iterator[AzureError]:
                 "InvalidParameter",
                 "The patchMode 'AutomaticByPlatform' is not supported with automatic OS upgrade on a scale set.",
             )
-        if dig(profile, "osProfile.windowsConfiguration.enableAutomaticUpdates", False):
+        windows = dig(profile, "osProfile.windowsConfiguration")
+        if windows is not None and windows.get("enableAutomaticUpdates", True):
             yield bad_request(
                 "BadRequest",
                 "Automatic OS Upgrade is not supported for this Virtual Machine Scale Set because "
@@ -160,6 +163,8 @@ def health_settings(change: Change) -> Iterator[AzureError]:
         reason = "requestPath is not allowed for tcp"
     elif protocol != "tcp" and path is None:
         reason = "requestPath is mandatory for http and https"
+    elif port is not None and not 1 <= int(port) <= 65535:
+        reason = "port must be between 1 and 65535"
     elif not 5 <= settings.get("intervalInSeconds", 5) <= 60:
         reason = "intervalInSeconds must be between 5 and 60"
     elif not 1 <= settings.get("numberOfProbes", 1) <= 24:

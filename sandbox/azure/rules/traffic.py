@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -40,8 +41,8 @@ def profile(change: Change) -> Iterator[AzureError]:
 
 def _name(change: Change) -> Iterator[AzureError]:
     label, ttl = str(change.at("dnsConfig.relativeName", "")), change.at("dnsConfig.ttl", 60)
-    if not label:
-        yield _wrong("The 'dnsConfig.relativeName' property is missing.")
+    if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?", label):
+        yield _wrong(f"The 'dnsConfig.relativeName' property '{label}' is missing or no DNS label.")
     if not 0 <= ttl <= 2147483647:
         yield _wrong(f"The 'dnsConfig.ttl' property {ttl} must be between 0 and 2147483647.")
     if change.old is not None and label != change.was("dnsConfig.relativeName"):
@@ -74,13 +75,13 @@ def _monitor(monitor: Mapping[str, Json]) -> Iterator[AzureError]:
 
 def _endpoint(change: Change, one: Mapping[str, Json]) -> Iterator[AzureError]:
     name, kind = one.get("name"), str(one.get("type", "")).lower()
-    if not kind.startswith(_PREFIX) or kind.removeprefix(_PREFIX) not in _KINDS:
-        yield _wrong(f"The type '{one.get('type')}' of endpoint '{name}' is not azureEndpoints or externalEndpoints.")
-        return
     for limit in ("weight", "priority"):
         value = dig(one, f"properties.{limit}")
         if value is not None and not 1 <= value <= 1000:
             yield _wrong(f"The '{limit}' property {value} of endpoint '{name}' must be between 1 and 1000.")
+    if not kind.startswith(_PREFIX) or kind.removeprefix(_PREFIX) not in _KINDS:
+        yield _wrong(f"The type '{one.get('type')}' of endpoint '{name}' is not azureEndpoints or externalEndpoints.")
+        return
     target = dig(one, "properties.targetResourceId")
     if kind.endswith("externalendpoints"):
         if not dig(one, "properties.target"):
