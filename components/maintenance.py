@@ -1,6 +1,6 @@
 """The windows as Update Manager knows them: one maintenance configuration a ring, and which machines it patches."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import pulumi
 import pulumi_azure_native as azure
@@ -13,6 +13,7 @@ from patchwave.release import Release
 from patchwave.settings import Settings
 from patchwave.settings.maintenance import Assigned
 from patchwave.settings.maintenance import Maintenance as Decisions
+from patchwave.update_manager import Schedule
 
 # What an assignment of its own names, by the machine's source: provider and type.
 KINDS: Mapping[str, tuple[str, str]] = {
@@ -24,7 +25,7 @@ KINDS: Mapping[str, tuple[str, str]] = {
 class Maintenance(pulumi.ComponentResource):
     """Machines left to Update Manager are patched in the stack's own windows, and only in their ring's.
 
-    Attributes: `configuration_ids` (by ring).
+    Attributes: `configuration_ids` (by ring, and by ring and number for a calendar's further windows).
     """
 
     def __init__(
@@ -40,11 +41,10 @@ class Maintenance(pulumi.ComponentResource):
         super().__init__("patchwave:index:Maintenance", name, None, opts)
         decisions = settings.maintenance
         self.configuration_ids: dict[str, pulumi.Output[str]] = {}
-        schedule = update_manager.schedule(settings.calendar.windows[0], settings.maintenance.starts_on)
-        for ring in settings.rollout.rings:
+        for key, ring, schedule in schedules(settings):
             configuration = azure.maintenance.MaintenanceConfiguration(
-                f"{name}-{ring.name}",
-                resource_name_=f"{name}-{ring.name}",
+                f"{name}-{key}",
+                resource_name_=f"{name}-{key}",
                 resource_group_name=site.group,
                 location=settings.location,
                 namespace="Microsoft.Maintenance",
@@ -56,7 +56,7 @@ class Maintenance(pulumi.ComponentResource):
                 time_zone=schedule.time_zone,
                 recur_every=schedule.recur_every,
                 install_patches=updates(decisions, release),
-                tags=tags.common(stack) | {"patchwave-ring": ring.name},
+                tags=tags.common(stack) | {"patchwave-ring": ring},
                 opts=pulumi.ResourceOptions(parent=self),
             )
             for place, group, source in (
@@ -64,16 +64,17 @@ class Maintenance(pulumi.ComponentResource):
                 ("sites", decisions.arc_resource_group, "arc"),
             ):
                 azure.maintenance.ConfigurationAssignmentsForResourceGroup(
-                    f"{name}-{ring.name}-{place}",
-                    configuration_assignment_name=f"{name}-{ring.name}-{place}",
+                    f"{name}-{key}-{place}",
+                    configuration_assignment_name=f"{name}-{key}-{place}",
                     resource_group_name=group,
                     maintenance_configuration_id=configuration.id,
-                    filter=scope(stack, ring.name, "/".join(KINDS[source]), settings),
+                    filter=scope(stack, ring, "/".join(KINDS[source]), settings),
                     opts=pulumi.ResourceOptions(parent=self),
                 )
-            self.configuration_ids[ring.name] = configuration.id
-        for machine in decisions.assigned:
-            self._assign(name, machine, settings.location)
+            for machine in decisions.assigned:
+                if machine.ring == ring:
+                    self._assign(f"{name}-{key}", machine, settings.location, configuration.id)
+            self.configuration_ids[key] = configuration.id
         if decisions.events:
             Events(
                 f"{name}-events",
@@ -86,19 +87,28 @@ class Maintenance(pulumi.ComponentResource):
             )
         self.register_outputs({"configuration_ids": self.configuration_ids})
 
-    def _assign(self, name: str, machine: Assigned, location: str) -> None:
+    def _assign(self, name: str, machine: Assigned, location: str, configuration: pulumi.Input[str]) -> None:
         provider, kind = KINDS[machine.source]
+        own = f"{name}-{machine.resource_group}-{machine.name}".lower()
         azure.maintenance.ConfigurationAssignment(
-            f"{name}-{machine.resource_group}-{machine.name}".lower(),
-            configuration_assignment_name=f"{name}-{machine.name}".lower(),
+            own,
+            configuration_assignment_name=own,
             resource_group_name=machine.resource_group,
             provider_name=provider,
             resource_type=kind,
             resource_name_=machine.name,
             location=location,
-            maintenance_configuration_id=self.configuration_ids[machine.ring],
+            maintenance_configuration_id=configuration,
             opts=pulumi.ResourceOptions(parent=self),
         )
+
+
+def schedules(settings: Settings) -> Iterator[tuple[str, str, Schedule]]:
+    """Key, ring and schedule of each configuration, which has one window; a ring's first goes by the ring's name."""
+    compiled = update_manager.schedules(settings.calendar, settings.maintenance.starts_on)
+    for ring in settings.rollout.rings:
+        for number, schedule in enumerate(compiled, 1):
+            yield ring.name if number == 1 else f"{ring.name}-{number}", ring.name, schedule
 
 
 def updates(decisions: Decisions, release: Release | None) -> azure.maintenance.InputPatchConfigurationArgsDict:

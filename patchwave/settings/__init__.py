@@ -20,6 +20,7 @@ from patchwave.settings.slots import Slot, Slots
 from patchwave.settings.snapshots import Backup, Snapshots
 from patchwave.settings.types import AddressSpace, Guid, Name
 from patchwave.standard import StackName
+from patchwave.update_manager import Scope, schedule
 
 __all__ = [
     "STACKS",
@@ -34,6 +35,8 @@ __all__ = [
 ]
 
 STACKS: tuple[StackName, ...] = ("dev", "staging", "prod")
+GUESTS: Scope = "InGuestPatch"
+IMAGES: Scope = "OSImage"
 
 
 class Runner(Model):
@@ -82,6 +85,21 @@ class Settings(Model):
         rings = [ring.name for ring in self.rollout.rings]
         if lost := next((one for one in self.maintenance.assigned if one.ring not in rings), None):
             raise ValueError(f"maintenance.assigned: {lost.name} is in ring {lost.ring}, choose of {', '.join(rings)}")
+        return self
+
+    @model_validator(mode="after")
+    def _schedules_can_be_told(self) -> Self:
+        """Every window that Azure keeps can be said in its words, as the program will have to say it."""
+        upgrade, since = self.slots.image_upgrade, self.maintenance.starts_on
+        for where, scope, windows in (
+            ("calendar.windows", GUESTS, self.calendar.windows),
+            ("slots.image_upgrade.window", IMAGES, (upgrade.window,) if upgrade else ()),
+        ):
+            for window in windows:
+                try:
+                    schedule(window, since, scope)
+                except ValueError as error:
+                    raise ValueError(f"{where}: {error}") from None
         return self
 
     @model_validator(mode="after")

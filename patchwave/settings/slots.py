@@ -5,13 +5,12 @@ from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
-from patchwave.calendar import Weekly, Window
+from patchwave.calendar import Window
 from patchwave.model import Model
 from patchwave.settings.machines import Image
 from patchwave.standard import Percent
 
 Slot = Literal["blue", "green"]
-IMAGE_WINDOW = timedelta(hours=5)
 
 
 class Rolling(Model):
@@ -44,14 +43,6 @@ class ImageUpgrade(Model):
 
     defer: bool
     window: Window
-
-    @model_validator(mode="after")
-    def _window_fits_the_service(self) -> Self:
-        if self.window.lasts < IMAGE_WINDOW or self.window.lasts >= timedelta(hours=24):
-            raise ValueError(f"window lasts {self.window.lasts}: Azure upgrades images in 5 h at least, below 24 h")
-        if not isinstance(self.window.recurs, Weekly):
-            raise ValueError(f"window recurs on the {self.window.recurs}: Azure upgrades images weekly or more often")
-        return self
 
 
 class TrafficManager(Model):

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from patchwave.calendar import Zone
 from patchwave.model import Model
+from patchwave.update_manager import windows_zone
 
 
 class Snapshots(Model):
@@ -36,4 +37,9 @@ class Backup(Model):
     def _on_the_half_hour(self) -> Self:
         if self.at.tzinfo is not None or self.at.minute not in (0, 30) or self.at.second or self.at.microsecond:
             raise ValueError(f"at {self.at.isoformat()}: Azure starts backups on the hour or the half hour")
+        return self
+
+    @model_validator(mode="after")
+    def _zone_that_windows_has(self) -> Self:
+        windows_zone(self.zone)
         return self

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import datetime
 
+from patchwave.update_manager import windows_zones
 from policy.declared import Props
 from policy.service.registry import refuses
 from policy.service.values import at, items, number, outside, plain
@@ -152,7 +153,7 @@ def points_are_kept_from_the_time_of_the_backup(props: Props) -> Iterator[str]:
 def backups_count_in_a_windows_zone(props: Props) -> Iterator[str]:
     """Zones are named as Windows names them."""
     zone = at(_machines(props), "timeZone")
-    if zone is not None and (not isinstance(zone, str) or not zone or "/" in zone):
+    if zone is not None and (not isinstance(zone, str) or zone not in windows_zones()):
         yield f"timeZone is {zone!r}: write a Windows name such as 'UTC' or 'W. Europe Standard Time'"
 
 

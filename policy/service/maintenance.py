@@ -2,8 +2,10 @@
 
 import re
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, timedelta
 
+from patchwave.calendar import time_zone
+from patchwave.update_manager import windows_zones
 from policy.declared import Props
 from policy.service.registry import refuses
 from policy.service.values import at, clock, items, moment, strangers, table
@@ -131,8 +133,18 @@ def maintenance_lasts_as_long_as_its_scope_takes(props: Props) -> Iterator[str]:
 @refuses(CONFIGURATION, source=REST)
 def maintenance_counts_in_a_windows_zone(props: Props) -> Iterator[str]:
     """Zones are named as Windows names them."""
-    if not isinstance(zone := props.get("timeZone"), str) or not zone or "/" in zone:
+    if not isinstance(zone := props.get("timeZone"), str) or zone not in windows_zones():
         yield f"timeZone is {zone!r}: write a Windows name such as 'UTC' or 'W. Europe Standard Time'"
+
+
+@refuses(CONFIGURATION, source=f"{_TERRAFORM}/issues/32918")
+def maintenance_starts_on_the_clock(props: Props) -> Iterator[str]:
+    """A first start that its zone's clock skips is refused."""
+    start, zones = moment(props.get("startDateTime")), windows_zones().get(str(props.get("timeZone")))
+    if start and zones and 2000 <= start.year <= 2999:
+        local = start.replace(tzinfo=time_zone(zones[0]))
+        if local.astimezone(UTC).astimezone(local.tzinfo).replace(tzinfo=None) != start:
+            yield f"startDateTime is {start:%Y-%m-%d %H:%M}, which {props.get('timeZone')} skips: start on another day"
 
 
 @refuses(CONFIGURATION, source=f"{REST}#maintenanceconfiguration")

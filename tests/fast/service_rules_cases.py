@@ -506,6 +506,12 @@ CASES: tuple[Case, ...] = (
         "maintenance-counts-in-a-windows-zone", {"timeZone": "Europe/Berlin"}, {"timeZone": "W. Europe Standard Time"}
     ),
     Case("maintenance-counts-in-a-windows-zone", {"timeZone": ...}, {"timeZone": "UTC"}),
+    Case(
+        "maintenance-starts-on-the-clock",
+        {"startDateTime": "2027-10-03 02:30", "timeZone": "AUS Eastern Standard Time"},
+        {"startDateTime": "2027-10-03 03:00", "timeZone": "AUS Eastern Standard Time"},
+    ),
+    Case("maintenance-counts-in-a-windows-zone", {"timeZone": "CEST"}, {"timeZone": "Tokyo Standard Time"}),
     Case("recurrences-keep-the-grammar", {"recurEvery": "weekly"}, {"recurEvery": "2Weeks Monday, Friday"}),
     Case(
         "recurrences-keep-the-grammar",

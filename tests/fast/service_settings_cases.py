@@ -94,12 +94,27 @@ MODEL_CASES: tuple[ModelCase, ...] = (
     ModelCase(
         f"{_SETS}-health-extension", {"service.probe.port": 65536}, {"service.probe.port": 8080}, "service.probe.port"
     ),
-    ModelCase(_IMAGES, {f"{UPGRADE_WINDOW}.lasts": "PT4H59M"}, {}, "5 h at least", UPGRADE),
+    ModelCase(
+        f"{_LEARN}/virtual-machines/maintenance-configurations",
+        {"calendar.windows.0.lasts": "PT1H29M"},
+        {"calendar.windows.0.lasts": "PT1H30M"},
+        "too short for InGuestPatch",
+    ),
+    ModelCase(
+        _UPDATES,
+        {"calendar.windows.0.zone": "Antarctica/Troll"},
+        {"calendar.windows.0.zone": "Europe/Berlin"},
+        "has no Windows name",
+    ),
+    ModelCase(
+        _UPDATES, {"backup.zone": "Antarctica/Troll"}, {"backup.zone": "Asia/Tokyo"}, "has no Windows name", BACKUP
+    ),
+    ModelCase(_IMAGES, {f"{UPGRADE_WINDOW}.lasts": "PT4H59M"}, {}, "too short for OSImage", UPGRADE),
     ModelCase(
         _IMAGES,
         {f"{UPGRADE_WINDOW}.recurs": {"every": "month", "week": "second", "weekday": "Sunday"}},
         {},
-        "weekly or more often",
+        "by the day or week",
         UPGRADE,
     ),
     ModelCase(f"{_SETS}-automatic-upgrade", {"slots.image.version": "1.0.0"}, {}, "write latest", UPGRADE),

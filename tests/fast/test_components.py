@@ -57,6 +57,21 @@ def test_each_rings_schedule_has_one_topic_and_one_subscription() -> None:
     assert len({topic.props["source"] for topic in topics}) == len(topics)
 
 
+def test_a_ring_has_a_schedule_for_each_of_the_calendars_windows() -> None:
+    evening = {
+        "recurs": {"every": "week", "weekdays": ["Friday"]},
+        "starts": "20:00",
+        "lasts": "PT2H",
+        "zone": "Etc/UTC",
+    }
+    declared = declare_stack("dev", change=WEBHOOK | {"calendar.windows.1": evening, "maintenance.assigned": [GATEWAY]})
+    found = {d.props["resourceName"]: d.props["startDateTime"][-5:] for d in of(declared, "MaintenanceConfiguration")}
+    names = {"canary": "09:00", "canary-2": "20:00", "rest": "09:00", "rest-2": "20:00"}
+    assert found == {f"dev-maintenance-{name}": starts for name, starts in names.items()}
+    assert len({d.props["systemTopicName"] for d in of(declared, "SystemTopic")}) == 4
+    assert len(of(declared, "ConfigurationAssignment")) == 2
+
+
 def test_a_named_machine_is_assigned_to_its_ring() -> None:
     change = {"maintenance.assigned": [GATEWAY]}
     assert brought(change) == {"maintenance:ConfigurationAssignment": 1}
