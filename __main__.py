@@ -48,6 +48,7 @@ if runner := settings.runner:
         site=site,
         principal=runner.principal_id,
         ingestion_rule=alerts.ingestion_rule_id,
+        scale_sets=slots.scale_sets,
         machines=machines.ids,
         collections=snapshots.collection_ids,
     )

@@ -8,6 +8,7 @@ import pulumi_azure_native as azure
 
 from components import roles
 from components.roles import Role
+from components.scale_set import ScaleSet
 from components.site import Site
 from patchwave.settings import Settings
 
@@ -17,9 +18,9 @@ NAMESPACE = uuid.UUID("0d0e4f0e-8f0a-5a0b-9e53-6c1f6d6a2b77")
 class Access(pulumi.ComponentResource):
     """The runner may do what a wave does, on this stack alone: nothing is given above a resource group.
 
-    It reads the stack and the Arc machines, writes the wave's rows, edits schedules when the release changes, and,
-    where a snapshot is the way back, takes snapshots and gives a machine its disk back. Declaring a new stack
-    takes more than this.
+    It reads the stack and the Arc machines, writes the wave's rows, edits schedules when the release changes, holds off
+    repairs where there are any, and, where a snapshot is the way back, takes snapshots and gives a machine its disk
+    back. Declaring a new stack takes more than this.
     """
 
     def __init__(
@@ -30,6 +31,7 @@ class Access(pulumi.ComponentResource):
         site: Site,
         principal: str,
         ingestion_rule: pulumi.Input[str],
+        scale_sets: Mapping[str, ScaleSet],
         machines: Mapping[str, pulumi.Input[str]],
         collections: Mapping[str, pulumi.Input[str]],
         opts: pulumi.ResourceOptions | None = None,
@@ -44,6 +46,9 @@ class Access(pulumi.ComponentResource):
         self._give(f"{name}-sites", roles.READER, sites)
         self._give(f"{name}-stack", roles.PATCHING_CONTRIBUTOR, site.group_id)
         self._give(f"{name}-rows", roles.METRICS_PUBLISHER, ingestion_rule)
+        if settings.slots.repairs:
+            for slot, scale_set in scale_sets.items():
+                self._give(f"{name}-{slot}", roles.MACHINE_CONTRIBUTOR, scale_set.id)
         way_back = settings.fleets[settings.fleet("vm")].way_back
         if way_back != "downgrade":
             self._give(f"{name}-stack", roles.DISK_RESTORER, site.group_id)

@@ -6,6 +6,7 @@ import pulumi
 import pulumi_azure_native as azure
 
 from components import tags
+from components.scale_set import ScaleSet
 from components.site import Site
 from patchwave import update_manager
 from patchwave.settings import Settings
@@ -26,7 +27,7 @@ class ImageMaintenance(pulumi.ComponentResource):
         settings: Settings,
         site: Site,
         upgrade: ImageUpgrade,
-        scale_sets: Mapping[str, pulumi.Input[str]],
+        scale_sets: Mapping[str, ScaleSet],
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("patchwave:index:ImageMaintenance", name, None, opts)
@@ -53,7 +54,7 @@ class ImageMaintenance(pulumi.ComponentResource):
                 resource_group_name=site.group,
                 provider_name="Microsoft.Compute",
                 resource_type="virtualMachineScaleSets",
-                resource_name_=scale_set,
+                resource_name_=scale_set.name,
                 location=settings.location,
                 maintenance_configuration_id=configuration.id,
                 opts=pulumi.ResourceOptions(parent=self),

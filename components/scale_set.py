@@ -7,7 +7,7 @@ from components import tags
 from components.images import image_id
 from patchwave.settings import Settings, Slot
 from patchwave.settings.service import Probe
-from patchwave.settings.slots import ImageUpgrade, Rolling
+from patchwave.settings.slots import ImageUpgrade, Repairs, Rolling
 
 
 class ScaleSet(pulumi.ComponentResource):
@@ -44,6 +44,7 @@ class ScaleSet(pulumi.ComponentResource):
                 "rolling_upgrade_policy": rolling_policy(slots.rolling),
                 "automatic_os_upgrade_policy": image_upgrade_policy(slots.image_upgrade),
             },
+            automatic_repairs_policy=repairs_policy(slots.repairs),
             virtual_machine_profile={
                 "os_profile": {
                     "computer_name_prefix": f"{name}-",
@@ -99,6 +100,14 @@ def image_upgrade_policy(upgrade: ImageUpgrade | None) -> azure.compute.Automati
     if upgrade:
         policy["os_rolling_upgrade_deferral"] = upgrade.defer
     return policy
+
+
+def repairs_policy(repairs: Repairs | None) -> azure.compute.AutomaticRepairsPolicyArgsDict:
+    """Unhealthy instances are repaired as decided, or not at all."""
+    if repairs is None:
+        return {"enabled": False}
+    minutes = int(repairs.grace.total_seconds()) // 60
+    return {"enabled": True, "grace_period": f"PT{minutes}M", "repair_action": repairs.action}
 
 
 def health_extension(probe: Probe) -> azure.compute.VirtualMachineScaleSetExtensionArgsDict:

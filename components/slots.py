@@ -20,7 +20,7 @@ PUBLIC = "public"
 class Slots(pulumi.ComponentResource):
     """Requests reach the live slot only, and switching changes one rule and no instance; or they are spread by weight.
 
-    Attributes: `address` (public IPv4 of the live slot), `url`, `scale_sets` (names by slot),
+    Attributes: `address` (public IPv4 of the live slot), `url`, `scale_sets` (by slot),
     `weighted_name` (the name that spreads by weight, or None).
     """
 
@@ -57,7 +57,7 @@ class Slots(pulumi.ComponentResource):
             tags=tags.common(name),
             opts=pulumi.ResourceOptions(parent=self),
         )
-        self.scale_sets: dict[str, pulumi.Output[str]] = {}
+        self.scale_sets: dict[str, ScaleSet] = {}
         for slot in get_args(Slot):
             self.scale_sets[slot] = ScaleSet(
                 f"{name}-{slot}",
@@ -69,7 +69,7 @@ class Slots(pulumi.ComponentResource):
                 subnet_id=site.subnet_id,
                 pool_id=_part(balancer.id, "backendAddressPools", slot),
                 opts=pulumi.ResourceOptions(parent=self),
-            ).name
+            )
         self.weighted_name: pulumi.Output[str] | None = None
         if settings.slots.traffic_manager:
             self.weighted_name = Traffic(

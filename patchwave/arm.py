@@ -140,7 +140,9 @@ class Arm:
         for attempt in range(1, ATTEMPTS + 1):
             pause = min(LONGEST_PAUSE, 2**attempt / 8) * (1 + self._chance()) / 2
             try:
-                answer = self._http.request(method, url, params=params or None, json=body, headers=headers)
+                answer = self._http.request(
+                    method, httpx.URL(url).copy_merge_params(params), json=body, headers=headers
+                )
             except httpx.TransportError as error:
                 if attempt == ATTEMPTS or (method == "POST" and not repeatable):
                     raise Failed(f"{method} {url}: {error}: is the resource manager reachable?") from None

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
-from patchwave import ansible, clock, disk_snapshots, evidence, exports, permission, report, restore_points
+from patchwave import ansible, clock, disk_snapshots, evidence, exports, permission, repairs, report, restore_points
 from patchwave.ansible import HostResult
 from patchwave.arm import Arm
 from patchwave.errors import Failed, Misuse, PatchwaveError, Refused
@@ -108,6 +108,7 @@ class Wave:
         self.protect()
         todo = [b for b in self._batches() if b.ring == ring and not self.journal.did_batch(b)]
         if todo:
+            self._repairs("Suspend")
             with Prober(self._public_url()) as prober:
                 for batch in todo:
                     self._permit(batch)
@@ -179,6 +180,7 @@ class Wave:
 
     def _finish(self, outcome: Outcome | None = None, reason: str = "") -> tuple[Outcome, str, dict[str, State]]:
         """Scans, writes one state for each planned host, exports, signs and draws; how it all ended, and why."""
+        self._repairs("Resume")
         states: dict[str, State] = {}
         rows = []
         with self._phase("prove"):
@@ -386,6 +388,13 @@ class Wave:
     def _swap_back(self, host: Host) -> None:
         with Arm(self.environ) as arm:
             WAYS[self.settings.fleets[host.fleet].way_back].swap_back(arm, host.id, self.journal.run)
+
+    def _repairs(self, act: repairs.Act) -> None:
+        """A drained instance looks unhealthy: while batches run, no scale set repairs by itself."""
+        if self.settings.slots.repairs:
+            with Arm(self.environ) as arm:
+                for scale_set in repairs.scale_sets(h.id for h in self.journal.planned if h.source == "vmss"):
+                    repairs.switch(arm, scale_set, act)
 
     def _public_url(self) -> str:
         url = self.environ.get("PATCHWAVE_PUBLIC_URL")

@@ -45,6 +45,16 @@ class ImageUpgrade(Model):
     window: Window
 
 
+class Repairs(Model):
+    """What happens to an instance that stays unhealthy; after a change it has its grace to become healthy first.
+
+    https://learn.microsoft.com/azure/virtual-machine-scale-sets/virtual-machine-scale-sets-automatic-instance-repairs
+    """
+
+    grace: Annotated[timedelta, Field(ge=timedelta(minutes=10), le=timedelta(minutes=90))]
+    action: Literal["Replace", "Reimage", "Restart"]
+
+
 class TrafficManager(Model):
     """Each slot's share of new name lookups; weight 0 takes the slot out. A lookup is believed for `ttl`.
 
@@ -71,6 +81,7 @@ class Slots(Model):
     image: Image
     rolling: Rolling
     image_upgrade: ImageUpgrade | None = None
+    repairs: Repairs | None = None
     traffic_manager: TrafficManager | None = None
 
     @model_validator(mode="after")

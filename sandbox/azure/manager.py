@@ -330,12 +330,12 @@ class Manager:
             if target.type != "Microsoft.Resources/resourceGroups" and (part := self._part(target)):
                 return Answer(200, part)
             raise self._missing(target)
-        body = row.body
-        if "instanceview" in str(query.get("$expand", "")).lower() and row.hidden.get("host"):
-            body["properties"]["instanceView"] = self.instance_view(row)
-        if str(query.get("$expand", "")).lower() == "restorepoints" and row.type == effects.COLLECTION:
+        wanted = str(query.get("$expand", "")).lower()
+        if "instanceview" in wanted and row.hidden.get("host"):
+            row.properties["instanceView"] = self.instance_view(row)
+        if "restorepoints" in wanted and row.type == effects.COLLECTION:
             points = self.store.children(row.key, effects.POINT)
-            body["properties"]["restorePoints"] = [self._shown(point) for point in points]
+            row.properties["restorePoints"] = [self._shown(point) for point in points]
         return Answer(200, self._shown(row))
 
     def _shown(self, row: Row) -> dict[str, Json]:
@@ -422,10 +422,14 @@ class Manager:
         for one in self.store.children(row.key, INSTANCES):
             for status in self.instance_view(one)["statuses"]:
                 counts[status["code"]] = counts.get(status["code"], 0) + 1
-        return {
+        view: dict[str, Json] = {
             "virtualMachine": {"statusesSummary": [{"code": code, "count": count} for code, count in counts.items()]},
             "statuses": [_provisioning(row)],
         }
+        if policy := row.properties.get("automaticRepairsPolicy"):
+            state = row.hidden.get("repairs", "Running") if policy.get("enabled") else "NotRunning"
+            view["orchestrationServices"] = [{"serviceName": "AutomaticRepairs", "serviceState": state}]
+        return view
 
     def running(self, row: Row) -> bool:
         """Whether the host behind a machine runs."""
@@ -458,6 +462,8 @@ class Manager:
         row = self.store.get(target.key)
         if row is None:
             raise self._missing(target)
+        if verb == "setorchestrationservicestate" and row.type == effects.SCALE_SET:
+            return self._hold_repairs(row, body)
         if verb not in _ACTIONS or row.type not in (effects.MACHINE, effects.SCALE_SET, INSTANCES):
             raise bad_request(
                 "InvalidResourceType", f"The action '{action}' on '{target.type}' is not known to the sandbox."
@@ -480,6 +486,18 @@ class Manager:
         for operation in operations[:-1]:
             self._wait(operation, 120)
         return self._accepted(kind, operations[-1])
+
+    def _hold_repairs(self, row: Row, body: Json) -> Answer:
+        """The sandbox repairs nothing by itself; it keeps the state that a caller asked for."""
+        wanted = {"Suspend": "Suspended", "Resume": "Running"}.get(str(dig(body, "action")))
+        if dig(body, "serviceName") != "AutomaticRepairs" or wanted is None:
+            raise bad_request("InvalidParameter", "serviceName must be AutomaticRepairs, action Suspend or Resume.")
+        if dig(row.body, "properties.automaticRepairsPolicy.enabled") is not True:
+            raise conflict("OperationNotAllowed", f"Automatic repairs are not enabled on scale set '{row.name}'.")
+        with self.store.change():
+            row.hidden["repairs"] = wanted
+            self.store.put(row)
+        return Answer(200)
 
     # Operations
 

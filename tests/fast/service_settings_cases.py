@@ -37,6 +37,7 @@ UPGRADE = {
     },
 }
 UPGRADE_WINDOW = "slots.image_upgrade.window"
+REPAIRS = {"slots.repairs": {"grace": "PT30M", "action": "Restart"}}
 BACKUP = {"backup": {"at": "22:00", "zone": "Etc/UTC", "instant_days": 5, "days": 30, "soft_delete_days": 14}}
 TRAFFIC = {"slots.traffic_manager": {"dns_name": "desk", "ttl": "PT30S", "weights": {"blue": 900, "green": 100}}}
 WEBHOOK = {"maintenance.events": {"kind": "webhook", "url": "https://example.com/maintenance"}}
@@ -139,6 +140,20 @@ MODEL_CASES: tuple[ModelCase, ...] = (
         {"slots.traffic_manager.weights.green": 900},
         "the live slot is blue",
         TRAFFIC,
+    ),
+    ModelCase(
+        f"{_SETS}-automatic-instance-repairs",
+        {"slots.repairs.grace": "PT9M"},
+        {"slots.repairs.grace": "PT90M"},
+        "slots.repairs.grace",
+        REPAIRS,
+    ),
+    ModelCase(
+        f"{_SETS}-automatic-instance-repairs",
+        {"slots.repairs.action": "Reboot"},
+        {"slots.repairs.action": "Reimage"},
+        "slots.repairs.action",
+        REPAIRS,
     ),
     ModelCase(_WEIGHTS, {"slots.traffic_manager.weights.green": ...}, {}, "blue and green one each", TRAFFIC),
     ModelCase(

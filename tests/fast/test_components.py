@@ -12,7 +12,7 @@ from patchwave.settings import STACKS
 from patchwave.standard import Reversibility
 from tests.fast.builders import release, settings
 from tests.fast.engine import GROUP, Declared, declare_stack
-from tests.fast.service_settings_cases import BACKUP, GATEWAY, TRAFFIC, UPGRADE, WEBHOOK
+from tests.fast.service_settings_cases import BACKUP, GATEWAY, REPAIRS, TRAFFIC, UPGRADE, WEBHOOK
 
 RUNNER = {"runner": {"principal_id": "8f2d1c4a-6c1b-4a3d-b0d7-2e9a54c3f6b8"}}
 
@@ -45,6 +45,19 @@ def test_images_upgrade_themselves_only_where_that_is_decided() -> None:
     assert (window.props["duration"], window.props["recurEvery"]) == ("05:00", "1Week Saturday")
     assigned = {d.props["resourceName"] for d in of(declared, "ConfigurationAssignment")}
     assert assigned == {"dev-blue-vmss", "dev-green-vmss"}  # the mock names a resource as the program does
+
+
+def test_instances_are_repaired_only_where_that_is_decided_and_the_runner_may_hold_it_off() -> None:
+    policies = [
+        one.props["automaticRepairsPolicy"]
+        for change in ({}, REPAIRS)
+        for one in of(declare_stack("dev", change=change), "VirtualMachineScaleSet")
+    ]
+    decided = {"enabled": True, "gracePeriod": "PT30M", "repairAction": "Restart"}
+    assert policies == [{"enabled": False}, {"enabled": False}, decided, decided]
+    assert (
+        brought(RUNNER | REPAIRS)["authorization:RoleAssignment"] - brought(RUNNER)["authorization:RoleAssignment"] == 2
+    )
 
 
 def test_each_rings_schedule_has_one_topic_and_one_subscription() -> None:
