@@ -178,6 +178,16 @@ class Freeze(Stretch):
     kind: Literal["hard", "soft"] = "hard"
 
 
+class ExtraWindow(Stretch):
+    """A dated stretch, a day at most, that is open like a window: for what cannot wait for the next one."""
+
+    @model_validator(mode="after")
+    def _short(self) -> Self:
+        if self.ends - self.starts > timedelta(days=1):
+            raise ValueError(f"extra window {self.reason!r} lasts {self.ends - self.starts}: at most 1 day")
+        return self
+
+
 class BreakGlass(Stretch):
     """A stretch, a day at most, in which its owner answers for lifting what `Freeze` allows to be lifted."""
 
@@ -202,12 +212,13 @@ class Verdict(Model):
 
 
 class Calendar(Model):
-    """The union of the windows less the freezes that nothing lifts.
+    """The union of the windows, recurring and extra, less the freezes that nothing lifts.
 
     The emergency lane needs no window and heeds hard freezes only.
     """
 
     windows: Annotated[tuple[Window, ...], Field(min_length=1)]
+    extra: tuple[ExtraWindow, ...] = ()
     freezes: tuple[Freeze, ...] = ()
     break_glass: tuple[BreakGlass, ...] = ()
 
@@ -238,7 +249,10 @@ class Calendar(Model):
             yield from _less(Opening(after, until), denied)
             return
         thaws = [frozen.closes for frozen in denied]
-        yield from _union(heapq.merge(*(_thawed(window, after, until, denied, thaws) for window in self.windows)))
+        extra = sorted(piece for e in self.extra for piece in _less(Opening(e.starts, e.ends), denied))
+        dated = [piece for piece in extra if piece.closes > after and piece.opens < until]
+        recurring = (_thawed(window, after, until, denied, thaws) for window in self.windows)
+        yield from _union(heapq.merge(dated, *recurring))
 
     def next(self, after: datetime, count: int = 1, lane: Lane = "routine") -> list[Opening]:
         """The next openings that begin later than `after`."""

@@ -45,3 +45,13 @@ def now(environ: Mapping[str, str] = os.environ) -> datetime:
 def iso(at: datetime) -> str:
     """An instant as every JSON object and record spells it: ISO 8601 in UTC, to the second, with a Z."""
     return at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def spell(at: datetime) -> str:
+    """An instant as a message spells it."""
+    return f"{at.astimezone(UTC):%a %Y-%m-%d %H:%M} UTC"
+
+
+def hours(span: timedelta) -> str:
+    """A length of time as a message spells it."""
+    return f"{span.total_seconds() / 3600:.1f} h"

@@ -1,6 +1,5 @@
 """A release: the sealed list of exact package versions that a wave may bring, and nothing else."""
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -9,26 +8,25 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from patchwave.advisories import Knowledge, assess
 from patchwave.calendar import Instant
 from patchwave.errors import Failed, Misuse, Refused
 from patchwave.model import Model
+from patchwave.names import Cve, PackageName, Sha256, Version, digest
 from patchwave.standard import Reversibility, Severity, Standard
 
-PackageName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9+.-]+$")]
-Version = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.+:~-]*$")]
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 ReleaseId = Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}\.\d+$")]
-Cve = Annotated[str, Field(pattern=r"^CVE-\d{4}-\d{4,}$")]
 
 
 class Advisory(Model):
-    """One published fix of a source package; `cvss` is None where no score is known."""
+    """One published fix of a source package; `cvss` is the highest score known of its CVEs, None where none is."""
 
     id: str
     source: PackageName
     version: Version
     cves: tuple[Cve, ...]
     cvss: float | None
+    exploited: bool = False
     severity: Severity
     published: Instant
 
@@ -72,13 +70,6 @@ class Release(Model):
         """The file's JSON data."""
         data: dict[str, Any] = self.model_dump(mode="json", by_alias=True)
         return data
-
-
-def digest(content: Mapping[str, Any]) -> str:
-    """SHA-256 over the canonical JSON of a release without its digest."""
-    body = {key: value for key, value in content.items() if key != "digest"}
-    text = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def path_of(project: Path, release_id: str) -> Path:
@@ -125,6 +116,11 @@ def latest(project: Path) -> Release | None:
     paths = (project / "releases").glob("*.json")
     ids = sorted((path.stem for path in paths), key=lambda stem: (stem[:10], int(stem[11:] or 0)))
     return load(project, ids[-1]) if ids else None
+
+
+def every(project: Path) -> tuple[Release, ...]:
+    """All releases of a project."""
+    return tuple(load(project, path.stem) for path in sorted((project / "releases").glob("????-??-??.*.json")))
 
 
 class Pending(Model):
@@ -175,6 +171,7 @@ def seal(
     updates: Iterable[Pending],
     changelogs: Mapping[str, Sequence[ChangelogEntry]],
     standard: Standard,
+    knowledge: Knowledge,
 ) -> Release:
     """The release of these updates; each advisory is a source package's new changelog entries taken together."""
     advisories: dict[str, Advisory] = {}
@@ -182,14 +179,11 @@ def seal(
     for update in sorted(updates, key=lambda u: u.name):
         entries = changelogs[update.name]
         version = entries[0].version if entries else update.to
+        cves = tuple(sorted({cve for entry in entries for cve in entry.cves}))
+        published = entries[0].date if entries else sealed.at
+        assessed = assess(update.source, version, cves, published, knowledge, standard)
         advisory = Advisory(
-            id=f"{update.source}/{version}",
-            source=update.source,
-            version=version,
-            cves=tuple(sorted({cve for entry in entries for cve in entry.cves})),
-            cvss=None,
-            severity=standard.severity(None),
-            published=entries[0].date if entries else sealed.at,
+            id=f"{update.source}/{version}", source=update.source, version=version, cves=cves, **assessed.model_dump()
         )
         advisories.setdefault(advisory.id, advisory)
         packages.append(

@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from patchwave import ansible, release
+from patchwave import advisories, ansible, release
 from patchwave.errors import Failed
 from patchwave.inventory import Host, discover
 from patchwave.release import ChangelogEntry, Pending, Release, Sealed
@@ -38,6 +38,7 @@ def seal(project: Path, stack: StackName, now: datetime) -> tuple[Release | None
         updates.values(),
         _changelogs(project, hosts, pending, updates),
         standard,
+        advisories.load(project),
     )
     release.save(project, sealed)
     return sealed, True
@@ -48,14 +49,12 @@ def _pending(project: Path, hosts: Sequence[Host]) -> dict[str, list[Pending]]:
     for name, result in results.items():
         if not result.ok("scan"):
             raise Failed(f"{name}: {result.problem or 'no answer'}: every host must be read before a release is sealed")
-    return {
-        name: [Pending.model_validate_strings(_texts(update)) for update in result.steps["scan"]["pending"]]
-        for name, result in results.items()
-    }
+    return {name: [offer(row) for row in result.steps["scan"]["pending"]] for name, result in results.items()}
 
 
-def _texts(update: Mapping[str, Any]) -> dict[str, str]:
-    return {key: str(update[key]) for key in OFFER}
+def offer(row: Mapping[str, Any]) -> Pending:
+    """One row of a host's scan, every field checked."""
+    return Pending.model_validate_json(json.dumps({key: row[key] for key in OFFER}))
 
 
 def _changelogs(

@@ -1,20 +1,21 @@
 """The organisation's rules, read from `policy/standard.yaml`: the one place for the seeds' numbers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime, time, timedelta
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
-from patchwave.calendar import Monthly, Recurrence, Weekly, Window, Zone
+from patchwave.calendar import ExtraWindow, Monthly, Recurrence, Weekly, Window, Zone
 from patchwave.documents import load_yaml
 from patchwave.model import Model
 
 Severity = Literal["critical", "high", "medium", "low"]
 StackName = Literal["dev", "staging", "prod"]
+Remedy = Literal["batch", "soak", "window", "emergency"]
 Reversibility = Literal["downgrade", "dump", "snapshot"]
 Percent = Annotated[int, Field(ge=0, le=100)]
 
@@ -53,6 +54,21 @@ class Envelope(Model):
                 f"keep it within {self.earliest:%H:%M}-{self.latest:%H:%M}"
             )
 
+    @property
+    def whole(self) -> Window:
+        """The stretch that a window may not leave, as a window."""
+        day = datetime(2000, 1, 1)
+        lasts = datetime.combine(day, self.latest) - datetime.combine(day, self.earliest)
+        return Window(recurs=self.recurs, starts=self.earliest, lasts=lasts, zone=self.zone)
+
+    def refuses(self, extra: ExtraWindow) -> Iterator[str]:
+        """What makes a dated window looser than this envelope, each with its mend."""
+        around = next(self.whole.openings(extra.starts))
+        if extra.starts < around.opens or extra.ends > around.closes:
+            yield f"extra window {extra.reason!r} lies outside {self.whole}: keep it inside"
+        if extra.ends - extra.starts > self.lasts_at_most:
+            yield f"extra window {extra.reason!r} lasts {extra.ends - extra.starts}: at most {self.lasts_at_most}"
+
 
 def _within(inner: Weekly | Monthly, outer: Weekly | Monthly) -> bool:
     if isinstance(inner, Weekly) and isinstance(outer, Weekly):
@@ -61,14 +77,22 @@ def _within(inner: Weekly | Monthly, outer: Weekly | Monthly) -> bool:
 
 
 class StackRules(Model):
-    """What the standard asks of one stack."""
+    """What the standard asks of one stack; extra windows stay within `extra_window` and are told of `notice` ahead."""
 
     window: Envelope
     image_window: Envelope | None
+    extra_window: Envelope
+    notice: Annotated[timedelta, Field(ge=timedelta(0))]
     promoted_from: StackName | None
     soak: timedelta
     latency_increase_percent: Percent
     unattended_upgrades: bool
+
+
+class Exploited(Model):
+    """What a fix counts as, at least, when a vulnerability that it mends is known to be exploited."""
+
+    counts_as: Severity
 
 
 class Rollback(Model):
@@ -114,6 +138,8 @@ class Standard(Model):
 
     sla: Annotated[tuple[SlaRow, ...], Field(min_length=1)]
     unscored: Severity
+    exploited: Exploited
+    remedies: tuple[Remedy, ...]
     stacks: dict[StackName, StackRules]
     rollback: Rollback
     rolling: Rolling
@@ -128,11 +154,23 @@ class Standard(Model):
             raise ValueError("sla rows must stand from the highest cvss_from to the lowest, each score once")
         return self
 
-    def severity(self, cvss: float | None) -> Severity:
-        """The severity of a score; a fix without one counts as the standard says."""
-        if cvss is None:
-            return self.unscored
-        return next((row.severity for row in self.sla if cvss >= row.cvss_from), self.sla[-1].severity)
+    @model_validator(mode="after")
+    def _every_severity_is_due(self) -> Self:
+        named = [row.severity for row in self.sla]
+        if sorted(named) != sorted(get_args(Severity)):
+            raise ValueError(f"sla rows are {', '.join(named)}: give {', '.join(get_args(Severity))} one row each")
+        return self
+
+    def severity(self, cvss: float | None, *, exploited: bool = False) -> Severity:
+        """The severity of a score; one that is missing or exploited counts as the standard says."""
+        scored = self.unscored
+        if cvss is not None:
+            scored = next((row.severity for row in self.sla if cvss >= row.cvss_from), self.sla[-1].severity)
+        return self.worst([scored, self.exploited.counts_as]) if exploited else scored
+
+    def worst(self, severities: Iterable[Severity]) -> Severity:
+        """The one of these severities that is due first."""
+        return min(severities, key=[row.severity for row in self.sla].index)
 
     def due(self, published: datetime, severity: Severity) -> datetime:
         """When a fix of that severity must be everywhere."""

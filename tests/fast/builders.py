@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
+from patchwave.advisories import NOTHING
 from patchwave.calendar import Monthly, Weekly, Window
 from patchwave.inventory import Host
 from patchwave.release import Package, Pending, Release, Sealed, seal
@@ -63,7 +64,7 @@ def pending(name: str = "openssl", to: str = "3.0.20-1~deb12u2", **changed: Any)
 def release(*updates: Pending, release_id: str = "2026-11-22.1") -> Release:
     chosen = updates or (pending(),)
     sealed = Sealed(stack="dev", at=NOW, hosts=("dev-blue-0",))
-    return seal(release_id, sealed, chosen, {update.name: [] for update in chosen}, STANDARD)
+    return seal(release_id, sealed, chosen, {update.name: [] for update in chosen}, STANDARD, NOTHING)
 
 
 def package(release_: Release, name: str) -> Package:
