@@ -3,28 +3,34 @@
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from patchwave import clock, evidence, permission, plan, release, report
+from patchwave import advisories, clock, evidence, feeds, findings, permission, plan, release, report
 from patchwave.doctor import examine
 from patchwave.errors import Failed, Misuse, PatchwaveError, Refused
 from patchwave.inventory import discover
 from patchwave.sealing import seal as seal_pending
 from patchwave.settings import STACKS, load_stack
+from patchwave.sla import State
 from patchwave.stackfile import set_release
-from patchwave.standard import StackName, load_standard
+from patchwave.standard import Severity, StackName, load_standard
 from patchwave.wave import STOP, Wave
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 evidence_app = typer.Typer(no_args_is_help=True, help="Verify or show the record of a wave.")
 app.add_typer(evidence_app, name="evidence")
+advisories_app = typer.Typer(
+    no_args_is_help=True, help="What is known of vulnerabilities: scores, exploitation, notices."
+)
+app.add_typer(advisories_app, name="advisories")
 
 Stack = Annotated[str, typer.Option("--stack", "-s", help="dev, staging or prod")]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON object")]
@@ -222,9 +228,52 @@ def show_plan(stack: Stack, as_json: Json = False) -> None:
     )
     for note in made["notes"]:
         out.print(f"note: {note}")
-    if late := made["late"]:
-        first = f"{late[0]['advisory']} on {late[0]['host']}, due {late[0]['due']}"
-        out.print(f"{len(late)} fixes reach a host after they were due, the first: {first}")
+    for miss in made["missed"]:
+        out.print(miss["says"])
+
+
+@app.command()
+def sla(stack: Stack, as_json: Json = False) -> None:
+    """Each fix on each host: since when it is published, when it is due, and whether it is there."""
+    at = clock.now()
+    found = findings.of_stack(project(), _stack(stack), at)
+    if as_json:
+        _emit({"stack": stack, "at": clock.iso(at), "items": [item.plain() for item in found]})
+        return
+    counts = Counter((item.severity, item.state) for item in found)
+    _table(
+        ["severity", *get_args(State)],
+        [[level, *(str(counts[level, state]) for state in get_args(State))] for level in get_args(Severity)],
+    )
+    for item in sorted((item for item in found if item.overdue), key=lambda item: item.overdue or timedelta(0))[-10:]:
+        late = clock.hours(item.overdue or timedelta(0))
+        out.print(f"{item.host}  {item.package}  {item.advisory}  {item.severity}  {item.state}, {late} overdue")
+
+
+@advisories_app.command(name="import")
+def import_advisories(files: Annotated[list[Path], typer.Argument()], as_json: Json = False) -> None:
+    """Brings OSV records and CISA's catalogue of exploited vulnerabilities into the store: files, folders or zips."""
+    root = project()
+    wanted = feeds.concerning(release.every(root))
+    done = feeds.import_files(root, files, wanted)
+    exploited = done.store.exploited
+    if as_json:
+        _emit(
+            {
+                "records": done.records,
+                "kept": done.kept,
+                "scores": len(done.store.vulnerabilities),
+                "notices": len(done.store.notices),
+                "exploited": len(exploited.since) if exploited else 0,
+                "digest": done.store.digest,
+            }
+        )
+        return
+    out.print(f"{done.records} records read, {done.kept} concern the {len(wanted.sources)} source packages of releases")
+    out.print(
+        f"{advisories.FILE}  {len(done.store.vulnerabilities)} scores, {len(done.store.notices)} notices, "
+        f"{len(exploited.since) if exploited else 0} known to be exploited, digest {done.store.digest[:12]}"
+    )
 
 
 @app.command()

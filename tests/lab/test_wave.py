@@ -1,5 +1,6 @@
 """Waves on real hosts: what is patched, what is taken back, and what a user notices of either."""
 
+import json
 import shutil
 import signal
 import subprocess
@@ -36,6 +37,15 @@ def test_every_planned_host_is_patched_and_its_apt_agrees(patched: Patched) -> N
         pending = {line.split("/")[0] for line in lab.ssh(host, "apt list --upgradable 2>/dev/null").splitlines()[1:]}
         assert not pending & brought, host
     assert len(brought) > 10
+
+
+def test_every_fix_that_the_wave_brought_is_there_by_the_hosts_own_apt(patched: Patched) -> None:
+    sealed = json.loads((patched.lab.project / "releases" / f"{patched.release}.json").read_bytes())
+    brought = {package["name"] for package in sealed["packages"]}
+    items = [item for item in patched.lab.shown("sla", "--stack", "dev")["items"] if item["package"] in brought]
+    assert {item["host"] for item in items} == set(HOSTS)
+    assert {(item["state"], item["overdue"]) for item in items} == {("fixed", None)}
+    assert {item["severity"] for item in items} == {"high"}  # no scores come with the repository
 
 
 def test_the_canary_went_first_and_one_live_host_at_a_time(patched: Patched) -> None:
