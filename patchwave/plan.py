@@ -5,14 +5,16 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from patchwave import ansible, clock
+from patchwave import ansible, clock, outlook, solver
 from patchwave.errors import Failed, Misuse
 from patchwave.inventory import Host, Inventory, discover
+from patchwave.outlook import View
 from patchwave.release import Release
 from patchwave.release import load as load_release
-from patchwave.rollout import Batch, batches, late, needed, outstanding
-from patchwave.settings import Settings, load_stack
-from patchwave.standard import StackName, Standard, load_standard
+from patchwave.rollout import batches, needed, outstanding
+from patchwave.settings import load_stack
+from patchwave.solver import Miss, Seat, misses, schedule
+from patchwave.standard import StackName, load_standard
 
 DRIFT = "drift: {} scale-set instances are patched in place, the next scale-out is not"
 REBOOTS = ("linux-image-", "libc6", "systemd", "dbus")
@@ -26,7 +28,7 @@ def make(project: Path, stack: StackName, now: datetime) -> dict[str, Any]:
     release, inventory = load_release(project, file.release), discover(stack, file.settings)
     results = ansible.run(project, "scan", inventory.hosts, variables={"pw_refresh": False})
     scans = {host.name: _scan(results[host.name], host) for host in inventory.hosts}
-    return draw(stack, inventory, scans, file.settings, release, standard, now)
+    return draw(outlook.view(project, stack, file.settings, release, standard), inventory, scans, release, now)
 
 
 def _scan(result: ansible.HostResult, host: Host) -> Mapping[str, Any]:
@@ -36,41 +38,35 @@ def _scan(result: ansible.HostResult, host: Host) -> Mapping[str, Any]:
 
 
 def draw(
-    stack: StackName,
-    inventory: Inventory,
-    scans: Mapping[str, Mapping[str, Any]],
-    settings: Settings,
-    release: Release,
-    standard: Standard,
-    now: datetime,
+    seen: View, inventory: Inventory, scans: Mapping[str, Mapping[str, Any]], release: Release, now: datetime
 ) -> dict[str, Any]:
     """The plan that follows from what each host has installed and pending; linear in the number of hosts."""
-    hosts = inventory.hosts
+    hosts, settings = inventory.hosts, seen.settings
     todo = {
         name: outstanding(release, scan["packages"], {p["name"]: p["to"] for p in scan["pending"]})
         for name, scan in scans.items()
     }
-    steps = [_only(batch, todo) for batch in batches(hosts, settings.rollout)]
-    steps = [batch for batch in steps if batch.hosts]
-    verdict = settings.calendar.at(now)
-    coming = settings.calendar.next(now, 1)
-    if not verdict.open and not coming:
-        raise Failed(f"{stack}: no window opens: {verdict.reason}: widen the calendar in Pulumi.{stack}.yaml")
-    starts = now if verdict.open else coming[0].opens
-    ends = starts + needed(steps, settings.rollout)
-    when = {name: starts + settings.rollout.host_takes * i for i, batch in enumerate(steps) for name in batch.names}
-    number = {name: batch.number for batch in steps for name in batch.names}
-    by_id = {advisory.id: advisory for advisory in release.advisories}
-    shown, misses = [], []
+    by_name = {package.name: package for package in release.packages}
+    fixes = {key: seen.fix(key) for key in seen.advisories}
+    rings: dict[str, list[Seat]] = {}
     for host in hosts:
-        packages = [p for p in release.packages if p.name in todo[host.name]]
-        installed = scans[host.name]["packages"]
+        lacks = frozenset(fixes[key] for name in todo[host.name] for key in by_name[name].advisories)
+        rings.setdefault(host.ring, []).append(Seat(host.name, host.live, lacks))
+    asked = outlook.ask(seen, rings, now)
+    runs = schedule(asked)
+    starts = runs[-1].starts if runs else max(now, next(settings.calendar.openings(now)).opens)
+    ends = runs[-1].ends if runs else starts + needed(batches(hosts, settings.rollout), settings.rollout)
+    visits = solver.visits(asked.legs[-1], starts)
+    shown, late = [], []
+    for host in hosts:
+        installed, visit = scans[host.name]["packages"], visits[host.name]
+        packages = [by_name[name] for name in sorted(todo[host.name])]
         shown.append(
             {
                 "name": host.name,
                 "ring": host.ring,
-                "batch": number.get(host.name),
-                "starts": clock.iso(when[host.name]) if host.name in when else None,
+                "batch": visit.batch if packages else None,
+                "starts": clock.iso(visit.begins) if packages else None,
                 "packages": [
                     {"name": p.name, "from": installed[p.name], "to": p.to, "advisories": list(p.advisories)}
                     for p in packages
@@ -78,25 +74,35 @@ def draw(
                 "reboot": any(p.name.startswith(REBOOTS) for p in packages),
             }
         )
-        if host.name in when:
-            fixes = [by_id[key] for key in sorted({key for p in packages for key in p.advisories})]
-            misses += late(fixes, host.name, when[host.name] + settings.rollout.host_takes, standard)
+        for key in sorted({key for package in packages for key in package.advisories}):
+            due = fixes[key].due
+            if runs is None or visit.ends > due:
+                earliest = clock.iso(visit.ends) if runs else None
+                late.append({"advisory": key, "host": host.name, "due": clock.iso(due), "earliest": earliest})
     drift = sum(h.source == "vmss" and bool(todo[h.name]) for h in hosts)
     return {
-        "stack": stack,
+        "stack": seen.stack,
         "release": release.id,
         "digest": release.digest,
         "starts": clock.iso(starts),
         "ends": clock.iso(ends),
-        "fits": settings.calendar.may_start(starts, ends - starts).open,
+        "fits": runs is not None,
         "hosts": shown,
-        "late": [
-            {"advisory": m.advisory, "host": m.host, "due": clock.iso(m.due), "earliest": clock.iso(m.earliest)}
-            for m in misses
-        ],
+        "late": late,
+        "missed": [_missed(miss, seen) for miss in misses(asked)],
         "notes": [*inventory.notes, *([DRIFT.format(drift)] if drift else [])],
     }
 
 
-def _only(batch: Batch, todo: dict[str, dict[str, str]]) -> Batch:
-    return batch.model_copy(update={"hosts": tuple(host for host in batch.hosts if todo[host.name])})
+def _missed(miss: Miss, seen: View) -> dict[str, Any]:
+    advisory = seen.advisories[miss.fix.advisory]
+    return {
+        "advisory": advisory.id,
+        "cves": list(advisory.cves),
+        "severity": advisory.severity,
+        "hosts": miss.hosts,
+        "due": clock.iso(miss.fix.due),
+        "earliest": miss.earliest and clock.iso(miss.earliest),
+        "remedy": None if miss.remedy is None else [change._asdict() for change in miss.remedy],
+        "says": seen.line(miss),
+    }

@@ -2,12 +2,12 @@
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Literal
 
 from patchwave.inventory import Host
 from patchwave.model import Model
-from patchwave.release import Advisory, Package, Release
+from patchwave.release import Package, Release
 from patchwave.settings import Rollout
 from patchwave.standard import StackName, Standard
 
@@ -127,21 +127,6 @@ def outstanding(release: Release, installed: Mapping[str, str], pending: Mapping
     """Packages of the release that the host's apt still wants to bring to the release's version."""
     wanted = {package.name: package.to for package in release.packages}
     return {name: to for name, to in pending.items() if wanted.get(name) == to and name in installed}
-
-
-class Late(Model):
-    """A fix that reaches a host after it was due."""
-
-    advisory: str
-    host: str
-    due: datetime
-    earliest: datetime
-
-
-def late(advisories: Sequence[Advisory], host: str, earliest: datetime, standard: Standard) -> list[Late]:
-    """Which of a host's fixes miss their SLA when the host is done at `earliest`."""
-    due = {advisory.id: standard.due(advisory.published, advisory.severity) for advisory in advisories}
-    return [Late(advisory=key, host=host, due=at, earliest=earliest) for key, at in due.items() if at < earliest]
 
 
 class Facts(Model):

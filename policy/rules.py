@@ -11,8 +11,9 @@ from typing import Any, Literal, NamedTuple
 
 from pulumi_policy.proxy import UnknownValueError
 
-from patchwave import permission
+from patchwave import outlook, permission, solver
 from patchwave.errors import PatchwaveError
+from patchwave.release import load as load_release
 from patchwave.settings import load_stack
 from patchwave.standard import Envelope, StackName, load_standard
 from policy import service
@@ -102,6 +103,31 @@ def waves_wait_for_the_next_window(declared: Declared, moment: Moment) -> Iterat
         yield from _closed(declared, moment)
 
 
+def _missed(declared: Declared, moment: Moment, *, remedied: bool) -> Iterator[str]:
+    wave = _wave(declared)
+    if not moment.preview or wave is None or "wave preflight" not in str(declared.props.get("create")):
+        return
+    stack, release, digest = wave
+    if permission.is_done(PROJECT, stack, release, digest):
+        return
+    settings, standard = load_stack(PROJECT, stack).settings, load_standard(PROJECT)
+    seen = outlook.view(PROJECT, stack, settings, load_release(PROJECT, release), standard)
+    seats = outlook.declared(stack, settings, map(seen.fix, seen.advisories))
+    for miss in solver.misses(outlook.ask(seen, seats, moment.now)):
+        if (miss.remedy is not None) == remedied:
+            yield seen.line(miss)
+
+
+def slas_can_be_met(declared: Declared, moment: Moment) -> Iterator[str]:
+    """A preview fails when a fix would be late and a change that the standard allows would bring it in time."""
+    yield from _missed(declared, moment, remedied=True)
+
+
+def missed_slas_are_named(declared: Declared, moment: Moment) -> Iterator[str]:
+    """A preview names the fixes that will be late whatever is done: refusing would only make them later."""
+    yield from _missed(declared, moment, remedied=False)
+
+
 def windows_stay_within_the_standard(declared: Declared, moment: Moment) -> Iterator[str]:
     """A declared maintenance window is never looser than the standard's."""
     props = declared.props
@@ -121,6 +147,8 @@ def windows_stay_within_the_standard(declared: Declared, moment: Moment) -> Iter
     yield from _window_complaints(props, envelope)
     for window in windows:
         yield from envelope.complaints(window)
+    for extra in settings.calendar.extra:
+        yield from allowed.extra_window.refuses(extra)
 
 
 def _window_complaints(props: Props, envelope: Envelope) -> Iterator[str]:
@@ -233,6 +261,8 @@ def _at(props: Any, *keys: str) -> Any:
 RULES: tuple[Rule, ...] = (
     Rule(waves_run_inside_a_window, (COMMAND,), "mandatory"),
     Rule(waves_wait_for_the_next_window, (COMMAND,), "advisory"),
+    Rule(slas_can_be_met, (COMMAND,), "mandatory"),
+    Rule(missed_slas_are_named, (COMMAND,), "advisory"),
     Rule(windows_stay_within_the_standard, (CONFIGURATION,), "mandatory"),
     Rule(scale_sets_watch_application_health, (SCALE_SET,), "mandatory"),
     Rule(scale_sets_roll_within_the_standard, (SCALE_SET,), "mandatory"),

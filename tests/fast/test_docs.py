@@ -10,11 +10,11 @@ import pytest
 import typer.main
 from pydantic import BaseModel
 
-from patchwave import cli, wave
+from patchwave import cli, sla, wave
 from patchwave.evidence import FILE, SIGNATURE
 from patchwave.rollout import State
 from patchwave.settings import Settings
-from patchwave.standard import Standard
+from patchwave.standard import Remedy, Standard
 from policy.rules import RULES, STACK_RULES
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -47,7 +47,8 @@ def commands(page: str) -> Iterator[list[str]]:
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "docs/wave.md", "docs/settings.md", "docs/sandbox.md", "docs/troubleshooting.md"]
+    "page",
+    ["README.md", "docs/wave.md", "docs/settings.md", "docs/sandbox.md", "docs/sla.md", "docs/troubleshooting.md"],
 )
 def test_every_printed_command_exists_with_its_options(page: str) -> None:
     for words in commands(page):
@@ -98,6 +99,11 @@ def test_every_kind_of_record_and_every_end_state_is_explained() -> None:
     assert {state for state in get_args(State) if f"| `{state}` |" not in page} == set()
     assert FILE in page
     assert SIGNATURE in page
+
+
+def test_every_state_of_a_fix_and_every_remedy_is_explained() -> None:
+    page = text("docs/sla.md")
+    assert {word for word in (*get_args(sla.State), *get_args(Remedy)) if f"| `{word}` |" not in page} == set()
 
 
 def test_make_targets_that_are_printed_exist() -> None:

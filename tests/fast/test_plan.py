@@ -6,7 +6,9 @@ from datetime import UTC, datetime
 from types import FrameType
 from typing import Any
 
+from patchwave.durations import Durations
 from patchwave.inventory import Inventory
+from patchwave.outlook import Chain, View
 from patchwave.plan import draw
 from tests.fast.builders import STANDARD, host, pending, release, settings
 
@@ -22,7 +24,10 @@ def fleet(count: int) -> Inventory:
 def plan(inventory: Inventory) -> dict[str, Any]:
     scan = {"packages": {"openssl": "3.0.19-1~deb12u2"}, "pending": [{"name": "openssl", "to": pending().to}]}
     scans = {one.name: scan for one in inventory.hosts}
-    return draw("prod", inventory, scans, settings("prod"), release(pending()), STANDARD, NOW)
+    sealed = release(pending())
+    known = {advisory.id: advisory for advisory in sealed.advisories}
+    seen = View("prod", settings("prod"), STANDARD, known, Chain((), None), Durations(None, {}, None, None))
+    return draw(seen, inventory, scans, sealed, NOW)
 
 
 def operations(work: Callable[[], object]) -> int:

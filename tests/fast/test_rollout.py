@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patchwave.rollout import Facts, Sample, State, batches, end_state, gate, late, outstanding
+from patchwave.rollout import Facts, Sample, State, batches, end_state, gate, outstanding
 from patchwave.settings import Ring, Rollout
-from tests.fast.builders import NOW, STANDARD, host, pending, release, settings
+from tests.fast.builders import STANDARD, host, pending, release, settings
 
 
 def rollout(batch: int, live: int) -> Rollout:
@@ -60,14 +60,6 @@ def test_outstanding_is_what_apt_still_wants_of_the_release() -> None:
     sealed = release(pending(), pending("nginx"))
     offered = {"openssl": "3.0.20-1~deb12u2", "nginx": "9.9", "vim": "1"}
     assert outstanding(sealed, {"openssl": "1", "nginx": "1", "vim": "0"}, offered) == {"openssl": "3.0.20-1~deb12u2"}
-
-
-def test_an_unscored_fix_is_late_after_seven_days() -> None:
-    (advisory,) = release().advisories
-    due = NOW + timedelta(days=7)
-    assert late([advisory], "h", due, STANDARD) == []
-    (miss,) = late([advisory], "h", due + timedelta(seconds=1), STANDARD)
-    assert (miss.due, miss.host) == (due, "h")
 
 
 TODO = {"openssl": "2"}

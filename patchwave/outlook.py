@@ -1,0 +1,166 @@
+"""Which fixes a stack cannot have in time, asked with the project's own files: standard, calendars, evidence."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from patchwave import advisories, durations, evidence, permission
+from patchwave.calendar import Calendar, Opening
+from patchwave.clock import hours, spell
+from patchwave.durations import Durations
+from patchwave.release import Advisory, Release
+from patchwave.rollout import RESERVE
+from patchwave.settings import Settings, load_stack
+from patchwave.sla import current
+from patchwave.solver import Fix, Leg, Miss, Openings, Question, Ring, Seat
+from patchwave.standard import StackName, Standard
+
+
+class Chain(NamedTuple):
+    """The waves that must come before a stack's own, and when the last one that has been succeeded."""
+
+    legs: tuple[Leg, ...]
+    proved: datetime | None
+
+
+class View(NamedTuple):
+    """All that the due times of a release on a stack depend on, but for its hosts; `advisories` as they count now."""
+
+    stack: StackName
+    settings: Settings
+    standard: Standard
+    advisories: Mapping[str, Advisory]
+    chain: Chain
+    taken: Durations
+
+    def fix(self, key: str) -> Fix:
+        """An advisory of the release with the instant at which it is due."""
+        advisory = self.advisories[key]
+        return Fix(key, self.standard.due(advisory.published, advisory.severity))
+
+    def line(self, miss: Miss) -> str:
+        """A miss on one line: what, on how many hosts, due when, possible when, and the remedy."""
+        advisory, due = self.advisories[miss.fix.advisory], miss.fix.due
+        cves = ", ".join(advisory.cves[:3]) + (f" and {len(advisory.cves) - 3} more" if len(advisory.cves) > 3 else "")
+        if miss.earliest is None:
+            end = "no opening has room for the wave"
+        else:
+            end = f"next admissible end {spell(miss.earliest)}, +{hours(miss.earliest - due)}"
+        mend = " and ".join(map(str, miss.remedy)) if miss.remedy else "nothing that the standard allows would do"
+        on = f"{advisory.id}{f' ({cves})' if cves else ''} on {miss.hosts} host{'s' if miss.hosts > 1 else ''}"
+        return f"{on} cannot be met: due {spell(due)}, {end}: {mend}"
+
+
+def view(project: Path, stack: StackName, settings: Settings, release: Release, standard: Standard) -> View:
+    """The project's files as they say it now."""
+    knowledge = advisories.load(project)
+    return View(
+        stack=stack,
+        settings=settings,
+        standard=standard,
+        advisories={advisory.id: current(advisory, knowledge, standard) for advisory in release.advisories},
+        chain=_chain(project, stack, release, standard),
+        taken=durations.of_stack(project, stack),
+    )
+
+
+def ask(seen: View, seats: Mapping[str, Sequence[Seat]], now: datetime) -> Question:
+    """The solver's question for these hosts, by ring."""
+    return Question(
+        legs=(*seen.chain.legs, _leg(seen.stack, seen.settings, seen.standard, seats, seen.taken)),
+        now=now,
+        proved=seen.chain.proved,
+        emergency=False,
+        remedies=seen.standard.remedies,
+        urgent=frozenset(),
+    )
+
+
+def declared(stack: str, settings: Settings, fixes: Iterable[Fix]) -> dict[str, list[Seat]]:
+    """The hosts that a stack declares, by ring, as if each lacked these fixes; one Arc machine stands for all."""
+    lacks, live = frozenset(fixes), settings.slots.live
+    slots = [
+        (f"{stack}-{slot}-{n}", slot == live) for slot in ("blue", "green") for n in range(settings.slots.instances)
+    ]
+    others = [*(f"{stack}-vm-{n}" for n in range(settings.machines.instances)), "arc"]
+    rings: dict[str, list[Seat]] = {}
+    for name, is_live in [*slots, *((name, False) for name in others)]:
+        rings.setdefault(settings.rollout.ring_of(name, live).name, []).append(Seat(name, is_live, lacks))
+    return rings
+
+
+def _leg(
+    stack: StackName, settings: Settings, standard: Standard, seats: Mapping[str, Sequence[Seat]], taken: Durations
+) -> Leg:
+    """A stack's wave as the solver sees it."""
+    rollout, rules = settings.rollout, standard.stacks[stack]
+    percent = standard.rolling.max_batch_percent
+    rings = []
+    for ring in rollout.rings:
+        mine = sorted(seats.get(ring.name, ()))
+        rings.append(
+            Ring(
+                name=ring.name,
+                batch=ring.batch,
+                batch_at_most=max(ring.batch, len(mine) * percent // 100),
+                takes=_takes([seat.name for seat in mine], taken, rollout.host_takes),
+                seats=mine,
+            )
+        )
+    calendar, envelope = settings.calendar, rules.extra_window
+    admits = calendar.model_copy(update={"windows": (envelope.whole,), "extra": ()})
+    return Leg(
+        stack=stack,
+        rings=tuple(rings),
+        away=rollout.live_out_of_service,
+        away_at_most=max(rollout.live_out_of_service, settings.slots.instances * percent // 100),
+        room=rollout.host_takes,
+        reserve=RESERVE,
+        before=RESERVE if taken.before is None else taken.before,
+        after=taken.after or timedelta(0),
+        soak=max(settings.soak or timedelta(0), rules.soak),
+        soak_at_least=rules.soak,
+        emergency_soak=rules.soak,
+        routine=calendar.openings,
+        emergency=partial(calendar.openings, lane="emergency"),
+        admits=_noticed(admits, rules.notice),
+        admits_at_most=envelope.lasts_at_most,
+    )
+
+
+def _takes(hosts: Sequence[str], taken: Durations, declared: timedelta) -> timedelta:
+    """How long a batch of these hosts takes: as long as the slowest, as declared where one was never measured."""
+    known = [taken.hosts[host] + (taken.gate or timedelta(0)) for host in hosts if host in taken.hosts]
+    return max([*known, declared] if len(known) < len(hosts) or not known else known)
+
+
+def _noticed(calendar: Calendar, notice: timedelta) -> Openings:
+    def openings(now: datetime) -> Iterator[Opening]:
+        told = now + notice
+        for opening in calendar.openings(told):
+            yield Opening(max(told, opening.opens), opening.closes)
+
+    return openings
+
+
+def _chain(project: Path, stack: StackName, release: Release, standard: Standard) -> Chain:
+    """What a release must still go through before a stack may have it, on all hosts that are declared there."""
+    legs: list[Leg] = []
+    source = standard.stacks[stack].promoted_from
+    while source is not None:
+        if (proved := _succeeded(project, source, release)) is not None:
+            return Chain(tuple(legs), proved)
+        settings = load_stack(project, source).settings
+        seats = declared(source, settings, ())
+        legs.insert(0, _leg(source, settings, standard, seats, durations.of_stack(project, source)))
+        source = standard.stacks[source].promoted_from
+    return Chain(tuple(legs), None)
+
+
+def _succeeded(project: Path, stack: StackName, release: Release) -> datetime | None:
+    if not permission.is_done(project, stack, release.id, release.digest):
+        return None
+    ended = evidence.summary(evidence.read(permission.folder(project, stack, release.id)))["ended"]
+    return datetime.fromisoformat(ended)
