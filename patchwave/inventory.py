@@ -185,7 +185,7 @@ def _host(row: _Row, name: str, address: str, source: Source, settings: Settings
             ring=settings.rollout.ring_of(name, live).name,
             slot=slot,
             os=row.os or "Linux",
-            live=slot == live,
+            live=settings.slots.serves(slot),
         )
     except ValidationError as error:
         raise _refused(row.id, error) from None

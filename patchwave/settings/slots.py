@@ -98,6 +98,7 @@ class Slots(Model):
                 raise ValueError(f"traffic_manager.weights {weights}: the live slot is {self.live}, give it the most")
         return self
 
-    def serves(self, slot: Slot) -> bool:
-        """Whether users' requests reach a slot."""
-        return slot == self.live or bool(self.traffic_manager and self.traffic_manager.weights.get(slot))
+    def serves(self, slot: str | None) -> bool:
+        """Whether users' requests reach a slot: it is the live one, or has weight."""
+        weights = self.traffic_manager.weights.items() if self.traffic_manager else ()
+        return slot == self.live or any(name == slot and weight > 0 for name, weight in weights)

@@ -131,14 +131,6 @@ def test_an_endpoint_of_traffic_manager_has_a_dns_name() -> None:
     assert labels == {"desk-blue", "desk-green"}
 
 
-def test_a_slot_serves_when_it_is_live_or_has_weight() -> None:
-    slots = settings("prod").slots
-    assert (slots.serves("blue"), slots.serves("green")) == (True, False)
-    assert slots.traffic_manager is not None
-    spread = slots.traffic_manager.model_copy(update={"weights": {"blue": 900, "green": 100}})
-    assert slots.model_copy(update={"traffic_manager": spread}).serves("green")
-
-
 @pytest.mark.parametrize("way_back", ["snapshot", "disk_snapshot", "downgrade"])
 def test_the_runner_gets_no_role_above_a_group_and_what_its_way_back_needs(way_back: str) -> None:
     declared = declare_stack("dev", change=RUNNER | {"fleets.machines.way_back": way_back})

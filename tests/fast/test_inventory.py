@@ -89,6 +89,17 @@ def test_a_machine_without_an_address_is_an_error_and_not_a_smaller_fleet(lost: 
     assert lost["id"] in str(error.value)
 
 
+@pytest.mark.parametrize(("green", "live"), [(100, True), (0, False)])
+def test_a_slot_with_weight_is_live_as_well(green: int, live: bool) -> None:
+    slots = settings("prod").slots
+    assert slots.traffic_manager is not None
+    spread = slots.traffic_manager.model_copy(update={"weights": {"blue": 900, "green": green}})
+    decided = settings("prod").model_copy(update={"slots": slots.model_copy(update={"traffic_manager": spread})})
+    rows = (instance() | {"slot": "green"}, interface())
+    (host,) = read(rows, decided).hosts
+    assert host.live == live
+
+
 def test_two_machines_of_one_name_are_an_error() -> None:
     twin = arc() | {"id": arc()["id"].replace("sites", "other")}
     with pytest.raises(Failed, match="two machines are named site-arc-0"):

@@ -80,7 +80,11 @@ def test_a_query_says_what_it_answers_and_runs_on_the_declared_tables(path: Path
 def test_the_page_lists_every_query_with_its_question() -> None:
     page = (PROJECT / "docs" / "queries.md").read_text(encoding="utf-8")
     listed = dict(re.findall(r"^\| `(\w+)`(?: \(alert\))? \| (.+) \|$", page, re.MULTILINE))
-    mine = {path.stem: path.read_text(encoding="utf-8") for path in QUERIES if "components" in path.parts}
+    mine = {
+        path.stem: path.read_text(encoding="utf-8")
+        for path in QUERIES
+        if "components" in path.relative_to(PROJECT).parts
+    }
     assert listed == {name: text.splitlines()[0].removeprefix("// ") for name, text in mine.items()}
 
 
@@ -104,7 +108,9 @@ def test_the_workbook_shows_every_query_under_its_question(declared: list[Declar
         item["content"]["query"]: item["content"]["title"]
         for item in json.loads(workbook.props["serializedData"])["items"]
     }
-    mine = [path.read_text(encoding="utf-8").strip() for path in QUERIES if "components" in path.parts]
+    mine = [
+        path.read_text(encoding="utf-8").strip() for path in QUERIES if "components" in path.relative_to(PROJECT).parts
+    ]
     assert shown == {text: text.splitlines()[0].removeprefix("// ") for text in mine}
 
 
