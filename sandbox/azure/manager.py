@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 from . import complete, effects, readback, references, roles, rules
@@ -15,29 +11,21 @@ from .differences import WRITE_ONLY
 from .errors import AzureError, bad_request, conflict, group_not_found, not_found
 from .ids import SUBSCRIPTION, ResourceId, under
 from .kinds import BY_TYPE, KINDS, Kind, Polling
+from .operations import Answer, Operations
 from .places import Hosts, Places
 from .rules import dig
-from .store import Operation, Row, Store
+from .store import Row, Store
 from .wire import Wire
 
+__all__ = ["Answer", "Manager"]
 Json = Any
 INSTANCES = effects.INSTANCE
 _NAMESPACES = {kind.type.split("/")[0].lower() for kind in KINDS}
-_PATIENCE = {"microsoft.network": 2.0, "microsoft.compute": 0.05}
 OPERATIONS_KEPT = 24 * 3600.0
 _ACTIONS = ("start", "poweroff", "deallocate", "restart")
 _ALIASES = {"backupprotecteditems": "backupFabrics/Azure/protectionContainers/any/protectedItems"}
 """Collections that are listed under another name than their members'."""
 _HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,60}[a-z0-9])?")
-
-
-@dataclass
-class Answer:
-    """What a request gets."""
-
-    status: int
-    body: Json = None
-    headers: dict[str, str] = field(default_factory=dict)
 
 
 class Manager:
@@ -59,26 +47,25 @@ class Manager:
         self.places = places
         self._hosts = hosts
         self.world = effects.World(store, hosts, places, balancer)
-        self._pool = ThreadPoolExecutor(16, thread_name_prefix="operation")
-        self._running: dict[str, Future[None]] = {}
-        self._guard = threading.Lock()
+        self.operations = Operations(store, places.endpoint, self.world.run)
 
     def resume(self) -> None:
         """After a start: hosts and load balancer as the store says, and what was under way goes on."""
         self.store.forget_operations(OPERATIONS_KEPT)
         self.world.reconcile()
         for operation in self.store.unfinished():
-            self._submit(operation)
+            self.operations.submit(operation)
 
-    def close(self) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
+    def close(self, *, wait: bool = False) -> None:
+        """Nothing new begins; with `wait` what is under way has ended, too."""
+        self.operations.close(wait=wait)
 
     # Requests
 
     def handle(self, method: str, path: str, query: Mapping[str, str], body: Json) -> Answer:
         """One request to an id or a collection."""
         self._check_version(query)
-        if done := self._operation(path):
+        if done := self.operations.status(path, self._shown):
             return done
         action = path.rstrip("/").rsplit("/", 1)
         target = ResourceId.parse(action[0] if method == "POST" else path)
@@ -154,7 +141,11 @@ class Manager:
             row, old = self._store_row(kind, target, self._wire.writable(body, kind.shape))
             long = self._has_effect(row) or kind.polling in (Polling.OPERATION, Polling.BOTH)
             operation = self.store.begin(row.key, "put") if long else None
-        return self._answer(kind, row, operation, kind.created if old is None else kind.updated)
+        if operation is not None:
+            operation = self.operations.carry_out(operation, row.type)
+        status = kind.created if old is None else kind.updated
+        headers = self.operations.pending(kind, operation, status) if operation else {}
+        return Answer(status, self._shown(self.store.get(row.key) or row), headers)
 
     def _patched(self, kind: Kind, target: ResourceId, change: Mapping[str, Json]) -> dict[str, Json]:
         """What is there with the change merged in; names that the resource does not have stay, to be refused."""
@@ -316,9 +307,7 @@ class Manager:
                 self.store.remove(row.key)
                 return Answer(200, readback.farewell(row))
             operation = self.store.begin(row.key, "delete")
-        self._submit(operation)
-        self._wait(operation, _PATIENCE.get(row.type.split("/")[0], 0.05))
-        return self._accepted(kind, operation)
+        return self.operations.accepted(kind, self.operations.carry_out(operation, row.type))
 
     # GET
 
@@ -480,12 +469,12 @@ class Manager:
         with self.store.change():
             operations = [self.store.begin(one.key, verb) for one in rows]
         for operation in operations:
-            self._submit(operation)
+            self.operations.submit(operation)
         if not operations:
             return Answer(200)
         for operation in operations[:-1]:
-            self._wait(operation, 120)
-        return self._accepted(kind, operations[-1])
+            self.operations.wait(operation, 120)
+        return self.operations.accepted(kind, operations[-1])
 
     def _hold_repairs(self, row: Row, body: Json) -> Answer:
         """The sandbox repairs nothing by itself; it keeps the state that a caller asked for."""
@@ -499,88 +488,11 @@ class Manager:
             self.store.put(row)
         return Answer(200)
 
-    # Operations
-
     def _has_effect(self, row: Row) -> bool:
         return "host" in row.hidden or row.type in (
             effects.SCALE_SET, effects.MACHINE, effects.POINT, effects.DISK, effects.NIC,
             "microsoft.network/loadbalancers", "microsoft.network/publicipaddresses",
         )  # fmt: skip
-
-    def _submit(self, operation: Operation) -> None:
-        with self._guard:
-            self._running = {key: future for key, future in self._running.items() if not future.done()}
-            self._running[operation.id] = self._pool.submit(self.world.run, operation)
-
-    def _wait(self, operation: Operation, patience: float) -> Operation:
-        future = self._running.get(operation.id)
-        if future is not None:
-            try:
-                future.result(timeout=patience)
-            except TimeoutError:
-                return operation
-        return self.store.operation(operation.id) or operation
-
-    def _answer(self, kind: Kind, row: Row, operation: Operation | None, status: int) -> Answer:
-        if operation is None:
-            return Answer(200 if status == 202 else status, self._shown(self.store.get(row.key) or row))
-        self._submit(operation)
-        ended = self._wait(operation, _PATIENCE.get(row.type.split("/")[0], 0.05))
-        _raise_failed(ended)
-        current = self.store.get(row.key) or row
-        if ended.status == "Succeeded" and status != 202:
-            return Answer(status, self._shown(current))
-        return Answer(status, self._shown(current), self._headers(kind, operation, location=status == 202))
-
-    def _accepted(self, kind: Kind, operation: Operation) -> Answer:
-        ended = self.store.operation(operation.id) or operation
-        _raise_failed(ended)
-        if ended.status == "Succeeded" and kind.polling is not Polling.BOTH:
-            return Answer(200)
-        alone = kind.polling is Polling.LOCATION
-        return Answer(202, None, self._headers(kind, operation, location=True, asynchronous=not alone))
-
-    def _headers(
-        self, kind: Kind, operation: Operation, *, location: bool, asynchronous: bool = True
-    ) -> dict[str, str]:
-        base = f"{self.places.endpoint}/subscriptions/{SUBSCRIPTION}"
-        namespace = kind.type.split("/")[0]
-        place = base if namespace == "Microsoft.Resources" else f"{base}/providers/{namespace}/locations/sandbox"
-        headers = {"Retry-After": "1"}
-        if asynchronous:
-            headers["Azure-AsyncOperation"] = f"{place}/operations/{operation.id}?api-version={kind.api}"
-        if location:
-            headers["Location"] = f"{place}/operationresults/{operation.id}?api-version={kind.api}"
-        return headers
-
-    def _operation(self, path: str) -> Answer | None:
-        found = re.fullmatch(r".*/(operations|operationresults)/([0-9a-f-]{36})/?", path, re.IGNORECASE)
-        if not found:
-            return None
-        operation = self.store.operation(found[2])
-        if operation is None:
-            raise AzureError(404, "OperationNotFound", f"The operation '{found[2]}' was not found.")
-        if operation.status == "InProgress":
-            operation = self._wait(operation, 5.0)
-        waiting = operation.status == "InProgress"
-        if found[1].lower() == "operationresults":
-            _raise_failed(operation)
-            again = f"{self.places.endpoint}{path}?api-version=2024-03-01"
-            if waiting:
-                return Answer(202, None, {"Retry-After": "1", "Location": again})
-            made = self.store.get(operation.key) if operation.verb == "put" else None
-            return Answer(200, self._shown(made) if made else None)
-        body: dict[str, Json] = {
-            "id": path,
-            "name": operation.id,
-            "status": operation.status,
-            "startTime": _iso(operation.started),
-        }
-        if operation.finished:
-            body["endTime"] = _iso(operation.finished)
-        if operation.error:
-            body["error"] = operation.error
-        return Answer(200, body, {"Retry-After": "1"} if waiting else {})
 
 
 _IMAGE_OF_SET = "properties.virtualMachineProfile.storageProfile.imageReference.id"
@@ -591,11 +503,6 @@ def _without_secrets(value: Json) -> Json:
     if isinstance(value, Mapping):
         return {name: _without_secrets(inner) for name, inner in value.items() if name not in WRITE_ONLY}
     return [_without_secrets(inner) for inner in value] if isinstance(value, list) else value
-
-
-def _raise_failed(operation: Operation) -> None:
-    if operation.error:
-        raise conflict(operation.error["code"], operation.error["message"])
 
 
 def _check_host_name(name: str) -> None:
@@ -623,7 +530,3 @@ def _merged(old: Json, change: Json) -> Json:
         else:
             merged[name] = value if name == "tags" else _merged(old.get(name), value)
     return merged
-
-
-def _iso(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).isoformat()

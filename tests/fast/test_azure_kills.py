@@ -88,7 +88,7 @@ class Life:
     def restart(self) -> None:
         """The old process ends wherever its threads are; the next one takes over."""
         self.deaths += 1
-        self.azure.doors.manager._pool.shutdown(wait=True)
+        self.azure.doors.manager.close(wait=True)
         self.azure.doors.store.close()
         MortalStore.left = FOREVER
         self.azure = StandIn(self.folder, self.hosts)
