@@ -69,6 +69,7 @@ class Access(pulumi.ComponentResource):
             scope=scope,
             principal_id=self._principal,
             principal_type="ServicePrincipal",
+            description=f"Patchwave's runner: {role.source}",
             role_definition_id=pulumi.Output.concat(
                 self._subscription, f"/providers/Microsoft.Authorization/roleDefinitions/{role.id}"
             ),
