@@ -1,4 +1,10 @@
-"""A thin client of Azure Resource Manager: one call, its paging, and its long-running operations."""
+"""A thin client of Azure Resource Manager: one call, its paging, and its long-running operations.
+
+The clients below it are imported when one is made: the Pulumi program names hosts and restore points without calling
+Azure, and would pay for them with memory and time at each preview.
+"""
+
+from __future__ import annotations
 
 import os
 import time
@@ -6,18 +12,15 @@ from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from datetime import timedelta
 from random import SystemRandom
 from types import TracebackType
-from typing import Any, Self
-
-import httpx
-from azure.core.exceptions import AzureError
-from azure.identity import DefaultAzureCredential
-from azure.monitor.ingestion import LogsIngestionClient
+from typing import TYPE_CHECKING, Any, Self
 
 from patchwave.errors import Failed, Misuse
 
+if TYPE_CHECKING:
+    import httpx
+
 DEFAULT_ENDPOINT = "https://management.azure.com"
 COMPUTE = "2024-11-01"
-NETWORK = "2024-05-01"
 GRAPH = "2022-10-01"
 PAGE = 1000
 ATTEMPTS = 8
@@ -39,6 +42,9 @@ class Arm:
         chance: Callable[[], float] = CHANCE,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
+        import httpx
+        from azure.identity import DefaultAzureCredential
+
         self.endpoint = environ.get("ARM_ENDPOINT", DEFAULT_ENDPOINT).rstrip("/")
         try:
             self.subscription = environ["ARM_SUBSCRIPTION_ID"]
@@ -127,6 +133,9 @@ class Arm:
 
     def ingest(self, endpoint: str, rule: str, stream: str, rows: list[MutableMapping[str, Any]]) -> None:
         """Rows into a custom table, by the Logs Ingestion API, in as many calls as they need."""
+        from azure.core.exceptions import AzureError
+        from azure.monitor.ingestion import LogsIngestionClient
+
         try:
             with LogsIngestionClient(endpoint, self._credential) as client:
                 client.upload(rule, stream, rows)
@@ -136,6 +145,8 @@ class Arm:
     def _send(
         self, method: str, url: str, params: dict[str, str], body: Any, scope: str, *, repeatable: bool = False
     ) -> httpx.Response:
+        import httpx
+
         headers = {"Authorization": f"Bearer {self._credential.get_token(scope).token}"}
         for attempt in range(1, ATTEMPTS + 1):
             pause = min(LONGEST_PAUSE, 2**attempt / 8) * (1 + self._chance()) / 2
