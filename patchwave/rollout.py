@@ -1,7 +1,7 @@
 """The pure decisions of a wave: who goes together, whether to go on, and how each host ended."""
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Literal
 
@@ -42,22 +42,28 @@ def batches(hosts: Sequence[Host], rollout: Rollout) -> tuple[Batch, ...]:
     made: list[Batch] = []
     for ring in rollout.rings:
         ordered = sorted((host for host in hosts if host.ring == ring.name), key=lambda host: host.name)
-        live = deque(host for host in ordered if host.live)
-        others = deque(host for host in ordered if not host.live)
-        while live or others:
-            taken = tuple(_fill(live, others, ring.batch, rollout.live_out_of_service))
-            made.append(Batch(number=len(made) + 1, ring=ring.name, hosts=taken))
+        numbers = batch_numbers([host.live for host in ordered], ring.batch, rollout.live_out_of_service)
+        together: dict[int, list[Host]] = {}
+        for host, number in zip(ordered, numbers, strict=True):
+            together.setdefault(len(made) + number, []).append(host)
+        made += [Batch(number=n, ring=ring.name, hosts=tuple(together[n])) for n in sorted(together)]
     return tuple(made)
 
 
-def _fill(live: deque[Host], others: deque[Host], size: int, live_room: int) -> Iterator[Host]:
-    """The next hosts by name, no more than `size`, of them no more than `live_room` live ones."""
-    for _ in range(size):
-        if live and live_room and (not others or live[0].name < others[0].name):
-            live_room -= 1
-            yield live.popleft()
-        elif others:
-            yield others.popleft()
+def batch_numbers(live: Sequence[bool], size: int, room: int) -> list[int]:
+    """The batch of each host of a ring, in the order in which they come: `size` together, `room` of them live."""
+    numbers = [0] * len(live)
+    others, lives = (deque(place for place, is_live in enumerate(live) if is_live is kind) for kind in (False, True))
+    number = 0
+    while others or lives:
+        number, left = number + 1, room
+        for _ in range(size):
+            queue = lives if left and lives and not (others and others[0] < lives[0]) else others
+            if not queue:
+                break
+            left -= queue is lives
+            numbers[queue.popleft()] = number
+    return numbers
 
 
 def needed(todo: Sequence[Batch], rollout: Rollout) -> timedelta:

@@ -6,7 +6,6 @@ why a smallest change can be searched by halving, and why "nothing helps" needs 
 """
 
 from bisect import bisect_left, bisect_right
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import combinations
@@ -14,6 +13,7 @@ from typing import NamedTuple
 
 from patchwave.calendar import Opening
 from patchwave.clock import iso
+from patchwave.rollout import batch_numbers
 from patchwave.standard import Remedy, StackName
 
 MOST_CHANGES = 4
@@ -416,22 +416,6 @@ class _Track:
             if self._known[number].closes > ready:
                 yield self._known[number]
             number += 1
-
-
-def batch_numbers(live: Sequence[bool], size: int, room: int) -> list[int]:
-    """The batch of each host of a ring, as `rollout.batches` makes them: `size` together, `room` of them live."""
-    numbers = [0] * len(live)
-    others, lives = (deque(place for place, is_live in enumerate(live) if is_live is kind) for kind in (False, True))
-    number = 0
-    while others or lives:
-        number, left = number + 1, room
-        for _ in range(size):
-            queue = lives if left and lives and not (others and others[0] < lives[0]) else others
-            if not queue:
-                break
-            left -= queue is lives
-            numbers[queue.popleft()] = number
-    return numbers
 
 
 def _live(ring: Ring) -> list[bool]:

@@ -9,9 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from patchwave.calendar import WEEKDAYS, Calendar, Opening, Weekly, Window
-from patchwave.rollout import batches
-from patchwave.settings import Ring as RingSettings
-from patchwave.settings import Rollout
 from patchwave.solver import (
     MOST_CHANGES,
     QUARTER,
@@ -22,12 +19,10 @@ from patchwave.solver import (
     Question,
     Ring,
     Seat,
-    batch_numbers,
     misses,
     schedule,
 )
 from patchwave.standard import Remedy
-from tests.fast.builders import host
 
 NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
 SLOT = timedelta(minutes=15)
@@ -331,16 +326,3 @@ def test_a_wave_starts_in_the_first_opening_with_room_for_it_also_when_clocks_ch
     assert calendar.may_start(run.starts, room).open
     steps = int((run.starts - now) / QUARTER)
     assert not any(calendar.may_start(now + QUARTER * step, room).open for step in range(steps))
-
-
-@given(st.lists(st.booleans(), max_size=40), st.integers(1, 9), st.integers(1, 4))
-def test_the_solvers_batches_are_those_of_a_wave(lives: list[bool], size: int, room: int) -> None:
-    hosts = [host(f"h{n:02d}", live=live) for n, live in enumerate(lives)]
-    rollout = Rollout(
-        rings=(RingSettings(name="rest", hosts=("*",), batch=size),),
-        live_out_of_service=room,
-        failure_budget=0,
-        host_takes=timedelta(minutes=10),
-    )
-    numbers = {name: batch.number for batch in batches(hosts, rollout) for name in batch.names}
-    assert batch_numbers(lives, size, room) == [numbers[host.name] for host in hosts]
