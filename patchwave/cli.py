@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from patchwave import advisories, clock, evidence, feeds, findings, permission, plan, release, report
+from patchwave import advisories, clock, evidence, feeds, findings, permission, plan, release, report, signing
 from patchwave.doctor import examine
 from patchwave.errors import Failed, Misuse, PatchwaveError, Refused
 from patchwave.inventory import discover
@@ -70,8 +70,7 @@ def _release_id(stack: StackName, named: str | None) -> str:
 
 
 def _signers() -> Path | None:
-    path = Path(os.environ.get("PATCHWAVE_ALLOWED_SIGNERS") or project() / "policy" / "allowed_signers")
-    return path if path.exists() else None
+    return signing.allowed_signers(project())
 
 
 @app.command()

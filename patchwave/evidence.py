@@ -3,8 +3,6 @@
 import fcntl
 import json
 import os
-import re
-import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -13,6 +11,7 @@ from threading import Lock
 from types import TracebackType
 from typing import Any, Literal, NamedTuple, Self
 
+from patchwave import signing
 from patchwave.errors import Failed, Misuse
 
 FILE = "evidence.jsonl"
@@ -25,7 +24,6 @@ _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=
 _HASH_MEMBER = b',"hash":"'
 _KEYS = frozenset({"seq", "at", "run", "kind", "data", "prev", "hash"})
 _TYPES = [int, str, str, str, dict, str, str]
-_FINGERPRINT = re.compile(r"\bSHA256:[A-Za-z0-9+/]+")
 
 Signed = Literal["signed", "in-progress", "missing", "foreign", "wrong"]
 
@@ -263,12 +261,10 @@ def sign(folder: Path, key: Path) -> None:
     records, problem = _scan(folder)
     if problem is not None or not records:
         raise Failed(f"{folder / FILE}: {problem or 'the chain is empty'}: it will not be signed")
-    done = _ssh_keygen(["-Y", "sign", "-f", str(key), "-n", NAMESPACE], records[-1].hash)
-    if done.returncode != 0:
-        raise Failed(f"cannot sign {folder / FILE} with {key}: {_last_line(done.stderr)}")
+    armoured = signing.sign(_message(records[-1]), key, NAMESPACE)
     fresh = folder / f".{SIGNATURE}.{os.getpid()}"
     with fresh.open("w") as file:
-        file.write(done.stdout)
+        file.write(armoured)
         file.flush()
         os.fsync(file.fileno())
     fresh.replace(folder / SIGNATURE)
@@ -298,42 +294,24 @@ def _signature(folder: Path, records: Sequence[Record], signers: Path | None) ->
 
 def _signed_by(path: Path, record: Record, signers: Path | None) -> tuple[str | None, str | None]:
     """Who signed the chain up to `record`, and why not to trust that."""
-    common = ["-n", NAMESPACE, "-s", str(path)]
-    fits = _ssh_keygen(["-Y", "check-novalidate", *common], record.hash)
-    if fits.returncode != 0:
+    message = _message(record)
+    fingerprint = signing.fingerprint(message, path, NAMESPACE)
+    if fingerprint is None:
         return (
             None,
             f"{SIGNATURE} does not fit record {record.seq}: records were lost or rewritten since it was made",
         )
-    found = _FINGERPRINT.search(fits.stdout + fits.stderr)
-    fingerprint = found.group() if found else "an unnamed key"
     if signers is None:
         return fingerprint, None
     if not signers.is_file():
         raise Misuse(f"no allowed signers at {signers}: name the file that lists the runner's public key")
-    known = _ssh_keygen(["-Y", "verify", "-f", str(signers), "-I", IDENTITY, *common], record.hash)
-    if known.returncode != 0:
+    if not signing.vouched(message, path, NAMESPACE, identity=IDENTITY, signers=signers):
         return fingerprint, f"signed by {fingerprint}, which {signers.name} does not list for `{IDENTITY}`"
     return f"{IDENTITY} {fingerprint}", None
 
 
-def _ssh_keygen(arguments: list[str], head: str) -> subprocess.CompletedProcess[str]:
-    try:
-        return subprocess.run(
-            ["ssh-keygen", *arguments],
-            input=f"{head}\n",
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
-        )
-    except FileNotFoundError:
-        raise Misuse("ssh-keygen is not on PATH: install the openssh client") from None
-
-
-def _last_line(text: str) -> str:
-    lines = text.strip().splitlines()
-    return lines[-1].strip() if lines else "ssh-keygen gave no reason"
+def _message(record: Record) -> bytes:
+    return f"{record.hash}\n".encode("ascii")
 
 
 def summary(records: Sequence[Record], verdict: Verdict | None = None, *, run: str | None = None) -> dict[str, Any]:

@@ -13,7 +13,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
-from patchwave import ansible, clock, disk_snapshots, evidence, exports, permission, repairs, report, restore_points
+from patchwave import (
+    ansible,
+    clock,
+    disk_snapshots,
+    evidence,
+    exports,
+    permission,
+    repairs,
+    report,
+    restore_points,
+    signing,
+)
 from patchwave.ansible import HostResult
 from patchwave.arm import Arm
 from patchwave.errors import Failed, Misuse, PatchwaveError, Refused
@@ -403,9 +414,7 @@ class Wave:
         return url
 
     def _signers(self) -> Path | None:
-        named = self.environ.get("PATCHWAVE_ALLOWED_SIGNERS")
-        path = Path(named) if named else self.project / "policy" / "allowed_signers"
-        return path if path.exists() else None
+        return signing.allowed_signers(self.project, self.environ)
 
     def _now(self) -> datetime:
         return clock.now(self.environ)

@@ -1,0 +1,71 @@
+"""Signatures by SSH keys, as `ssh-keygen -Y` makes and verifies them, and the list of who may sign."""
+
+import os
+import re
+import subprocess
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from patchwave.errors import Failed, Misuse
+
+SIGNERS = "PATCHWAVE_ALLOWED_SIGNERS"
+PATIENCE = 120
+_FINGERPRINT = re.compile(r"\bSHA256:[A-Za-z0-9+/]+")
+
+
+def allowed_signers(project: Path, environ: Mapping[str, str] = os.environ) -> Path | None:
+    """The list of identities and their public keys; None where the project has none and none is named."""
+    if named := environ.get(SIGNERS):
+        if not Path(named).is_file():
+            raise Misuse(f"{SIGNERS}={named}: there is no such file, name the list of who may sign or unset it")
+        return Path(named)
+    path = project / "policy" / "allowed_signers"
+    return path if path.exists() else None
+
+
+def sign(message: bytes, key: Path, namespace: str) -> str:
+    """The armoured signature of a message; Failed says why the key cannot sign."""
+    done = _ssh_keygen(["-Y", "sign", "-f", str(key), "-n", namespace], message)
+    if done.returncode != 0:
+        raise Failed(f"cannot sign with {key}: {_last_line(done.stderr)}")
+    return done.stdout.decode("ascii")
+
+
+def fingerprint(message: bytes, signature: Path, namespace: str) -> str | None:
+    """Which key made the signature over exactly this message for this purpose, None when it does not fit."""
+    fits = _ssh_keygen(["-Y", "check-novalidate", "-n", namespace, "-s", str(signature)], message)
+    if fits.returncode != 0:
+        return None
+    found = _FINGERPRINT.search((fits.stdout + fits.stderr).decode("utf-8", "replace"))
+    return found.group() if found else "an unnamed key"
+
+
+def vouched(
+    message: bytes, signature: Path, namespace: str, *, identity: str, signers: Path, at: datetime | None = None
+) -> bool:
+    """Whether the list gives this identity the key that signed, for this purpose, valid at that instant (now)."""
+    when = [] if at is None else ["-O", f"verify-time={at.astimezone(UTC):%Y%m%d%H%M%S}"]
+    arguments = ["-Y", "verify", "-f", str(signers), "-I", identity, "-n", namespace, "-s", str(signature), *when]
+    return _ssh_keygen(arguments, message).returncode == 0
+
+
+def _ssh_keygen(arguments: list[str], message: bytes) -> subprocess.CompletedProcess[bytes]:
+    try:
+        return subprocess.run(
+            ["ssh-keygen", *arguments],
+            input=message,
+            capture_output=True,
+            timeout=PATIENCE,
+            check=False,
+            env={**os.environ, "TZ": "UTC", "LC_ALL": "C"},
+        )
+    except FileNotFoundError:
+        raise Misuse("ssh-keygen is not on PATH: install the openssh client") from None
+    except subprocess.TimeoutExpired:
+        raise Failed(f"ssh-keygen gave no answer in {PATIENCE} s: does the key want a passphrase or a touch?") from None
+
+
+def _last_line(text: bytes) -> str:
+    lines = text.decode("utf-8", "replace").strip().splitlines()
+    return lines[-1].strip() if lines else "ssh-keygen gave no reason"
