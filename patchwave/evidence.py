@@ -4,7 +4,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from threading import Lock
@@ -19,6 +19,7 @@ SIGNATURE = "evidence.sig"
 NAMESPACE = "patchwave-evidence"
 IDENTITY = "runner"
 GENESIS = "0" * 64
+CLOCK_SLACK = timedelta(seconds=1)  # threads of one process may write in another order than they looked at the clock
 
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 _HASH_MEMBER = b',"hash":"'
@@ -236,9 +237,31 @@ def read(folder: Path) -> list[Record]:
     return records
 
 
+def scan(folder: Path) -> tuple[list[Record], str | None]:
+    """Every readable record, and the first that was changed or is dated before what it follows; no signature."""
+    records, problem = _scan(folder)
+    return records, problem or _backwards(records)
+
+
+def _backwards(records: Sequence[Record]) -> str | None:
+    """The first record of a run that is dated clearly before the run's record before it."""
+    latest: dict[str, datetime] = {}
+    for record in records:
+        try:
+            at = datetime.fromisoformat(record.at)
+            early = latest.get(record.run, at) - at
+        except (ValueError, TypeError):
+            return f"record {record.seq}: {record.at!r} is no time in UTC"
+        if early > CLOCK_SLACK:
+            seconds = early.total_seconds()
+            return f"record {record.seq}: dated {seconds:.0f} s before what it follows, the clock ran backwards"
+        latest[record.run] = max(at, latest.get(record.run, at))
+    return None
+
+
 def inspect(folder: Path, signers: Path | None) -> tuple[list[Record], Verdict]:
     """Every readable record with the verdict on the whole, so that a damaged chain can still be looked at."""
-    records, problem = _scan(folder)
+    records, problem = scan(folder)
     head = records[-1].hash if records else GENESIS
     if problem is None and not records:
         problem = "the chain is empty"
@@ -294,8 +317,8 @@ def _signature(folder: Path, records: Sequence[Record], signers: Path | None) ->
 
 def _signed_by(path: Path, record: Record, signers: Path | None) -> tuple[str | None, str | None]:
     """Who signed the chain up to `record`, and why not to trust that."""
-    message = _message(record)
-    fingerprint = signing.fingerprint(message, path, NAMESPACE)
+    message, signature = _message(record), path.read_text(encoding="utf-8", errors="replace")
+    fingerprint = signing.fingerprint(message, signature, NAMESPACE)
     if fingerprint is None:
         return (
             None,
@@ -305,7 +328,7 @@ def _signed_by(path: Path, record: Record, signers: Path | None) -> tuple[str | 
         return fingerprint, None
     if not signers.is_file():
         raise Misuse(f"no allowed signers at {signers}: name the file that lists the runner's public key")
-    if not signing.vouched(message, path, NAMESPACE, identity=IDENTITY, signers=signers):
+    if not signing.vouched(message, signature, NAMESPACE, identity=IDENTITY, signers=signers):
         return fingerprint, f"signed by {fingerprint}, which {signers.name} does not list for `{IDENTITY}`"
     return f"{IDENTITY} {fingerprint}", None
 

@@ -82,5 +82,6 @@ def close_rehearsals(project: Path, reason: str, real: datetime, key: Path) -> N
             ended = {r.run for r in chain.records if r.kind == "wave-ended"}
             for record in [r for r in started if r.run not in ended]:
                 data = {"outcome": "failed", "counts": {}, "reason": reason, "real_time": real.isoformat()}
-                chain.append("wave-ended", record.run, data, at=datetime.fromisoformat(chain.records[-1].at))
+                last = next(r.at for r in reversed(chain.records) if r.run == record.run)
+                chain.append("wave-ended", record.run, data, at=datetime.fromisoformat(last))
                 sign(place, key)

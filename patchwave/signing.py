@@ -3,9 +3,11 @@
 import os
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 from patchwave.errors import Failed, Misuse
 
@@ -32,9 +34,10 @@ def sign(message: bytes, key: Path, namespace: str) -> str:
     return done.stdout.decode("ascii")
 
 
-def fingerprint(message: bytes, signature: Path, namespace: str) -> str | None:
+def fingerprint(message: bytes, signature: str, namespace: str) -> str | None:
     """Which key made the signature over exactly this message for this purpose, None when it does not fit."""
-    fits = _ssh_keygen(["-Y", "check-novalidate", "-n", namespace, "-s", str(signature)], message)
+    with _file(signature) as path:
+        fits = _ssh_keygen(["-Y", "check-novalidate", "-n", namespace, "-s", path], message)
     if fits.returncode != 0:
         return None
     found = _FINGERPRINT.search((fits.stdout + fits.stderr).decode("utf-8", "replace"))
@@ -42,12 +45,35 @@ def fingerprint(message: bytes, signature: Path, namespace: str) -> str | None:
 
 
 def vouched(
-    message: bytes, signature: Path, namespace: str, *, identity: str, signers: Path, at: datetime | None = None
+    message: bytes, signature: str, namespace: str, *, identity: str, signers: Path, at: datetime | None = None
 ) -> bool:
     """Whether the list gives this identity the key that signed, for this purpose, valid at that instant (now)."""
     when = [] if at is None else ["-O", f"verify-time={at.astimezone(UTC):%Y%m%d%H%M%S}"]
-    arguments = ["-Y", "verify", "-f", str(signers), "-I", identity, "-n", namespace, "-s", str(signature), *when]
-    return _ssh_keygen(arguments, message).returncode == 0
+    with _file(signature) as path:
+        arguments = ["-Y", "verify", "-f", str(signers), "-I", identity, "-n", namespace, "-s", path, *when]
+        return _ssh_keygen(arguments, message).returncode == 0
+
+
+def objection(
+    message: bytes, signature: str, namespace: str, *, identity: str, signers: Path | None, at: datetime | None = None
+) -> str | None:
+    """What is wrong with a signature that must be that person's, None when it is."""
+    if signers is not None and vouched(message, signature, namespace, identity=identity, signers=signers, at=at):
+        return None
+    made_by = fingerprint(message, signature, namespace)
+    if made_by is None:
+        return "its signature does not fit: it was edited after signing, or signed for another purpose"
+    if signers is None:
+        return "there is no list of allowed signers to hold its signature against: add policy/allowed_signers"
+    return f"it is signed by {made_by}, which {signers.name} does not list for {identity}"
+
+
+@contextmanager
+def _file(signature: str) -> Iterator[str]:
+    with NamedTemporaryFile("w", encoding="utf-8", prefix="patchwave-", suffix=".sig") as file:
+        file.write(signature)
+        file.flush()
+        yield file.name
 
 
 def _ssh_keygen(arguments: list[str], message: bytes) -> subprocess.CompletedProcess[bytes]:

@@ -17,7 +17,12 @@ Severity = Literal["critical", "high", "medium", "low"]
 StackName = Literal["dev", "staging", "prod"]
 Remedy = Literal["batch", "soak", "window", "emergency"]
 Reversibility = Literal["downgrade", "dump", "snapshot"]
+ApprovalKind = Literal["normal", "emergency", "break-glass"]
 Percent = Annotated[int, Field(ge=0, le=100)]
+Person = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*@[A-Za-z0-9][A-Za-z0-9.-]*$")]
+Role = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9 -]*$")]
+Roles = Annotated[tuple[Role, ...], Field(min_length=1)]
+StepId = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")]
 
 
 class SlaRow(Model):
@@ -26,7 +31,7 @@ class SlaRow(Model):
     severity: Severity
     cvss_from: Annotated[float, Field(ge=0.1, le=10.0)]
     due: Annotated[timedelta, Field(gt=timedelta(0))]
-    approvers: Annotated[tuple[str, ...], Field(min_length=1)]
+    approvers: Roles
 
 
 class Envelope(Model):
@@ -85,8 +90,106 @@ class StackRules(Model):
     notice: Annotated[timedelta, Field(ge=timedelta(0))]
     promoted_from: StackName | None
     soak: timedelta
+    emergency_soak: timedelta
+    proof_valid: Annotated[timedelta, Field(gt=timedelta(0))]
+    approvals: bool
     latency_increase_percent: Percent
     unattended_upgrades: bool
+
+    @model_validator(mode="after")
+    def _an_emergency_waits_no_longer(self) -> Self:
+        if self.emergency_soak > self.soak:
+            raise ValueError(f"emergency_soak {self.emergency_soak} > soak {self.soak}: an emergency would wait longer")
+        return self
+
+
+class Validity(Model):
+    """How long a signature counts, by the kind of the approval."""
+
+    normal: Annotated[timedelta, Field(gt=timedelta(0))]
+    emergency: Annotated[timedelta, Field(gt=timedelta(0))]
+    break_glass: Annotated[timedelta, Field(gt=timedelta(0))]
+
+    def of(self, kind: ApprovalKind) -> timedelta:
+        """The longest that an approval of this kind may count."""
+        return {"normal": self.normal, "emergency": self.emergency, "break-glass": self.break_glass}[kind]
+
+
+class ApprovalRules(Model):
+    """How long approvals count, and which roles must sign before break-glass lifts a freeze."""
+
+    valid: Validity
+    break_glass_approvers: Roles
+
+
+class Criteria(Model):
+    """What a vulnerability must be before it opens the emergency lane."""
+
+    cvss_from: Annotated[float, Field(ge=0.1, le=10.0)]
+    exploit_available: bool
+    publicly_disclosed: bool
+    affects_production: bool
+
+
+class Step(Model):
+    """One step of the emergency plan; at most one of `release`, `approves` and `deploys` says how it is proved.
+
+    `release` names the release that brings the fix, `approves` has the approvals of a stack, `deploys` has the
+    evidence of a succeeded wave on a stack. Any other step is vouched for by who records it.
+    """
+
+    id: StepId
+    does: Annotated[str, Field(min_length=1)]
+    release: bool = False
+    approves: StackName | None = None
+    deploys: StackName | None = None
+
+    @model_validator(mode="after")
+    def _one_proof(self) -> Self:
+        if sum((self.release, self.approves is not None, self.deploys is not None)) > 1:
+            raise ValueError(f"step {self.id}: name one of release, approves and deploys")
+        return self
+
+
+class Phase(Model):
+    """Steps that are due this long after disclosure."""
+
+    name: StepId
+    due: Annotated[timedelta, Field(gt=timedelta(0))]
+    steps: Annotated[tuple[Step, ...], Field(min_length=1)]
+
+
+class EmergencyRules(Model):
+    """When the emergency lane opens, who approves in it, and its hour plan.
+
+    A wave on a stack needs every step before the one that `deploys` there.
+    """
+
+    criteria: Criteria
+    approvers: Roles
+    plan: Annotated[tuple[Phase, ...], Field(min_length=1)]
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        return tuple(step for phase in self.plan for step in phase.steps)
+
+    def before(self, stack: StackName) -> tuple[Step, ...]:
+        """The steps that a wave on the stack needs to be done."""
+        steps = self.steps
+        return steps[: next(n for n, step in enumerate(steps) if step.deploys == stack)]
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        ids = [step.id for step in self.steps]
+        if twice := [name for name in ids if ids.count(name) > 1]:
+            raise ValueError(f"two steps are called {twice[0]}: name each step once")
+        dues = [phase.due for phase in self.plan]
+        if dues != sorted(set(dues)):
+            raise ValueError("phases must stand in the order in which they are due, each due later than the one before")
+        proofs = [step for step in self.steps if step.release or step.approves or step.deploys]
+        if [step.release for step in proofs] != [True] + [False] * (len(proofs) - 1):
+            raise ValueError("exactly one step names the release, and it stands before any that approves or deploys")
+        return self
 
 
 class Exploited(Model):
@@ -140,6 +243,9 @@ class Standard(Model):
     unscored: Severity
     exploited: Exploited
     remedies: tuple[Remedy, ...]
+    roles: dict[Role, Annotated[tuple[Person, ...], Field(min_length=1)]]
+    approvals: ApprovalRules
+    emergency: EmergencyRules
     stacks: dict[StackName, StackRules]
     rollback: Rollback
     rolling: Rolling
@@ -159,6 +265,25 @@ class Standard(Model):
         named = [row.severity for row in self.sla]
         if sorted(named) != sorted(get_args(Severity)):
             raise ValueError(f"sla rows are {', '.join(named)}: give {', '.join(get_args(Severity))} one row each")
+        return self
+
+    @model_validator(mode="after")
+    def _somebody_holds_each_role(self) -> Self:
+        asked = {role for row in self.sla for role in row.approvers}
+        asked |= {*self.emergency.approvers, *self.approvals.break_glass_approvers}
+        if missing := sorted(asked - self.roles.keys()):
+            raise ValueError(f"roles names nobody for {', '.join(missing)}: an approval of theirs could never be given")
+        return self
+
+    @model_validator(mode="after")
+    def _an_emergency_is_promoted_too(self) -> Self:
+        deployed = [step.deploys for step in self.emergency.steps if step.deploys]
+        if sorted(deployed) != sorted(self.stacks):
+            raise ValueError(f"emergency.plan deploys to {deployed}: give each stack one step that deploys there")
+        for name, rules in self.stacks.items():
+            source = rules.promoted_from
+            if source is not None and deployed.index(source) > deployed.index(name):
+                raise ValueError(f"emergency.plan deploys to {name} before {source}: promotion keeps its order")
         return self
 
     def severity(self, cvss: float | None, *, exploited: bool = False) -> Severity:
