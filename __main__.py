@@ -19,9 +19,10 @@ from components import (
 from patchwave import release as releases
 from patchwave.documents import parse
 from patchwave.settings import Settings
+from patchwave.standard import stack_name
 
 config = pulumi.Config("patchwave")
-stack = pulumi.get_stack()
+stack = stack_name(pulumi.get_stack())
 project = Path(__file__).resolve().parent
 settings = parse(config.require_object("settings"), Settings, f"Pulumi.{stack}.yaml: patchwave:settings")
 release_id = config.get("release")
@@ -56,6 +57,7 @@ if runner := settings.runner:
 if release:
     Wave(
         f"{stack}-wave",
+        project=project,
         stack=stack,
         settings=settings,
         release=release,

@@ -1,27 +1,29 @@
 """A wave as resources: a few commands that run playbooks, re-run only by another release."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pulumi
 from pulumi_command import local
 
 from patchwave import clock, permission
-from patchwave.errors import Refused
 from patchwave.release import Release
 from patchwave.settings import Settings
+from patchwave.standard import StackName
 
 
 class Wave(pulumi.ComponentResource):
     """One release carried out on one stack: preflight, protect, each ring in its order, prove.
 
-    An `up` that brings no other release runs nothing; an `up` that would run is refused outside the windows.
+    An `up` that brings no other release runs nothing; an `up` that would run needs permission at that moment.
     """
 
     def __init__(
         self,
         name: str,
         *,
-        stack: str,
+        project: Path,
+        stack: StackName,
         settings: Settings,
         release: Release,
         public_url: pulumi.Input[str],
@@ -31,7 +33,7 @@ class Wave(pulumi.ComponentResource):
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("patchwave:index:Wave", name, None, opts)
-        guard = pulumi.ResourceHook(f"{name}-guard", _guard(stack, settings))
+        guard = pulumi.ResourceHook(f"{name}-guard", _guard(project, stack, settings, release))
         phases = [("preflight", "preflight"), ("protect", "protect")]
         phases += [(f"patch-{ring.name}", f"patch --ring {ring.name}") for ring in settings.rollout.rings]
         for phase, arguments in [*phases, ("prove", "prove")]:
@@ -57,12 +59,13 @@ class Wave(pulumi.ComponentResource):
         self.register_outputs({"release": release.id})
 
 
-def _guard(stack: str, settings: Settings) -> Callable[[pulumi.ResourceHookArgs], None]:
+def _guard(
+    project: Path, stack: StackName, settings: Settings, release: Release
+) -> Callable[[pulumi.ResourceHookArgs], None]:
     """Refuses at the moment when something would really run; an unchanged wave never gets here."""
 
     def guard(args: pulumi.ResourceHookArgs) -> None:
-        verdict = permission.window(settings, clock.now(), settings.rollout.host_takes)
-        if not verdict.open:
-            raise Refused(permission.refusal(stack, settings, verdict))
+        needs, now = settings.rollout.host_takes, clock.now()
+        permission.require(permission.gather(project, stack, release, settings.calendar, needs=needs, at=now))
 
     return guard

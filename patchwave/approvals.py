@@ -16,7 +16,8 @@ from patchwave.clock import hours, spell
 from patchwave.errors import Refused
 from patchwave.evidence import canonical
 from patchwave.model import Model, first_problem
-from patchwave.release import ReleaseId, Sha256
+from patchwave.names import Sha256
+from patchwave.release import ReleaseId
 from patchwave.standard import ApprovalKind, Person, Role, StackName, Validity
 
 NAMESPACE = "patchwave-approval"
@@ -156,8 +157,10 @@ def folder(project: Path, release: str) -> Path:
 
 def read(project: Path, release: str, stack: StackName, signers: Path | None, at: datetime) -> tuple[Found, ...]:
     """Every approval file for a stack, its signature verified against who might sign at that instant."""
-    paths = sorted(folder(project, release).glob(f"{stack}.*.*.json"))
-    return tuple(_found(path, signers, at) for path in paths)
+    return tuple(
+        examine(path.name, path.read_bytes(), _bytes(_signature(path)), signers, at)
+        for path in sorted(folder(project, release).glob(f"{stack}.*.*.json"))
+    )
 
 
 def give(project: Path, approval: Approval, key: Path, signers: Path | None) -> Path:
@@ -181,31 +184,36 @@ def _content(approval: Approval) -> bytes:
     return canonical(approval.model_dump(mode="json")) + b"\n"
 
 
+def _bytes(path: Path) -> bytes:
+    return path.read_bytes() if path.is_file() else b""
+
+
 def _signature(path: Path) -> Path:
     return path.with_name(f"{path.name}.sig")
 
 
-def _found(path: Path, signers: Path | None, at: datetime) -> Found:
-    content = path.read_bytes()
+def examine(name: str, content: bytes, signature: bytes, signers: Path | None, at: datetime) -> Found:
+    """A file of that name, with that content and signature (empty for none), as it stood at an instant."""
     approval: Approval | None = None
     try:
         approval = Approval.model_validate_json(content)
-        problem = _mistake(path, content, approval)
+        problem = _mistake(name, content, approval)
     except ValidationError as error:
         problem = f"it is no approval: {first_problem(error)}"
     if approval is not None and problem is None:
-        signature = _signature(path)
-        if signature.is_file():
-            armoured = signature.read_text(encoding="utf-8", errors="replace")
-            problem = signing.objection(content, armoured, NAMESPACE, identity=approval.person, signers=signers, at=at)
-        else:
-            problem = f"its signature {signature.name} is missing"
-    return Found(file=path.name, sha256=sha256(content).hexdigest(), approval=approval, problem=problem)
+        armoured = signature.decode("utf-8", "replace")
+        person = approval.person
+        problem = (
+            signing.objection(content, armoured, NAMESPACE, identity=person, signers=signers, at=at)
+            if armoured
+            else f"its signature {name}.sig is missing"
+        )
+    return Found(file=name, sha256=sha256(content).hexdigest(), approval=approval, problem=problem)
 
 
-def _mistake(path: Path, content: bytes, approval: Approval) -> str | None:
+def _mistake(name: str, content: bytes, approval: Approval) -> str | None:
     if content != _content(approval):
         return "it is not in canonical form: sign again"
-    if path.name.partition(".")[2] != name_of(approval).partition(".")[2]:
+    if name.partition(".")[2] != name_of(approval).partition(".")[2]:
         return f"it is named for somebody else: {approval.person} signed it as {approval.role}"
     return None

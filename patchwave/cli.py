@@ -10,18 +10,35 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from patchwave import advisories, clock, evidence, feeds, findings, permission, plan, release, report, signing
+from patchwave import (
+    advisories,
+    approvals,
+    clock,
+    evidence,
+    feeds,
+    findings,
+    permission,
+    plan,
+    release,
+    report,
+    signing,
+)
+from patchwave import emergency as emergencies
 from patchwave.doctor import examine
+from patchwave.emergency import Facts
 from patchwave.errors import Failed, Misuse, PatchwaveError, Refused
 from patchwave.inventory import discover
+from patchwave.model import first_problem
+from patchwave.replay import replay
 from patchwave.sealing import seal as seal_pending
 from patchwave.settings import STACKS, load_stack
 from patchwave.sla import State
 from patchwave.stackfile import set_release
-from patchwave.standard import Severity, StackName, load_standard
+from patchwave.standard import ApprovalKind, Severity, StackName, load_standard
 from patchwave.wave import STOP, Wave
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
@@ -31,9 +48,14 @@ advisories_app = typer.Typer(
     no_args_is_help=True, help="What is known of vulnerabilities: scores, exploitation, notices."
 )
 app.add_typer(advisories_app, name="advisories")
+emergency_app = typer.Typer(no_args_is_help=True, help="The emergency lane: open it, record its steps, close it.")
+app.add_typer(emergency_app, name="emergency")
 
 Stack = Annotated[str, typer.Option("--stack", "-s", help="dev, staging or prod")]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON object")]
+As = Annotated[str | None, typer.Option("--as", help="who you are in allowed_signers; git's user.email otherwise")]
+Key = Annotated[Path | None, typer.Option("--key", help="your SSH key; git's user.signingkey otherwise")]
+EmergencyOption = Annotated[str | None, typer.Option("--id", help="an emergency; the only open one otherwise")]
 ReleaseOption = Annotated[str | None, typer.Option("--release", help="a release id; the stack's own otherwise")]
 # typer brings its own click: the common base of a wrong option, a wrong value and a missing command
 CLICK_EXCEPTION: type[typer.BadParameter] = typer.BadParameter.__mro__[2]
@@ -102,15 +124,15 @@ def windows(
         out.print(f"  next  {opening.opens:%a %Y-%m-%d %H:%M} - {opening.closes:%a %H:%M} UTC")
 
 
-def _instant(text: str) -> datetime:
+def _instant(text: str, option: str = "--at") -> datetime:
     try:
         instant = datetime.fromisoformat(text)
     except ValueError:
-        raise Misuse(f"--at {text!r}: write an ISO 8601 instant such as 2026-11-23T09:30:00Z") from None
+        raise Misuse(f"{option} {text!r}: write an ISO 8601 instant such as 2026-11-23T09:30:00Z") from None
     if instant.tzinfo is None:
-        raise Misuse(f"--at {text!r} has no zone: end it with Z or an offset")
+        raise Misuse(f"{option} {text!r} has no zone: end it with Z or an offset")
     if not 2000 <= instant.year <= 2999:
-        raise Misuse(f"--at {text!r}: write a year from 2000 to 2999")
+        raise Misuse(f"{option} {text!r}: write a year from 2000 to 2999")
     return instant.astimezone(UTC)
 
 
@@ -191,7 +213,7 @@ def promote(source: str, target: str, as_json: Json = False) -> None:
             f"{target} takes releases from {standard.stacks[_stack(target)].promoted_from}, not from {source}"
         )
     chosen = release.load(root, _release_id(_stack(source), None))
-    soak = permission.promotion(root, _stack(target), chosen, standard, clock.now(), datetime.now(UTC), _signers())
+    soak = permission.promotion(_inputs(_stack(target), chosen))
     assert soak is not None
     set_release(root, _stack(target), chosen.id)
     if as_json:
@@ -275,6 +297,167 @@ def import_advisories(files: Annotated[list[Path], typer.Argument()], as_json: J
     )
 
 
+def _inputs(stack: StackName, chosen: release.Release) -> permission.Inputs:
+    """What a decision about work that takes no time would be made from now."""
+    calendar = load_stack(project(), stack).settings.calendar
+    return permission.gather(project(), stack, chosen, calendar, needs=timedelta(0), at=clock.now())
+
+
+@app.command()
+def approve(
+    stack: Stack,
+    role: Annotated[str, typer.Option("--role", help="the role for which you sign, such as CTO")],
+    emergency: Annotated[bool, typer.Option("--emergency", help="for the emergency lane")] = False,
+    break_glass: Annotated[bool, typer.Option("--break-glass", help="also inside a freeze that is lifted")] = False,
+    note: Annotated[str, typer.Option("--note", help="why, for the record")] = "",
+    person: As = None,
+    key: Key = None,
+    release_id: ReleaseOption = None,
+    as_json: Json = False,
+) -> None:
+    """Signs that a release may go to the stack: a file and its signature, to be committed."""
+    root = project()
+    if emergency and break_glass:
+        raise Misuse("--emergency --break-glass: break-glass counts in the emergency lane too, give only that")
+    kind: ApprovalKind = "emergency" if emergency else "break-glass" if break_glass else "normal"
+    inputs = _inputs(_stack(stack), release.load(root, _release_id(_stack(stack), release_id)))
+    approval = permission.draft(inputs, kind, role, signing.identity(root, person), note)
+    path = approvals.give(root, approval, signing.own_key(root, key), _signers())
+    if as_json:
+        _emit({"file": str(path.relative_to(root)), **approval.model_dump(mode="json")})
+        return
+    until = clock.spell(approval.expires)
+    out.print(f"{path.relative_to(root)}  {approval.person} as {role}, {kind}, until {until}: commit it with its .sig")
+
+
+@app.command(name="approvals")
+def show_approvals(stack: Stack, release_id: ReleaseOption = None, as_json: Json = False) -> None:
+    """Which approvals a release has on the stack, which are missing or refused and why, and when each expires."""
+    inputs = _inputs(_stack(stack), release.load(project(), _release_id(_stack(stack), release_id)))
+    shown = permission.approval_state(inputs)
+    if as_json:
+        _emit(shown)
+        return
+    out.print(f"{stack}  release {shown['release']}  digest {shown['digest'][:12]}  at {clock.spell(inputs.at)}")
+    for wanted in shown["lists"]:
+        out.print(f"{wanted['kind']} approval is {'complete' if wanted['complete'] else 'NOT complete'}")
+        for one in wanted["roles"]:
+            lacks = f"missing ({one['missing']})" if one["missing"] else "missing"
+            out.print(f"  {one['role']:<20} {one['person'] or lacks}")
+    if not shown["lists"]:
+        out.print("no approval is asked")
+    for file in shown["files"]:
+        verdict = f"refused, {file['refused']}" if file["refused"] else "good"
+        kind = f"{file['kind']}, until {file['expires']}: " if file["kind"] else ""
+        out.print(f"{file['file']}  {kind}{verdict}")
+
+
+@emergency_app.command(name="open")
+def open_emergency(
+    advisory: Annotated[str, typer.Option(help="the CVE, or the advisory as the release names it")],
+    cvss: Annotated[float, typer.Option(help="its CVSS score")],
+    disclosed: Annotated[str, typer.Option(help="when it became public: the plan's hours count from there")],
+    exploit: Annotated[str, typer.Option(help="where an exploit was seen")] = "",
+    affects: Annotated[str, typer.Option(help="what of production is vulnerable")] = "",
+    person: As = None,
+    key: Key = None,
+    as_json: Json = False,
+) -> None:
+    """Opens the emergency lane for a vulnerability that meets the standard's criteria."""
+    try:
+        facts = Facts(
+            advisory=advisory,
+            cvss=cvss,
+            exploit=exploit,
+            affects=affects,
+            disclosed=_instant(disclosed, "--disclosed"),
+        )
+    except ValidationError as error:
+        raise Misuse(f"emergency open: {first_problem(error)}") from None
+    criteria = load_standard(project()).emergency.criteria
+    name = emergencies.open_(project(), facts, criteria, _signer(person, key), clock.now())
+    if as_json:
+        _emit({"id": name})
+        return
+    out.print(f"{name}  is open: `patchwave emergency show` has the plan and its hours")
+
+
+@emergency_app.command(name="step")
+def record_step(
+    step: Annotated[str, typer.Argument(help="a step of the standard's plan")],
+    named: EmergencyOption = None,
+    note: Annotated[str, typer.Option("--note", help="what was done")] = "",
+    release_id: Annotated[str | None, typer.Option("--release", help="the release that brings the fix")] = None,
+    person: As = None,
+    key: Key = None,
+) -> None:
+    """Records a step as done, signed; one that says how it is proved is refused until it is."""
+    root, now = project(), clock.now()
+    rules = load_standard(root).emergency
+    known = {one.id: one for one in rules.steps}
+    if step not in known:
+        raise Misuse(f"step {step!r}: the standard's plan has {', '.join(known)}")
+    folder, found = emergencies.find(root, named, _signers(), now)
+    proved = permission.prove_step(root, found, known[step], release_id, now, os.environ)
+    emergencies.step(folder, found, step, {"note": note, **proved}, _signer(person, key), now)
+    out.print(f"{found.id}  {step} is done")
+
+
+@emergency_app.command(name="show")
+def show_emergency(named: EmergencyOption = None, as_json: Json = False) -> None:
+    """The plan with its hours: what is done and by whom, what is due, what is overdue."""
+    root, now = project(), clock.now()
+    _, found = emergencies.find(root, named, _signers(), now)
+    rows = emergencies.rows(found, load_standard(root).emergency, now)
+    late = [row.step for row in rows if row.state == "overdue"]
+    if as_json:
+        plan = [row.model_dump(mode="json") for row in rows]
+        _emit({**found.model_dump(mode="json", exclude={"done"}), "at": clock.iso(now), "overdue": late, "steps": plan})
+        return
+    state = f"closed {clock.spell(found.closed)}" if found.closed else f"open since {clock.spell(found.opened)}"
+    facts = found.facts
+    out.print(f"{found.id}  {state}, by {found.opened_by}")
+    out.print(f"{facts.advisory}  CVSS {facts.cvss}, disclosed {clock.spell(facts.disclosed)}, affects {facts.affects}")
+    out.print(f"exploit  {facts.exploit}")
+    out.print(f"release  {found.release or 'none yet'}")
+    _table(
+        ["phase", "step", "due", "state", "done", "by"],
+        [
+            [
+                r.phase,
+                r.step,
+                clock.spell(r.due),
+                r.state.upper() if r.state == "overdue" else r.state,
+                clock.spell(r.done) if r.done else "",
+                r.who or "",
+            ]
+            for r in rows
+        ],
+    )
+    if found.problem:
+        out.print(f"NOT verified: {found.problem}")
+    if late:
+        out.print(f"{len(late)} steps are overdue, the first: {late[0]}")
+
+
+@emergency_app.command(name="close")
+def close_emergency(
+    note: Annotated[str, typer.Option("--note", help="how it ended, for the record")],
+    named: EmergencyOption = None,
+    person: As = None,
+    key: Key = None,
+) -> None:
+    """Ends the emergency: its lane permits nothing from here on."""
+    folder, found = emergencies.find(project(), named, _signers(), now := clock.now())
+    emergencies.close(folder, found, note, _signer(person, key), now)
+    out.print(f"{found.id}  is closed")
+
+
+def _signer(person: str | None, key: Path | None) -> emergencies.Signer:
+    root = project()
+    return emergencies.signer(signing.identity(root, person), signing.own_key(root, key), _signers())
+
+
 @app.command()
 def stop(stack: Stack, reason: Annotated[str, typer.Option(help="why, for the evidence")] = "no reason given") -> None:
     """Stops the line: the running wave ends before its next batch."""
@@ -346,6 +529,31 @@ def show(
     chain = shown["chain"]
     verified = "verified" if chain["verified"] else f"NOT verified: {verdict.problem}"
     out.print(f"chain {chain['records']} records, head {chain['head'][:16]}, {verified}")
+
+
+@evidence_app.command(name="replay")
+def replay_run(
+    stack: Stack,
+    release_id: ReleaseOption = None,
+    run: Annotated[str | None, typer.Option(help="a run id; the last otherwise")] = None,
+    as_json: Json = False,
+) -> None:
+    """Whether a run was allowed, at that time, by that standard: decides again from the record and from git's files."""
+    root = project()
+    chosen = _release_id(_stack(stack), release_id)
+    found = replay(root, _stack(stack), chosen, run)
+    problems = [*found.problems, *(problem for one in found.decisions for problem in one.problems)]
+    if as_json:
+        _emit({"stack": stack, "release": chosen, "consistent": not problems, **found.model_dump(mode="json")})
+    else:
+        for one in found.decisions:
+            word = f"allowed in the {one.lane} lane" if one.allowed else f"refused: {'; '.join(one.refusals)}"
+            out.print(f"{clock.spell(one.at)}  before {one.before}: {word}")
+        for problem in problems:
+            out.print(f"differs: {problem}")
+        out.print(f"{stack}  release {chosen}  run {found.run}  was {'allowed' if found.allowed else 'not allowed'}")
+    if problems:
+        raise Failed(f"{stack}: run {found.run}: {len(problems)} differences, the first: {problems[0]}")
 
 
 @evidence_app.command(name="page")

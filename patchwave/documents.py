@@ -15,12 +15,23 @@ M = TypeVar("M", bound=Model)
 
 def read_yaml(path: Path) -> Any:
     """The plain data of a YAML file."""
+    return plain(read(path), str(path))
+
+
+def read(path: Path) -> bytes:
+    """The bytes of a file that must be there."""
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return path.read_bytes()
     except FileNotFoundError:
         raise Misuse(f"{path} is missing: restore it from git or name another project folder") from None
+
+
+def plain(content: bytes, where: str) -> Any:
+    """The plain data of YAML."""
+    try:
+        return yaml.safe_load(content.decode("utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise Misuse(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+        raise Misuse(f"{where} is not YAML: {' '.join(str(error).split())}") from None
 
 
 def parse(data: Any, model: type[M], where: str) -> M:

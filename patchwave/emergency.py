@@ -15,7 +15,8 @@ from patchwave.clock import iso, spell
 from patchwave.errors import Failed, Misuse, Refused
 from patchwave.evidence import Chain, Record, canonical
 from patchwave.model import Model, first_problem
-from patchwave.release import Release, ReleaseId, Sha256
+from patchwave.names import Sha256
+from patchwave.release import Release, ReleaseId
 from patchwave.standard import Criteria, EmergencyRules, Person, StackName, StepId
 
 NAMESPACE = "patchwave-emergency"
@@ -128,6 +129,14 @@ def rows(emergency: Emergency, rules: EmergencyRules, at: datetime) -> tuple[Row
     return tuple(made)
 
 
+def signer(who: str, key: Path, signers: Path | None) -> Signer:
+    """Who records something; Misuse for a name that no list of signers can hold."""
+    try:
+        return Signer(who=who, key=key, signers=signers)
+    except ValidationError as error:
+        raise Misuse(f"{who!r} cannot sign: {first_problem(error)}") from None
+
+
 def home(project: Path) -> Path:
     """Where the records of all emergencies are."""
     return project / "evidence" / "emergencies"
@@ -149,8 +158,11 @@ def read(folder: Path, signers: Path | None, at: datetime, head: str | None = No
 
 def of_release(project: Path, digest: str, signers: Path | None, at: datetime) -> Emergency | None:
     """The emergency that is bound to a release: an open one before a closed one, the last one first."""
-    known = [read(path.parent, signers, at) for path in sorted(home(project).glob(f"*/{evidence.FILE}"))]
-    bound = [one for one in known if one.digest == digest]
+    bound = [
+        read(path.parent, signers, at)
+        for path in sorted(home(project).glob(f"*/{evidence.FILE}"))
+        if any(record.data.get("digest") == digest for record in evidence.scan(path.parent)[0])
+    ]
     return max(bound, key=lambda one: (one.closed is None, one.opened), default=None)
 
 

@@ -252,6 +252,7 @@ def view(
     shown = summary(records, verdict, run=run)
     mine = [record for record in records if record.run == shown["run"]]
     started = next((record.data for record in mine if record.kind == "wave-started"), {})
+    decided: Mapping[str, Any] = next((record.data["decision"] for record in mine if record.kind == "decision"), {})
     genuine = release if release is not None and release.digest == started.get("digest") else None
     begins, ends = _time(mine[0].at), _time(mine[-1].at)
     stages = _stages(mine, ends)
@@ -273,8 +274,9 @@ def view(
         "reason": next((r.data.get("reason") for r in reversed(mine) if r.kind == "wave-ended"), None),
         "headline": _headline(shown["outcome"], counts, len(rows)),
         "digest": started.get("digest", ""),
-        "window": started.get("window"),
-        "soak": started.get("soak"),
+        "window": decided.get("calendar"),
+        "soak": decided.get("soak"),
+        "approved": decided.get("approved"),
         "shift": (shown["rehearsal"] or {}).get("shift_seconds"),
         "lasts": ends - begins,
         "rows": rows,

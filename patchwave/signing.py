@@ -26,6 +26,34 @@ def allowed_signers(project: Path, environ: Mapping[str, str] = os.environ) -> P
     return path if path.exists() else None
 
 
+def identity(project: Path, named: str | None) -> str:
+    """Who acts, as the list of signers knows them: the named person, else git's `user.email`."""
+    who = named or _git(project, "user.email")
+    if who is None:
+        raise Misuse("nobody is known who signs: name yourself with --as, or set `git config user.email`")
+    return who
+
+
+def own_key(project: Path, named: Path | None) -> Path:
+    """The key to sign with: the named one, else git's `user.signingkey`."""
+    found = named or _git(project, "user.signingkey")
+    if found is None:
+        raise Misuse("no key to sign with: name your SSH key with --key, or set `git config user.signingkey`")
+    key = Path(found).expanduser()
+    if not key.is_file():
+        raise Misuse(f"{key}: there is no such key, name your SSH key with --key")
+    return key
+
+
+def _git(project: Path, setting: str) -> str | None:
+    try:
+        command = ["git", "config", setting]
+        done = subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    except FileNotFoundError:
+        return None
+    return done.stdout.strip() or None
+
+
 def sign(message: bytes, key: Path, namespace: str) -> str:
     """The armoured signature of a message; Failed says why the key cannot sign."""
     done = _ssh_keygen(["-Y", "sign", "-f", str(key), "-n", namespace], message)

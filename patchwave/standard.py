@@ -4,15 +4,18 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime, time, timedelta
 from fnmatch import fnmatchcase
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
 from patchwave.calendar import ExtraWindow, Monthly, Recurrence, Weekly, Window, Zone
-from patchwave.documents import load_yaml
+from patchwave.documents import parse, plain, read
+from patchwave.errors import Misuse
 from patchwave.model import Model
 
+PATH = Path("policy") / "standard.yaml"
 Severity = Literal["critical", "high", "medium", "low"]
 StackName = Literal["dev", "staging", "prod"]
 Remedy = Literal["batch", "soak", "window", "emergency"]
@@ -23,6 +26,15 @@ Person = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*@[A-Za-z0-9]
 Role = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9 -]*$")]
 Roles = Annotated[tuple[Role, ...], Field(min_length=1)]
 StepId = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")]
+
+
+def stack_name(text: str) -> StackName:
+    """The stack of that name; Misuse for one that is none of ours."""
+    for name in get_args(StackName):
+        if text == name:
+            found: StackName = name
+            return found
+    raise Misuse(f"stack {text!r}: choose dev, staging or prod")
 
 
 class SlaRow(Model):
@@ -313,4 +325,17 @@ class Standard(Model):
 @cache
 def load_standard(project: Path) -> Standard:
     """The standard of a project; Misuse names the first field that does not parse."""
-    return load_yaml(project / "policy" / "standard.yaml", Standard)
+    return read_standard(project)[0]
+
+
+def read_standard(project: Path) -> tuple[Standard, str]:
+    """The standard of a project as its file is now, and the SHA-256 of that file."""
+    path = project / PATH
+    content = read(path)
+    return parse_standard(content, str(path)), sha256(content).hexdigest()
+
+
+@cache
+def parse_standard(content: bytes, where: str) -> Standard:
+    """The standard that a file with this content is."""
+    return parse(plain(content, where), Standard, where)

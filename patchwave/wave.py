@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
@@ -74,6 +74,8 @@ class Wave:
         self.chain = evidence.Chain.open(self.folder)
         begun = open_run(self.chain.records, self.release.digest)
         self.journal = Journal(lambda: self.chain.records, begun) if begun else self._begin()
+        if not self.journal.of("decision"):
+            self._decide("wave", needed(batches(self.journal.planned, self.settings.rollout), self.settings.rollout))
 
     def preflight(self) -> None:
         """Every planned host by name: fit to be patched, or the reason why not."""
@@ -228,9 +230,7 @@ class Wave:
         raise kind(f"{self.stack}: wave {self.journal.run} {outcome}: {reason}")
 
     def _begin(self) -> Journal:
-        """A new run, if release, inventory and window allow it."""
-        now, real, shift = self._now(), datetime.now(UTC), clock.shift(self.environ)
-        soak = permission.promotion(self.project, self.stack, self.release, self.standard, now, real, self._signers())
+        """A new run over every host that the inventory has."""
         inventory = discover(self.stack, self.settings, self.environ)
         hosts = inventory.hosts
         if not inventory.complete:
@@ -238,20 +238,14 @@ class Wave:
                 f"{self.stack}: Azure lists {len(hosts)} hosts, the settings declare at least {inventory.expected}: "
                 "a short inventory is not patched, look for what is missing"
             )
-        plan = batches(hosts, self.settings.rollout)
-        number = {name: batch.number for batch in plan for name in batch.names}
-        needs = needed(plan, self.settings.rollout)
-        verdict = permission.window(self.settings, now, needs)
+        number = {name: b.number for b in batches(hosts, self.settings.rollout) for name in b.names}
+        now, shift = self._now(), clock.shift(self.environ)
         self.journal = Journal(lambda: self.chain.records, f"{now:%Y%m%dT%H%M%SZ}-{self.release.digest[:6]}")
         rehearsal = (
-            None if shift is None else {"shift_seconds": int(shift.total_seconds()), "real_time": clock.iso(real)}
+            None
+            if shift is None
+            else {"shift_seconds": int(shift.total_seconds()), "real_time": clock.iso(datetime.now(UTC))}
         )
-        window = {
-            "allowed": verdict.open,
-            "reason": verdict.reason,
-            "closes": verdict.closes and clock.iso(verdict.closes),
-            "needs_seconds": int(needs.total_seconds()),
-        }
         self._say(
             "wave-started",
             {
@@ -259,26 +253,32 @@ class Wave:
                 "release": self.release.id,
                 "digest": self.release.digest,
                 "rehearsal": rehearsal,
-                "window": window,
                 "planned": [host.model_dump(mode="json") | {"batch": number[host.name]} for host in hosts],
-                "soak": soak and soak.model_dump(),
             },
         )
         self._export("PatchRuns", [self._run_row("started")])
-        if not verdict.open:
-            self._stop("refused", permission.refusal(self.stack, self.settings, verdict))
         return self.journal
 
     def _permit(self, batch: Batch) -> None:
-        """Ends the wave unless the batch can finish inside the window and nobody has stopped the line."""
+        """Ends the wave unless the batch has permission and nobody has stopped the line."""
         stop = self.folder.parent / STOP
         if stop.exists():
             who = stop.read_text(encoding="utf-8").strip()
             stop.unlink()
             self._stop("refused", f"stopped before batch {batch.number} by {who}: run again to go on")
-        verdict = permission.window(self.settings, self._now(), self.settings.rollout.host_takes)
-        if not verdict.open:
-            self._stop("refused", permission.refusal(self.stack, self.settings, verdict))
+        self._decide(f"batch {batch.number}", self.settings.rollout.host_takes)
+
+    def _decide(self, before: str, needs: timedelta) -> None:
+        """Records a decision with all that it was made from, and ends the wave when it does not allow."""
+        calendar, now = self.settings.calendar, self._now()
+        inputs = permission.gather(
+            self.project, self.stack, self.release, calendar, needs=needs, at=now, environ=self.environ
+        )
+        decision = permission.decide(inputs)
+        earlier = [record.data for record in self.journal.of("decision")]
+        self._say("decision", permission.record(before, inputs, decision, earlier))
+        if not decision.allowed:
+            self._stop("refused", permission.reasons(inputs, decision))
 
     def _batches(self) -> list[Batch]:
         todo = self.journal.todo()

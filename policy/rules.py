@@ -76,31 +76,37 @@ def _wave(declared: Declared) -> tuple[StackName, str, str] | None:
     return stack, release, digest
 
 
-def _closed(declared: Declared, moment: Moment) -> Iterator[str]:
+def _lacking(declared: Declared, moment: Moment) -> Iterator[str]:
     wave = _wave(declared)
     if wave is None:
         if "patchwave wave" in str(declared.props.get("create")):
             yield "environment names no stack, release and digest: declare waves by components.Wave"
         return
-    stack, release, digest = wave
-    if permission.is_done(PROJECT, stack, release, digest):
+    stack, release_id, digest = wave
+    if permission.is_done(PROJECT, stack, release_id, digest):
+        return
+    release = load_release(PROJECT, release_id)
+    if release.digest != digest:
+        yield f"digest {digest[:12]} is declared, release {release_id} has {release.digest[:12]}: declare what is sealed"
         return
     settings = load_stack(PROJECT, stack).settings
-    verdict = permission.window(settings, moment.now, settings.rollout.host_takes)
-    if not verdict.open:
-        yield permission.refusal(stack, settings, verdict)
+    needs = settings.rollout.host_takes
+    inputs = permission.gather(PROJECT, stack, release, settings.calendar, needs=needs, at=moment.now)
+    decision = permission.decide(inputs)
+    if not decision.allowed:
+        yield permission.line(inputs, decision)
 
 
-def waves_run_inside_a_window(declared: Declared, moment: Moment) -> Iterator[str]:
-    """A wave that has not been carried out yet starts only inside its stack's window and outside every freeze."""
+def waves_run_with_permission(declared: Declared, moment: Moment) -> Iterator[str]:
+    """A wave that has not been carried out yet starts only when window, freezes, promotion and approvals allow it."""
     if not moment.preview:
-        yield from _closed(declared, moment)
+        yield from _lacking(declared, moment)
 
 
-def waves_wait_for_the_next_window(declared: Declared, moment: Moment) -> Iterator[str]:
-    """A preview outside the window says when the next one opens."""
+def waves_wait_for_permission(declared: Declared, moment: Moment) -> Iterator[str]:
+    """A preview says what a wave lacks, and when the next window opens."""
     if moment.preview:
-        yield from _closed(declared, moment)
+        yield from _lacking(declared, moment)
 
 
 def _missed(declared: Declared, moment: Moment, *, remedied: bool) -> Iterator[str]:
@@ -259,8 +265,8 @@ def _at(props: Any, *keys: str) -> Any:
 
 
 RULES: tuple[Rule, ...] = (
-    Rule(waves_run_inside_a_window, (COMMAND,), "mandatory"),
-    Rule(waves_wait_for_the_next_window, (COMMAND,), "advisory"),
+    Rule(waves_run_with_permission, (COMMAND,), "mandatory"),
+    Rule(waves_wait_for_permission, (COMMAND,), "advisory"),
     Rule(slas_can_be_met, (COMMAND,), "mandatory"),
     Rule(missed_slas_are_named, (COMMAND,), "advisory"),
     Rule(windows_stay_within_the_standard, (CONFIGURATION,), "mandatory"),

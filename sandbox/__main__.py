@@ -14,6 +14,7 @@ from typing import get_args
 
 from patchwave.errors import Failed, Misuse, PatchwaveError
 from patchwave.settings import STACKS
+from patchwave.standard import ApprovalKind
 from sandbox import console, daemon, doctor, processes, repository
 from sandbox.config import DEFAULT_NAME, Sandbox
 from sandbox.down import down
@@ -21,7 +22,7 @@ from sandbox.engine import find
 from sandbox.hosts import Hosts
 from sandbox.package import Fault
 from sandbox.stack import existing
-from sandbox.up import fleet, preview, up
+from sandbox.up import approve, fleet, preview, up
 
 
 def main(arguments: list[str]) -> int:
@@ -57,6 +58,9 @@ def _run(sandbox: Sandbox, options: argparse.Namespace) -> None:
     elif options.command == "down":
         with _alone(sandbox):
             down(sandbox, engine=find())
+    elif options.command == "approve":
+        _made(sandbox, sandbox.env)
+        approve(sandbox, options.stack, role=options.role, kind=options.kind, at=options.at)
     elif options.command == "fault":
         published = repository.publish_next(sandbox, fault=options.kind, version=options.version)
         console.line("fault", f"{published.name} is published with fault {options.kind}")
@@ -100,6 +104,11 @@ def _parser() -> argparse.ArgumentParser:
         if name == "up":
             command.add_argument("--at", type=_instant, help="rehearse at this instant; else when the window opens")
             command.add_argument("--fault", choices=faults, help="first publish a release that breaks the service")
+    approving = commands.add_parser("approve", parents=[common], help="sign as the rehearsal's people what is missing")
+    approving.add_argument("--stack", choices=STACKS, default="prod")
+    approving.add_argument("--role", help="only this one")
+    approving.add_argument("--kind", choices=get_args(ApprovalKind), default="normal")
+    approving.add_argument("--at", type=_instant, help="when it will be rehearsed; else when the window opens")
     commands.add_parser("down", parents=[common], help="end and remove everything")
     commands.add_parser("tools", parents=[common], help="install the tools that are missing")
     commands.add_parser("status", parents=[common], help="what runs")

@@ -150,6 +150,11 @@ class Sandbox:
         return self.keys / "runner"
 
     @property
+    def people(self) -> Path:
+        """The ssh keys with which the holders of roles sign in rehearsals."""
+        return self.keys / "people"
+
+    @property
     def ca(self) -> Path:
         return self.folder / "ca.pem"
 

@@ -37,7 +37,7 @@ def hand_back(sandbox: Sandbox) -> None:
     owner, group = os.environ.get("SUDO_UID"), os.environ.get("SUDO_GID")
     if owner is None or group is None or sandbox.project.stat().st_uid != int(owner):
         return
-    places = [sandbox.project / name for name in ("releases", "evidence")]
+    places = [sandbox.project / name for name in ("releases", "approvals", "evidence")]
     places += [sandbox.folder, sandbox.keys, sandbox.env, sandbox.ssh_config, sandbox.log, sandbox.state, sandbox.home]
     places += sandbox.project.glob("Pulumi.*.yaml")
     for place in places:

@@ -6,27 +6,44 @@ import shlex
 import sys
 from pathlib import Path
 
+from patchwave import approvals, emergency
 from patchwave.evidence import IDENTITY, NAMESPACE
+from patchwave.standard import load_standard
 from sandbox.config import Sandbox, write_atomically
 from sandbox.hosts import make_key
 
 SUBSCRIPTION = "00000000-0000-4000-8000-000000000001"
 TENANT = "00000000-0000-4000-8000-000000000002"
+PEOPLE = (approvals.NAMESPACE, emergency.NAMESPACE)
 _FOREIGN = ("PULUMI_", "ARM_", "AZURE_", "PATCHWAVE_", "ANSIBLE_")
 
 
 def make_keys(sandbox: Sandbox) -> None:
-    """The administrators' key, the runner's key with its list of signers, and the passphrase; each made once."""
+    """The administrators', the runner's and each role holder's key, the list of signers, the passphrase; made once."""
     sandbox.keys.mkdir(mode=0o700, exist_ok=True)
     make_key(sandbox.admin_key, f"administrator of {sandbox.name}")
     make_key(sandbox.runner_key, f"runner of {sandbox.name}")
-    kind, key = sandbox.runner_key.with_suffix(".pub").read_text().split()[:2]
-    signer = f'{IDENTITY} namespaces="{NAMESPACE}" {kind} {key}\n'
-    if not sandbox.allowed_signers.exists() or sandbox.allowed_signers.read_text() != signer:
-        write_atomically(sandbox.allowed_signers, signer)
+    sandbox.people.mkdir(mode=0o700, exist_ok=True)
+    signers = _signer(IDENTITY, NAMESPACE, sandbox.runner_key)
+    roles = load_standard(sandbox.project).roles
+    for person in sorted({person for people in roles.values() for person in people}):
+        make_key(person_key(sandbox, person), f"{person} in rehearsals of {sandbox.name}")
+        signers += _signer(person, ",".join(PEOPLE), person_key(sandbox, person))
+    if not sandbox.allowed_signers.exists() or sandbox.allowed_signers.read_text() != signers:
+        write_atomically(sandbox.allowed_signers, signers)
     passphrase = sandbox.keys / "passphrase"
     if not passphrase.exists():
         write_atomically(passphrase, secrets.token_urlsafe(24) + "\n", 0o600)
+
+
+def person_key(sandbox: Sandbox, person: str) -> Path:
+    """The ssh key that plays a person's in rehearsals."""
+    return sandbox.people / approvals.slug(person)
+
+
+def _signer(identity: str, namespaces: str, key: Path) -> str:
+    kind, public = key.with_suffix(".pub").read_text().split()[:2]
+    return f'{identity} namespaces="{namespaces}" {kind} {public}\n'
 
 
 def variables(sandbox: Sandbox, engine: Path) -> dict[str, str]:

@@ -12,16 +12,17 @@ from typing import Any
 from patchwave import evidence, permission, release
 from patchwave.errors import Failed, Misuse, PatchwaveError, Refused
 from patchwave.settings import load_stack
-from patchwave.standard import StackName, load_standard
+from patchwave.standard import ApprovalKind, StackName, load_standard
 from sandbox import base, console, daemon, doctor, environment, mirror, network, package, repository
 from sandbox.config import Sandbox
-from sandbox.engine import Engine, engine
+from sandbox.engine import Engine, engine, find
 from sandbox.hosts import Hosts
 from sandbox.package import Fault
 from sandbox.stack import Stack, reason
 
 ARC = {"dev": "site-arc-0", "staging": "site-arc-1", "prod": "site-arc-2"}
 _LEAD = timedelta(seconds=5)
+_EARLIER = timedelta(hours=1)
 _OPENINGS = 8
 
 
@@ -40,6 +41,7 @@ def up(sandbox: Sandbox, name: StackName, *, at: datetime | None = None, fault: 
     moment = at or (_later(stack, cut_off) if cut_off else _opening(stack, source))
     if source and not cut_off:
         _promote(stack, source, moment)
+        _ask_for_approvals(stack, moment)
     _declare(sandbox, stack)
     if cut_off:
         console.line("release", f"{load_stack(sandbox.project, name).release}  goes on where it was cut off")
@@ -119,10 +121,19 @@ def _opening(stack: Stack, source: StackName | None) -> datetime:
         raise Refused(
             f"{stack.name} takes its releases from {source}, which has none: run `make up STACK={source}` first"
         )
-    chosen, standard = release.load(project, named), load_standard(project)
+    chosen = release.load(project, named)
     for opening in openings:
+        inputs = permission.gather(
+            project,
+            stack.name,
+            chosen,
+            settings.calendar,
+            needs=timedelta(0),
+            at=opening,
+            environ=stack.environment,
+        )
         try:
-            permission.promotion(project, stack.name, chosen, standard, opening, now, stack.sandbox.allowed_signers)
+            permission.promotion(inputs)
             return opening
         except Refused as error:
             refusal = error
@@ -140,6 +151,52 @@ def _promote(stack: Stack, source: StackName, opening: datetime) -> None:
             + (soaked if soak.get("shortened") else "")
         )
         report.quick = True
+
+
+def _ask_for_approvals(stack: Stack, moment: datetime) -> None:
+    """Stops before any host is made when people have not approved; the sandbox signs for nobody by itself."""
+    said = _approvals(stack, moment)
+    if said["complete"]:
+        return
+    missing = [role["role"] for one in said["lists"] for role in one["roles"] if role["person"] is None]
+    raise Refused(
+        f"{stack.name}: release {said['release']} is not approved by {', '.join(missing)}: "
+        f"`.venv/bin/python -m sandbox approve --name {stack.sandbox.name} --stack {stack.name}` signs as the "
+        "rehearsal's people, then run this again"
+    )
+
+
+def approve(sandbox: Sandbox, name: StackName, *, role: str | None, kind: ApprovalKind, at: datetime | None) -> None:
+    """Signs what is missing for the stack's release as the rehearsal's people, an hour before it is rehearsed."""
+    stack = Stack(sandbox, find() or Path("pulumi"), name)
+    moment = at or _opening(stack, load_standard(sandbox.project).stacks[name].promoted_from)
+    lists = [one for one in _approvals(stack, moment)["lists"] if one["kind"] == kind]
+    missing = [one["role"] for asked in lists for one in asked["roles"] if one["person"] is None]
+    for wanted in missing if role is None else [role]:
+        person = _holder(sandbox, wanted)
+        done = stack.patchwave(
+            "approve",
+            *("--stack", name, "--role", wanted, "--as", person, "--key", str(environment.person_key(sandbox, person))),
+            *([] if kind == "normal" else [f"--{kind}"]),
+            *("--note", "signed by the sandbox for a rehearsal", "--json"),
+            moved=_moved(moment - _EARLIER),
+        )
+        said = _object(done.stdout, done.stderr, done.returncode)
+        console.line("approval", f"{said['file']}  {person} as {wanted}, until {said['expires']}")
+    if not missing and role is None:
+        console.line("approval", f"{name} lacks no {kind} approval")
+
+
+def _holder(sandbox: Sandbox, role: str) -> str:
+    roles = load_standard(sandbox.project).roles
+    if role not in roles:
+        raise Misuse(f"role {role!r}: the standard has {', '.join(roles)}")
+    return roles[role][0]
+
+
+def _approvals(stack: Stack, moment: datetime) -> dict[str, Any]:
+    done = stack.patchwave("approvals", "--stack", stack.name, "--json", moved=_moved(moment))
+    return _object(done.stdout, done.stderr, done.returncode)
 
 
 def _declare(sandbox: Sandbox, stack: Stack) -> None:

@@ -1,21 +1,25 @@
 """Each rule refuses what it is for and admits its neighbour; all are silent over the program itself."""
 
 import copy
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from patchwave import evidence
+from patchwave import evidence, permission
+from patchwave import release as releases
 from patchwave.settings import STACKS
 from policy import rules
 from policy.declared import Declared
 from policy.rules import RULES, STACK_RULES, Moment, Rule
+from tests.fast.builders import release
 from tests.fast.engine import declare_stack
 
 OPEN = Moment(datetime(2026, 11, 23, 9, 30, tzinfo=UTC), preview=False)
 CLOSED = Moment(datetime(2026, 11, 22, 9, 30, tzinfo=UTC), preview=False)
+SEALED = release()
 BY_NAME: dict[str, Rule] = {rule.name: rule for rule in RULES}
 
 
@@ -28,13 +32,24 @@ def declared(stack: str, kind: str) -> Declared:
     return Declared(found.type, found.name, copy.deepcopy(found.props))
 
 
-def wave(**environment: str) -> Declared:
-    variables = {"PATCHWAVE_STACK": "dev", "PATCHWAVE_RELEASE": "2026-11-22.1", "PATCHWAVE_DIGEST": "d" * 64}
+def wave(stack: str = "dev", **environment: str) -> Declared:
+    variables = {"PATCHWAVE_STACK": stack, "PATCHWAVE_RELEASE": SEALED.id, "PATCHWAVE_DIGEST": SEALED.digest}
     return Declared(
         rules.COMMAND,
-        "dev-wave-preflight",
-        {"create": "exec patchwave wave preflight --stack dev", "environment": variables | environment},
+        f"{stack}-wave-preflight",
+        {"create": f"exec patchwave wave preflight --stack {stack}", "environment": variables | environment},
     )
+
+
+@pytest.fixture
+def sealed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The project's decisions with one sealed release that nothing has carried out."""
+    (tmp_path / "policy").mkdir()
+    for name in ("policy/standard.yaml", *(f"Pulumi.{stack}.yaml" for stack in STACKS)):
+        shutil.copy(rules.PROJECT / name, tmp_path / name)
+    releases.save(tmp_path, SEALED)
+    monkeypatch.setattr(rules, "PROJECT", tmp_path)
+    return tmp_path
 
 
 @pytest.mark.parametrize("stack", STACKS)
@@ -44,32 +59,42 @@ def test_the_program_itself_is_refused_by_no_rule(stack: str) -> None:
     assert found + [c for rule in STACK_RULES for c in rule.check(resources)] == []
 
 
-def test_an_update_outside_the_window_is_refused_and_names_the_next_opening() -> None:
-    (complaint,) = complaints("waves-run-inside-a-window", wave(), CLOSED)
+def test_an_update_outside_the_window_is_refused_and_names_the_next_opening(sealed: Path) -> None:
+    (complaint,) = complaints("waves-run-with-permission", wave(), CLOSED)
     assert "Mon 2026-11-23 09:00 UTC" in complaint
-    assert complaints("waves-run-inside-a-window", wave(), OPEN) == []
+    assert complaints("waves-run-with-permission", wave(), OPEN) == []
 
 
-def test_a_preview_outside_the_window_only_warns() -> None:
+def test_a_wave_that_is_neither_promoted_nor_approved_is_refused_inside_its_window(sealed: Path) -> None:
+    window = OPEN._replace(now=datetime(2026, 12, 13, 2, 0, tzinfo=UTC))
+    (complaint,) = complaints("waves-run-with-permission", wave("prod"), window)
+    assert "has no evidence from staging" in complaint
+    assert "normal approval is missing from Security Lead" in complaint
+
+
+def test_a_preview_without_permission_only_warns(sealed: Path) -> None:
     preview = CLOSED._replace(preview=True)
-    assert BY_NAME["waves-wait-for-the-next-window"].level == "advisory"
-    assert complaints("waves-run-inside-a-window", wave(), preview) == []
-    (warning,) = complaints("waves-wait-for-the-next-window", wave(), preview)
+    assert BY_NAME["waves-wait-for-permission"].level == "advisory"
+    assert complaints("waves-run-with-permission", wave(), preview) == []
+    (warning,) = complaints("waves-wait-for-permission", wave(), preview)
     assert "2026-11-23 09:00" in warning
 
 
-def test_a_wave_that_has_succeeded_is_no_reason_to_refuse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    place = tmp_path / "evidence" / "patching" / "dev" / "2026-11-22.1"
-    with evidence.Chain.open(place) as chain:
-        for kind, data in (("wave-started", {"digest": "d" * 64}), ("wave-ended", {"outcome": "succeeded"})):
+def test_a_wave_that_has_succeeded_is_no_reason_to_refuse(sealed: Path) -> None:
+    with evidence.Chain.open(permission.folder(sealed, "dev", SEALED.id)) as chain:
+        for kind, data in (("wave-started", {"digest": SEALED.digest}), ("wave-ended", {"outcome": "succeeded"})):
             chain.append(kind, "run-1", data, at=OPEN.now)
-    monkeypatch.setattr(rules.permission, "folder", lambda project, stack, release: place)
-    assert complaints("waves-run-inside-a-window", wave(), CLOSED) == []
-    assert complaints("waves-run-inside-a-window", wave(PATCHWAVE_DIGEST="e" * 64), CLOSED) != []
+    assert complaints("waves-run-with-permission", wave(), CLOSED) == []
+    assert complaints("waves-run-with-permission", wave(PATCHWAVE_DIGEST="e" * 64), CLOSED) != []
+
+
+def test_a_wave_of_another_digest_than_the_sealed_one_is_refused(sealed: Path) -> None:
+    (complaint,) = complaints("waves-run-with-permission", wave(PATCHWAVE_DIGEST="e" * 64), OPEN)
+    assert f"digest eeeeeeeeeeee is declared, release {SEALED.id} has {SEALED.digest[:12]}" in complaint
 
 
 def test_a_hand_made_wave_without_its_release_is_refused() -> None:
-    assert complaints("waves-run-inside-a-window", wave(PATCHWAVE_STACK="qa")) != []
+    assert complaints("waves-run-with-permission", wave(PATCHWAVE_STACK="qa")) != []
 
 
 @pytest.mark.parametrize(
@@ -163,7 +188,8 @@ def test_prod_scale_sets_do_not_upgrade_themselves(automatic: Any) -> None:
     assert complaints("prod-never-patches-itself", scale_set) != []
 
 
-def test_a_rule_that_cannot_run_denies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(rules, "load_stack", lambda project, stack: (_ for _ in ()).throw(rules.PatchwaveError("gone")))
-    (complaint,) = complaints("waves-run-inside-a-window", wave(), OPEN)
-    assert "cannot run: gone" in complaint
+def test_a_rule_that_cannot_run_denies(sealed: Path) -> None:
+    releases.path_of(sealed, SEALED.id).unlink()
+    (complaint,) = complaints("waves-run-with-permission", wave(), OPEN)
+    assert "cannot run: " in complaint
+    assert f"{SEALED.id}.json is missing" in complaint

@@ -175,22 +175,19 @@ def tell(folder: Path, story: Story = "clean") -> Path:
         release="2026-11-22.1",
         digest=sealed().digest,
         rehearsal={"shift_seconds": 95400, "real_time": "2026-11-22T06:30:04Z"},
-        window={
-            "allowed": True,
-            "reason": "inside business-hours",
-            "closes": "2026-11-23T11:00:00Z",
-            "needs_seconds": 900,
-        },
         planned=planned,
-        soak={
-            "stack": "dev",
-            "run": RUN,
-            "required_seconds": 86400,
-            "elapsed_seconds": 90000,
-            "real_seconds": 540,
-            "shortened": True,
-        },
     )
+    soak = {
+        "stack": "dev",
+        "run": RUN,
+        "required_seconds": 86400,
+        "elapsed_seconds": 90000,
+        "real_seconds": 540,
+        "shortened": True,
+    }
+    window = {"open": True, "reason": "inside business-hours", "closes": "2026-11-23T11:00:00Z"}
+    decision = {"allowed": True, "calendar": window, "soak": soak, "approved": {"CTO": "cto@dcmms.com"}}
+    teller.say("decision", before="wave", inputs={}, decision=decision)
     teller.say("phase", phase="preflight", event="started")
     teller.say("check", 2.5, host=HOSTS[0], name="repositories", ok=True, detail="")
     for host in HOSTS:

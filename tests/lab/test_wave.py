@@ -163,7 +163,9 @@ def test_staging_takes_what_dev_has_proved(patched: Patched) -> None:
     printed = lab.sandbox("up", "--stack", "staging")
     started = lab.records("staging")[0]["data"]
     assert started["digest"] == lab.records("dev")[0]["data"]["digest"]
-    assert (started["soak"]["required_seconds"], started["soak"]["shortened"]) == (86400, True)
+    soak = next(r["data"] for r in lab.records("staging") if r["kind"] == "decision")["decision"]["soak"]
+    assert (soak["required_seconds"], soak["shortened"]) == (86400, True)
+    assert lab.shown("evidence", "replay", "--stack", "staging")["allowed"]
     assert lab.shown("evidence", "show", "--stack", "staging")["outcome"] == "succeeded"
     assert "verified" in printed
 
