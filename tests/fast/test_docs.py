@@ -47,8 +47,7 @@ def commands(page: str) -> Iterator[list[str]]:
 
 
 @pytest.mark.parametrize(
-    "page",
-    ["README.md", "docs/wave.md", "docs/settings.md", "docs/sandbox.md", "docs/sla.md", "docs/troubleshooting.md"],
+    "page", ["README.md", *(f"docs/{path.name}" for path in sorted((PROJECT / "docs").glob("*.md")))]
 )
 def test_every_printed_command_exists_with_its_options(page: str) -> None:
     for words in commands(page):
