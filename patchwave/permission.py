@@ -29,7 +29,7 @@ from patchwave.standard import (
     Person,
     Role,
     Severity,
-    SlaRow,
+    SeverityRules,
     StackName,
     StackRules,
     Standard,
@@ -41,12 +41,11 @@ Aspect = Literal["calendar", "promotion", "approvals", "emergency"]
 KINDS: dict[Lane, ApprovalKind] = {"routine": "normal", "emergency": "emergency"}
 
 
-class Rules(Model):
+class Rules(SeverityRules):
     """What a decision needs of the standard whose file has this digest."""
 
     digest: Sha256
     stack: StackRules
-    sla: tuple[SlaRow, ...]
     roles: dict[Role, tuple[Person, ...]]
     approvals: ApprovalRules
     emergency: EmergencyRules
@@ -166,13 +165,11 @@ def needed(inputs: Inputs, lane: Lane) -> tuple[Role, ...]:
     if not rules.stack.approvals:
         return ()
     if lane == "routine":
-        asked = [role for row in rules.sla if row.severity in inputs.release.severities for role in row.approvers]
+        roles = [role for row in rules.sla if row.severity in inputs.release.severities for role in row.approvers]
     else:
         assert inputs.emergency is not None
-        score = inputs.emergency.facts.cvss
-        row = next((row for row in rules.sla if score >= row.cvss_from), rules.sla[-1])
-        asked = [*rules.emergency.approvers, *row.approvers]
-    return tuple(dict.fromkeys(asked))
+        roles = [*rules.emergency.approvers, *rules.row(inputs.emergency.facts.cvss).approvers]
+    return tuple(dict.fromkeys(roles))
 
 
 def signed_by(inputs: Inputs, kind: ApprovalKind) -> tuple[Role, ...]:
@@ -436,16 +433,23 @@ def rules_of(standard: Standard, digest: str, stack: StackName) -> Rules:
         digest=digest,
         stack=standard.stacks[stack],
         sla=standard.sla,
+        unscored=standard.unscored,
+        exploited=standard.exploited,
         roles=standard.roles,
         approvals=standard.approvals,
         emergency=standard.emergency,
     )
 
 
-def subject(release: Release) -> Subject:
-    """What a decision needs of a release."""
-    severities = {advisory.severity for advisory in release.advisories}
-    return Subject(id=release.id, digest=release.digest, author=release.author, severities=tuple(sorted(severities)))
+def subject(release: Release, rules: Rules) -> Subject:
+    """What a decision needs of a release; a fix never counts as less than its score, or the lack of one, says."""
+    advisories = release.advisories
+    found = {rules.worst([a.severity, rules.severity(a.cvss, exploited=a.exploited)]) for a in advisories}
+    known = {advisory.id for advisory in advisories}
+    if any(known.isdisjoint(package.advisories) for package in release.packages):
+        found.add(rules.unscored)
+    severities = tuple(row.severity for row in rules.sla if row.severity in found)
+    return Subject(id=release.id, digest=release.digest, author=release.author, severities=severities)
 
 
 def gather(
@@ -461,18 +465,19 @@ def gather(
     """The inputs of a decision at an instant, read from the project's files as they are now."""
     standard, digest = read_standard(project)
     signers = signing.allowed_signers(project, environ)
-    source = standard.stacks[stack].promoted_from
+    rules = rules_of(standard, digest, stack)
+    source = rules.stack.promoted_from
     return Inputs(
         stack=stack,
         at=at,
         real=at - (clock.shift(environ) or timedelta(0)),
         needs=needs,
         calendar=calendar,
-        release=subject(release),
+        release=subject(release, rules),
         proof=prove(project, source, release.id, signers) if source else None,
         approvals=approvals.read(project, release.id, stack, signers, at),
         emergency=emergencies.of_release(project, release.digest, signers, at),
-        rules=rules_of(standard, digest, stack),
+        rules=rules,
         signers=sha256(signers.read_bytes()).hexdigest() if signers else None,
         rehearsal=clock.is_sandbox(environ),
     )

@@ -218,7 +218,7 @@ def _calendar(files: Files, inputs: Inputs) -> Iterator[str]:
 
 
 def _release(files: Files, inputs: Inputs) -> Iterator[str]:
-    found = permission.subject(load_release(files.project, inputs.release.id))
+    found = permission.subject(load_release(files.project, inputs.release.id), inputs.rules)
     if found != inputs.release:
         yield f"the recorded release is not releases/{inputs.release.id}.json (digest {found.digest[:12]})"
 

@@ -248,22 +248,12 @@ class Targets(Model):
     overdue_high: int
 
 
-class Standard(Model):
-    """The whole standard."""
+class SeverityRules(Model):
+    """How severe a fix is, by when it is due, and who approves it."""
 
     sla: Annotated[tuple[SlaRow, ...], Field(min_length=1)]
     unscored: Severity
     exploited: Exploited
-    remedies: tuple[Remedy, ...]
-    roles: dict[Role, Annotated[tuple[Person, ...], Field(min_length=1)]]
-    approvals: ApprovalRules
-    emergency: EmergencyRules
-    stacks: dict[StackName, StackRules]
-    rollback: Rollback
-    rolling: Rolling
-    security_origins: Annotated[tuple[Origin, ...], Field(min_length=1)]
-    reversibility: tuple[ReversibilityRule, ...]
-    targets: Targets
 
     @model_validator(mode="after")
     def _falling_scores(self) -> Self:
@@ -278,6 +268,38 @@ class Standard(Model):
         if sorted(named) != sorted(get_args(Severity)):
             raise ValueError(f"sla rows are {', '.join(named)}: give {', '.join(get_args(Severity))} one row each")
         return self
+
+    def row(self, cvss: float) -> SlaRow:
+        """The row that a score falls under; the lowest takes whatever is below."""
+        return next((row for row in self.sla if cvss >= row.cvss_from), self.sla[-1])
+
+    def severity(self, cvss: float | None, *, exploited: bool = False) -> Severity:
+        """The severity of a score; one that is missing or exploited counts as the standard says."""
+        scored = self.unscored if cvss is None else self.row(cvss).severity
+        return self.worst([scored, self.exploited.counts_as]) if exploited else scored
+
+    def worst(self, severities: Iterable[Severity]) -> Severity:
+        """The one of these severities that is due first."""
+        return min(severities, key=[row.severity for row in self.sla].index)
+
+    def due(self, published: datetime, severity: Severity) -> datetime:
+        """When a fix of that severity must be everywhere."""
+        return published + next(row.due for row in self.sla if row.severity == severity)
+
+
+class Standard(SeverityRules):
+    """The whole standard."""
+
+    remedies: tuple[Remedy, ...]
+    roles: dict[Role, Annotated[tuple[Person, ...], Field(min_length=1)]]
+    approvals: ApprovalRules
+    emergency: EmergencyRules
+    stacks: dict[StackName, StackRules]
+    rollback: Rollback
+    rolling: Rolling
+    security_origins: Annotated[tuple[Origin, ...], Field(min_length=1)]
+    reversibility: tuple[ReversibilityRule, ...]
+    targets: Targets
 
     @model_validator(mode="after")
     def _somebody_holds_each_role(self) -> Self:
@@ -297,21 +319,6 @@ class Standard(Model):
             if source is not None and deployed.index(source) > deployed.index(name):
                 raise ValueError(f"emergency.plan deploys to {name} before {source}: promotion keeps its order")
         return self
-
-    def severity(self, cvss: float | None, *, exploited: bool = False) -> Severity:
-        """The severity of a score; one that is missing or exploited counts as the standard says."""
-        scored = self.unscored
-        if cvss is not None:
-            scored = next((row.severity for row in self.sla if cvss >= row.cvss_from), self.sla[-1].severity)
-        return self.worst([scored, self.exploited.counts_as]) if exploited else scored
-
-    def worst(self, severities: Iterable[Severity]) -> Severity:
-        """The one of these severities that is due first."""
-        return min(severities, key=[row.severity for row in self.sla].index)
-
-    def due(self, published: datetime, severity: Severity) -> datetime:
-        """When a fix of that severity must be everywhere."""
-        return published + next(row.due for row in self.sla if row.severity == severity)
 
     def is_security(self, origin: str, label: str) -> bool:
         """Whether updates from this apt source are security updates."""

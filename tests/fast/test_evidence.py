@@ -202,6 +202,22 @@ def test_undecodable_output_of_a_host_is_recorded_without_harm(tmp_path: Path) -
     assert read(tmp_path)[0].data == {"stderr": "caf?"}
 
 
+@pytest.mark.parametrize(("back", "named"), [(timedelta(seconds=1), False), (timedelta(seconds=2), True)])
+def test_a_clock_that_runs_backwards_within_a_run_is_named(tmp_path: Path, back: timedelta, named: bool) -> None:
+    folder = write(tmp_path, {}, {}, {})
+    with Chain.open(folder) as chain:
+        chain.append("host", RUN, {}, at=NINE + timedelta(seconds=2) - back)
+    said = verify(folder, None).problem or ""
+    assert ("record 4: dated 2 s before what it follows, the clock ran backwards" == said) == named
+
+
+def test_another_run_may_be_dated_earlier(tmp_path: Path) -> None:
+    write(tmp_path, {}, run="rehearsed-tomorrow")
+    with Chain.open(tmp_path) as chain:
+        chain.append("host", "rehearsed-today", {}, at=NINE - timedelta(days=1))
+    assert "clock" not in str(verify(tmp_path, None).problem)
+
+
 def test_a_signed_wave_is_verified(tmp_path: Path, keys: Path) -> None:
     sign(wave(tmp_path), keys / "runner")
     verdict = verify(tmp_path, keys / "allowed")

@@ -25,6 +25,7 @@ from tests.fast.builders import (
     inputs,
     make_keys,
     patch_sunday,
+    release,
     signed,
     signed_by_all,
 )
@@ -119,6 +120,28 @@ def test_a_refusal_names_every_reason_on_one_line() -> None:
 def test_each_severity_of_a_release_brings_its_approvers(severities: tuple[Any, ...], roles: set[str]) -> None:
     release = Subject(id=RELEASE_ID, digest=DIGEST, author="a@dcmms.com", severities=severities)
     assert set(permission.decide(inputs(release=release)).approved) == roles
+
+
+@pytest.mark.parametrize(
+    ("sealed_as", "cvss", "counts"),
+    [
+        ("low", 9.8, "critical"),
+        ("critical", 5.0, "critical"),
+        ("low", None, "high"),
+        ("low", 0.0, "low"),
+        ("low", 2.0, "low"),
+    ],
+)
+def test_a_fix_never_counts_as_less_than_its_score(sealed_as: Any, cvss: float | None, counts: str) -> None:
+    plain = release()
+    advisory = plain.advisories[0].model_copy(update={"severity": sealed_as, "cvss": cvss})
+    asked = permission.subject(plain.model_copy(update={"advisories": (advisory,)}), inputs().rules)
+    assert asked.severities == (counts,)
+
+
+def test_a_package_without_an_advisory_counts_as_unscored() -> None:
+    bare = release().model_copy(update={"advisories": ()})
+    assert permission.subject(bare, inputs().rules).severities == (STANDARD.unscored,)
 
 
 def test_stacks_that_need_no_approvals_ask_for_none() -> None:
@@ -392,7 +415,7 @@ def test_what_nobody_asks_for_is_not_signed(
 
 
 def test_the_author_cannot_sign_for_the_release() -> None:
-    own = Subject(id=RELEASE_ID, digest=DIGEST, author="cto@dcmms.com", severities=("critical",))
+    own = by("cto@dcmms.com")
     with pytest.raises(Refused, match="its author does not approve it"):
         permission.draft(inputs(release=own), "normal", "CTO", "cto@dcmms.com", "")
 
