@@ -208,7 +208,7 @@ def test_a_clock_that_runs_backwards_within_a_run_is_named(tmp_path: Path, back:
     with Chain.open(folder) as chain:
         chain.append("host", RUN, {}, at=NINE + timedelta(seconds=2) - back)
     said = verify(folder, None).problem or ""
-    assert ("record 4: dated 2 s before what it follows, the clock ran backwards" == said) == named
+    assert (said == "record 4: dated 2 s before what it follows, the clock ran backwards") == named
 
 
 def test_another_run_may_be_dated_earlier(tmp_path: Path) -> None:
