@@ -87,7 +87,8 @@ def _lacking(declared: Declared, moment: Moment) -> Iterator[str]:
         return
     release = load_release(PROJECT, release_id)
     if release.digest != digest:
-        yield f"digest {digest[:12]} is declared, release {release_id} has {release.digest[:12]}: declare what is sealed"
+        declared_as, sealed_as = digest[:12], release.digest[:12]
+        yield f"digest {declared_as} is declared, release {release_id} has {sealed_as}: declare what is sealed"
         return
     settings = load_stack(PROJECT, stack).settings
     needs = settings.rollout.host_takes
