@@ -6,6 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -297,10 +298,10 @@ def import_advisories(files: Annotated[list[Path], typer.Argument()], as_json: J
     )
 
 
-def _inputs(stack: StackName, chosen: release.Release) -> permission.Inputs:
-    """What a decision about work that takes no time would be made from now."""
+def _inputs(stack: StackName, chosen: release.Release, at: datetime | None = None) -> permission.Inputs:
+    """What a decision about work that takes no time would be made from, now or at another instant."""
     calendar = load_stack(project(), stack).settings.calendar
-    return permission.gather(project(), stack, chosen, calendar, needs=timedelta(0), at=clock.now())
+    return permission.gather(project(), stack, chosen, calendar, needs=timedelta(0), at=at or clock.now())
 
 
 @app.command()
@@ -331,9 +332,15 @@ def approve(
 
 
 @app.command(name="approvals")
-def show_approvals(stack: Stack, release_id: ReleaseOption = None, as_json: Json = False) -> None:
+def show_approvals(
+    stack: Stack,
+    release_id: ReleaseOption = None,
+    at: Annotated[str | None, typer.Option(help="an instant such as 2026-12-13T02:00:00Z; now otherwise")] = None,
+    as_json: Json = False,
+) -> None:
     """Which approvals a release has on the stack, which are missing or refused and why, and when each expires."""
-    inputs = _inputs(_stack(stack), release.load(project(), _release_id(_stack(stack), release_id)))
+    chosen = release.load(project(), _release_id(_stack(stack), release_id))
+    inputs = _inputs(_stack(stack), chosen, _instant(at) if at else None)
     shown = permission.approval_state(inputs)
     if as_json:
         _emit(shown)
@@ -420,20 +427,13 @@ def show_emergency(named: EmergencyOption = None, as_json: Json = False) -> None
     out.print(f"{facts.advisory}  CVSS {facts.cvss}, disclosed {clock.spell(facts.disclosed)}, affects {facts.affects}")
     out.print(f"exploit  {facts.exploit}")
     out.print(f"release  {found.release or 'none yet'}")
-    _table(
-        ["phase", "step", "due", "state", "done", "by"],
-        [
-            [
-                r.phase,
-                r.step,
-                clock.spell(r.due),
-                r.state.upper() if r.state == "overdue" else r.state,
-                clock.spell(r.done) if r.done else "",
-                r.who or "",
-            ]
-            for r in rows
-        ],
-    )
+    for phase, steps in groupby(rows, key=lambda row: row.phase):
+        for number, row in enumerate(steps):
+            if number == 0:
+                out.print(f"{phase}, by {clock.spell(row.due)}")
+            word = row.state.upper() if row.state == "overdue" else row.state
+            did = f"{clock.spell(row.done)}, {row.who}" if row.done else row.does
+            out.print(f"  {word:<8} {row.step:<24} {did}")
     if found.problem:
         out.print(f"NOT verified: {found.problem}")
     if late:

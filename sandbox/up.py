@@ -24,6 +24,7 @@ ARC = {"dev": "site-arc-0", "staging": "site-arc-1", "prod": "site-arc-2"}
 _LEAD = timedelta(seconds=5)
 _EARLIER = timedelta(hours=1)
 _OPENINGS = 8
+_REFUSED = re.compile(r"^refused by policy|\bpatching is refused at\b|^wave \S+ refused:")
 
 
 def up(sandbox: Sandbox, name: StackName, *, at: datetime | None = None, fault: Fault | None = None) -> None:
@@ -273,7 +274,8 @@ def _carry_out(stack: Stack, opening: datetime) -> None:
     elif done:
         console.line("wave", "nothing to do: no host is touched")
     if not done:
-        raise Failed(f"{stack.name}: {stack.problem().removeprefix(f'{stack.name}: ')}")
+        why = stack.problem().removeprefix(f"{stack.name}: ")
+        raise (Refused if _REFUSED.search(why) else Failed)(f"{stack.name}: {why}")
     follower = {"dev": "staging", "staging": "prod"}.get(stack.name)
     if follower:
         console.line("next", f"make up STACK={follower}     (promotes this release)")
