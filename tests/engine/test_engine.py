@@ -10,13 +10,13 @@ from tests.laboratory import Laboratory
 
 def test_prod_previews_without_a_release_and_with_the_pack(lab: Laboratory) -> None:
     printed = lab.sandbox("preview", "--stack", "prod")
-    assert "36 to create" in printed
+    assert "60 to create" in printed
     assert "patchwave@v0.1.0" in printed
     assert not list((lab.folder / "hosts").glob("prod-*"))
 
 
 def test_staging_previews(lab: Laboratory) -> None:
-    assert "33 to create" in lab.sandbox("preview", "--stack", "staging")
+    assert "50 to create" in lab.sandbox("preview", "--stack", "staging")
 
 
 def test_a_refresh_finds_no_difference(patched: Patched) -> None:
