@@ -214,13 +214,15 @@ class Verdict(Model):
 class Calendar(Model):
     """The union of the windows, recurring and extra, less the freezes that nothing lifts.
 
-    The emergency lane needs no window and heeds hard freezes only.
+    The emergency lane needs no window and heeds hard freezes only. `soak` is how long a release must have been good on
+    the stack before, where that is longer than the standard asks.
     """
 
     windows: Annotated[tuple[Window, ...], Field(min_length=1)]
     extra: tuple[ExtraWindow, ...] = ()
     freezes: tuple[Freeze, ...] = ()
     break_glass: tuple[BreakGlass, ...] = ()
+    soak: Annotated[timedelta, Field(ge=timedelta(0), le=timedelta(days=60))] = timedelta(0)
 
     @model_validator(mode="after")
     def _opens_every_year(self) -> Self:

@@ -1,12 +1,14 @@
 """Which fixes a stack cannot have in time, asked with the project's own files: standard, calendars, evidence."""
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from patchwave import advisories, durations, evidence, permission
+from patchwave import advisories, clock, durations, permission, signing
+from patchwave import emergency as emergencies
 from patchwave.calendar import Calendar, Opening
 from patchwave.clock import hours, spell
 from patchwave.durations import Durations
@@ -15,7 +17,7 @@ from patchwave.rollout import RESERVE
 from patchwave.settings import Settings, load_stack
 from patchwave.sla import current
 from patchwave.solver import Fix, Leg, Miss, Openings, Question, Ring, Seat
-from patchwave.standard import StackName, Standard
+from patchwave.standard import Criteria, StackName, Standard
 
 
 class Chain(NamedTuple):
@@ -26,7 +28,10 @@ class Chain(NamedTuple):
 
 
 class View(NamedTuple):
-    """All that the due times of a release on a stack depend on, but for its hosts; `advisories` as they count now."""
+    """All that the due times of a release on a stack depend on, but for its hosts.
+
+    `advisories` are the release's as they count now; `emergency` says that an open emergency is bound to it.
+    """
 
     stack: StackName
     settings: Settings
@@ -34,6 +39,7 @@ class View(NamedTuple):
     advisories: Mapping[str, Advisory]
     chain: Chain
     taken: Durations
+    emergency: bool
 
     def fix(self, key: str) -> Fix:
         """An advisory of the release with the instant at which it is due."""
@@ -53,16 +59,26 @@ class View(NamedTuple):
         return f"{on} cannot be met: due {spell(due)}, {end}: {mend}"
 
 
-def view(project: Path, stack: StackName, settings: Settings, release: Release, standard: Standard) -> View:
+def view(
+    project: Path,
+    stack: StackName,
+    settings: Settings,
+    release: Release,
+    standard: Standard,
+    now: datetime,
+    environ: Mapping[str, str] = os.environ,
+) -> View:
     """The project's files as they say it now."""
-    knowledge = advisories.load(project)
+    knowledge, signers = advisories.load(project), signing.allowed_signers(project, environ)
+    bound = emergencies.of_release(project, release.digest, signers, now)
     return View(
         stack=stack,
         settings=settings,
         standard=standard,
         advisories={advisory.id: current(advisory, knowledge, standard) for advisory in release.advisories},
-        chain=_chain(project, stack, release, standard),
+        chain=_chain(project, stack, release, standard, environ),
         taken=durations.of_stack(project, stack),
+        emergency=bound is not None and bound.closed is None and bound.problem is None,
     )
 
 
@@ -72,10 +88,16 @@ def ask(seen: View, seats: Mapping[str, Sequence[Seat]], now: datetime) -> Quest
         legs=(*seen.chain.legs, _leg(seen.stack, seen.settings, seen.standard, seats, seen.taken)),
         now=now,
         proved=seen.chain.proved,
-        emergency=False,
+        emergency=seen.emergency,
         remedies=seen.standard.remedies,
-        urgent=frozenset(),
+        urgent=frozenset(key for key, one in seen.advisories.items() if _urgent(one, seen.standard.emergency.criteria)),
     )
+
+
+def _urgent(advisory: Advisory, criteria: Criteria) -> bool:
+    """Whether a fix meets what can be known of the criteria without asking anybody."""
+    known = advisory.exploited or not criteria.exploit_available
+    return known and advisory.cvss is not None and advisory.cvss >= criteria.cvss_from
 
 
 def declared(stack: str, settings: Settings, fixes: Iterable[Fix]) -> dict[str, list[Seat]]:
@@ -120,9 +142,9 @@ def _leg(
         reserve=RESERVE,
         before=RESERVE if taken.before is None else taken.before,
         after=taken.after or timedelta(0),
-        soak=max(settings.soak or timedelta(0), rules.soak),
+        soak=max(calendar.soak, rules.soak),
         soak_at_least=rules.soak,
-        emergency_soak=rules.soak,
+        emergency_soak=rules.emergency_soak,
         routine=calendar.openings,
         emergency=partial(calendar.openings, lane="emergency"),
         admits=_noticed(admits, rules.notice),
@@ -145,22 +167,17 @@ def _noticed(calendar: Calendar, notice: timedelta) -> Openings:
     return openings
 
 
-def _chain(project: Path, stack: StackName, release: Release, standard: Standard) -> Chain:
+def _chain(project: Path, stack: StackName, release: Release, standard: Standard, environ: Mapping[str, str]) -> Chain:
     """What a release must still go through before a stack may have it, on all hosts that are declared there."""
     legs: list[Leg] = []
     source = standard.stacks[stack].promoted_from
     while source is not None:
-        if (proved := _succeeded(project, source, release)) is not None:
-            return Chain(tuple(legs), proved)
+        proof = permission.prove(project, source, release.id, signing.allowed_signers(project, environ))
+        believed = proof.problem is None and (clock.is_sandbox(environ) or not proof.rehearsal)
+        if believed and (proof.outcome, proof.digest) == ("succeeded", release.digest):
+            return Chain(tuple(legs), proof.ended)
         settings = load_stack(project, source).settings
         seats = declared(source, settings, ())
         legs.insert(0, _leg(source, settings, standard, seats, durations.of_stack(project, source)))
         source = standard.stacks[source].promoted_from
     return Chain(tuple(legs), None)
-
-
-def _succeeded(project: Path, stack: StackName, release: Release) -> datetime | None:
-    if not permission.is_done(project, stack, release.id, release.digest):
-        return None
-    ended = evidence.summary(evidence.read(permission.folder(project, stack, release.id)))["ended"]
-    return datetime.fromisoformat(ended)

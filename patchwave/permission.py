@@ -323,7 +323,7 @@ def _unproved(inputs: Inputs, lane: Lane) -> Iterator[str]:
 
 def _required(inputs: Inputs, lane: Lane) -> timedelta:
     rules = inputs.rules.stack
-    return rules.soak if lane == "routine" else rules.emergency_soak
+    return max(rules.soak, inputs.calendar.soak) if lane == "routine" else rules.emergency_soak
 
 
 def _soak(inputs: Inputs, lane: Lane) -> Soak | None:

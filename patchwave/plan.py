@@ -28,7 +28,7 @@ def make(project: Path, stack: StackName, now: datetime) -> dict[str, Any]:
     release, inventory = load_release(project, file.release), discover(stack, file.settings)
     results = ansible.run(project, "scan", inventory.hosts, variables={"pw_refresh": False})
     scans = {host.name: _scan(results[host.name], host) for host in inventory.hosts}
-    return draw(outlook.view(project, stack, file.settings, release, standard), inventory, scans, release, now)
+    return draw(outlook.view(project, stack, file.settings, release, standard, now), inventory, scans, release, now)
 
 
 def _scan(result: ansible.HostResult, host: Host) -> Mapping[str, Any]:

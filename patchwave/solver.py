@@ -102,7 +102,7 @@ class Change(NamedTuple):
     def __str__(self) -> str:
         match self.remedy:
             case "emergency":
-                return "take the emergency lane"
+                return "take the emergency lane, see `patchwave emergency open`"
             case "window":
                 return f"add the window {self.value} to {self.field} in Pulumi.{self.stack}.yaml"
             case _:
@@ -375,7 +375,7 @@ class _Search:
                 case "batch":
                     field, value = f"rollout.rings.{leg.rings[knob.ring].name}.batch", str(stance.batches[knob.ring])
                 case "soak":
-                    field, value = "soak", f"PT{stance.soak // HOUR}H"
+                    field, value = "calendar.soak", f"PT{stance.soak // HOUR}H"
                 case "window":
                     field, value = "calendar.extra", f"{iso(run.starts)}/{iso(_up(run.starts + run.room, MINUTE))}"
                 case "emergency":

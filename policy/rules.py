@@ -118,7 +118,7 @@ def _missed(declared: Declared, moment: Moment, *, remedied: bool) -> Iterator[s
     if permission.is_done(PROJECT, stack, release, digest):
         return
     settings, standard = load_stack(PROJECT, stack).settings, load_standard(PROJECT)
-    seen = outlook.view(PROJECT, stack, settings, load_release(PROJECT, release), standard)
+    seen = outlook.view(PROJECT, stack, settings, load_release(PROJECT, release), standard, moment.now)
     seats = outlook.declared(stack, settings, map(seen.fix, seen.advisories))
     for miss in solver.misses(outlook.ask(seen, seats, moment.now)):
         if (miss.remedy is not None) == remedied:

@@ -46,16 +46,12 @@ class Runner(Model):
 
 
 class Settings(Model):
-    """One stack's decisions; without `backup` and `runner` nothing is backed up, and roles are given by hand.
-
-    Without a `soak` of its own the standard's counts, and never a shorter one.
-    """
+    """One stack's decisions; without `backup` and `runner` nothing is backed up, and roles are given by hand."""
 
     location: Annotated[str, Field(pattern=r"^[a-z0-9]+$")]
     address_space: AddressSpace
     ssh_public_key: Annotated[str, Field(pattern=r"^(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp256) [A-Za-z0-9+/=]+( .*)?$")]
     calendar: Calendar
-    soak: Annotated[timedelta, Field(gt=timedelta(0), le=timedelta(days=60))] | None = None
     fleets: dict[Name, Fleet]
     rollout: Rollout
     service: Service

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from patchwave import emergency as emergencies
 from patchwave import evidence, permission
 from patchwave import release as releases
 from patchwave.feeds import concerning, import_files
@@ -19,13 +20,14 @@ from patchwave.solver import Change, Miss, misses
 from patchwave.standard import StackName, load_standard
 from policy import rules
 from policy.rules import RULES, Declared, Moment
-from tests.fast.builders import STANDARD, pending
+from tests.fast.builders import STANDARD, make_keys, pending
 from tests.fast.engine import PROJECT
-from tests.fast.test_advisories import NOTHING, vulnerability, write
+from tests.fast.test_advisories import NOTHING, catalog, vulnerability, write
 
 MONDAY = datetime(2026, 11, 23, 9, tzinfo=UTC)
 DAY = timedelta(days=1)
 CVE = "CVE-2099-0001"
+LEAD = "security-lead@dcmms.com"
 VECTORS = {
     9.8: "CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:H/A:H",
     7.5: "CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:N/I:N/A:H",
@@ -45,6 +47,8 @@ class Project:
         for stack in ("dev", "staging", "prod"):
             shutil.copy(PROJECT / f"Pulumi.{stack}.yaml", root / f"Pulumi.{stack}.yaml")
         self.release = self._sealed()
+        self.keys = make_keys(root, evidence.IDENTITY, LEAD)
+        shutil.copy(root / "signers", root / "policy" / "allowed_signers")
 
     def _sealed(self) -> Release:
         entry = ChangelogEntry(version="2-1", date=MONDAY, urgency="high", cves=(CVE,))
@@ -54,9 +58,9 @@ class Project:
         releases.save(self.root, made)
         return made
 
-    def scored(self, score: float) -> None:
-        record = vulnerability(CVE, ("CVSS_V3", VECTORS[score]))
-        import_files(self.root, write(self.root / "exports", record), concerning([self.release]))
+    def scored(self, score: float, *, exploited: bool = False) -> None:
+        documents = [vulnerability(CVE, ("CVSS_V3", VECTORS[score])), *([catalog(CVE)] if exploited else [])]
+        import_files(self.root, write(self.root / "exports", *documents), concerning([self.release]))
 
     def edit(self, stack: str, change: Edit) -> None:
         path = self.root / f"Pulumi.{stack}.yaml"
@@ -71,8 +75,8 @@ class Project:
             if change.field == "calendar.extra":
                 starts, ends = change.value.split("/")
                 settings["calendar"]["extra"] = [{"starts": starts, "ends": ends, "reason": "in time for the SLA"}]
-            elif change.field == "soak":
-                settings["soak"] = change.value
+            elif change.field == "calendar.soak":
+                settings["calendar"]["soak"] = change.value
             elif change.field == "rollout.live_out_of_service":
                 settings["rollout"]["live_out_of_service"] = int(change.value)
             else:
@@ -85,17 +89,27 @@ class Project:
     def misses(self, stack: StackName, now: datetime = MONDAY) -> dict[str, Miss]:
         """What is missed, each under its line."""
         settings = load_stack(self.root, stack).settings
-        seen = view(self.root, stack, settings, self.release, load_standard(self.root))
+        seen = view(self.root, stack, settings, self.release, load_standard(self.root), now, {})
         found = misses(ask(seen, declared(stack, settings, map(seen.fix, seen.advisories)), now))
         return {seen.line(miss): miss for miss in found}
 
-    def succeeded(self, stack: str, at: datetime) -> None:
-        with evidence.Chain.open(permission.folder(self.root, stack, self.release.id)) as chain:
-            for kind, data in (
-                ("wave-started", {"digest": self.release.digest}),
-                ("wave-ended", {"outcome": "succeeded"}),
-            ):
-                chain.append(kind, "run-1", data, at=at)
+    def succeeded(self, stack: str, at: datetime, outcome: str = "succeeded", rehearsal: Any = None) -> None:
+        place = permission.folder(self.root, stack, self.release.id)
+        with evidence.Chain.open(place) as chain:
+            started = {"digest": self.release.digest, "rehearsal": rehearsal}
+            chain.append("wave-started", "run-1", started, at=at)
+            chain.append("wave-ended", "run-1", {"outcome": outcome, "real_time": at.isoformat()}, at=at)
+        evidence.sign(place, self.keys / evidence.IDENTITY)
+
+    def emergency(self, at: datetime) -> None:
+        """Opens the emergency lane and binds it to the release."""
+        standard, signers = load_standard(self.root), self.root / "policy" / "allowed_signers"
+        by = emergencies.Signer(who=LEAD, key=self.keys / LEAD, signers=signers)
+        facts = emergencies.Facts(advisory=CVE, cvss=9.8, exploit="seen", affects="all hosts", disclosed=at)
+        folder = emergencies.home(self.root) / emergencies.open_(self.root, facts, standard.emergency.criteria, by, at)
+        (names,) = (step.id for step in standard.emergency.steps if step.release)
+        bound = {"release": self.release.id, "digest": self.release.digest}
+        emergencies.step(folder, emergencies.read(folder, signers, at), names, bound, by, at)
 
 
 @pytest.fixture
@@ -127,6 +141,25 @@ def test_a_critical_fix_reaches_prod_in_24_hours_by_no_change_of_a_file(project:
     assert project.misses("dev") == {}
 
 
+def test_what_is_exploited_may_take_the_emergency_lane_and_is_met_in_it(project: Project) -> None:
+    project.scored(9.8, exploited=True)
+    (miss,) = project.misses("prod").values()
+    assert miss.remedy is not None
+    assert [change.remedy for change in miss.remedy] == ["emergency"]
+    project.emergency(MONDAY)
+    assert project.misses("prod") == {}
+
+
+@pytest.mark.parametrize("fault", [None, "unsigned", "rolled-back", "rehearsed"])
+def test_only_what_is_proved_need_not_be_gone_through_again(project: Project, fault: str | None) -> None:
+    outcome = "rolled-back" if fault == "rolled-back" else "succeeded"
+    project.succeeded("dev", MONDAY, outcome=outcome, rehearsal={} if fault == "rehearsed" else None)
+    if fault == "unsigned":
+        (permission.folder(project.root, "dev", project.release.id) / evidence.SIGNATURE).unlink()
+    wednesday = MONDAY + 2 * DAY + timedelta(hours=1)  # a wave on dev now would have to soak over staging's window
+    assert bool(project.misses("staging", wednesday)) == (fault is not None)
+
+
 def test_what_dev_and_staging_have_proved_is_not_waited_for_again(project: Project) -> None:
     project.succeeded("dev", MONDAY)
     project.succeeded("staging", MONDAY + DAY)
@@ -138,9 +171,13 @@ def test_what_dev_and_staging_have_proved_is_not_waited_for_again(project: Proje
 
 
 def test_a_longer_soak_than_the_standards_is_the_first_to_be_shortened(project: Project) -> None:
-    project.edit("staging", lambda settings: settings.update(soak="P6D"))
+    project.edit("staging", soaking("P6D"))
     (miss,) = project.misses("staging").values()
-    assert miss.remedy == (Change("soak", "staging", "soak", "PT54H"),)
+    assert miss.remedy == (Change("soak", "staging", "calendar.soak", "PT54H"),)
+
+
+def soaking(span: str) -> Edit:
+    return lambda settings: settings["calendar"].update(soak=span)
 
 
 def forty(settings: dict[str, Any]) -> None:
@@ -159,10 +196,10 @@ def test_a_wave_that_fits_no_window_takes_more_hosts_at_once(project: Project) -
     ("stack", "edit"),
     [
         ("prod", lambda settings: None),
-        ("staging", lambda settings: settings.update(soak="P6D")),
+        ("staging", soaking("P6D")),
         ("staging", forty),
         ("prod", forty),
-        ("prod", lambda settings: settings.update(soak="P20D")),
+        ("prod", soaking("P20D")),
     ],
 )
 def test_the_preview_fails_and_passes_after_the_change_that_it_names(
