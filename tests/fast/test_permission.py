@@ -104,6 +104,14 @@ def test_proof_is_good_from_its_soak_until_it_is_stale(ended: datetime) -> None:
     assert refusal(inputs(proof=proof(ended))) == ""
 
 
+def test_a_stack_may_ask_for_a_longer_soak_and_never_gets_by_with_a_shorter_one() -> None:
+    fresh = proof(IN_WINDOW - SOAK)
+    longer, shorter = (frozen().model_copy(update={"soak": SOAK + extra}) for extra in (HOUR, -HOUR))
+    assert "has soaked 48.0 h of 49.0 h on staging" in refusal(inputs(proof=fresh, calendar=longer))
+    assert refusal(inputs(proof=fresh, calendar=shorter)) == ""
+    assert "of 48.0 h" in refusal(inputs(proof=proof(IN_WINDOW - SOAK + HOUR), calendar=shorter))
+
+
 def test_a_refusal_names_every_reason_on_one_line() -> None:
     line = refusal(inputs(at=OUTSIDE, proof=None, approvals=()))
     assert all(word in line for word in ("outside every window", "no evidence from staging", "missing from CISO, CTO"))
