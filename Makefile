@@ -9,7 +9,7 @@ SANDBOX_RUN := $(BIN)/python -m sandbox
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help up preview down status test check format lock venv
+.PHONY: help up preview down status test check format schemas lock venv
 
 help:
 	@sed -n '1s/^# //p' Makefile
@@ -42,9 +42,12 @@ test: venv
 	@$(MAKE) --no-print-directory check
 	pytest tests/engine tests/lab
 
-format: venv
+format: venv schemas
 	ruff format .
 	ruff check --fix .
+
+schemas: venv
+	python -m patchwave.schema
 
 lock:
 	uv pip compile --quiet --universal --generate-hashes --no-header pyproject.toml --group pyproject.toml:dev --group pyproject.toml:sandbox -o requirements.lock

@@ -17,6 +17,7 @@ from components import (
     Wave,
 )
 from patchwave import release as releases
+from patchwave import waivers
 from patchwave.documents import parse
 from patchwave.settings import Settings
 from patchwave.standard import stack_name
@@ -24,6 +25,7 @@ from patchwave.standard import stack_name
 config = pulumi.Config("patchwave")
 stack = stack_name(pulumi.get_stack())
 project = Path(__file__).resolve().parent
+kept = waivers.named(project, config.get_object("waivers") or [])
 settings = parse(config.require_object("settings"), Settings, f"Pulumi.{stack}.yaml: patchwave:settings")
 release_id = config.get("release")
 release = releases.load(project, release_id) if release_id else None
@@ -32,7 +34,19 @@ site = Site(stack, settings=settings)
 slots = Slots(stack, settings=settings, site=site)
 machines = Machines(f"{stack}-vm", stack=stack, settings=settings, site=site)
 snapshots = Snapshots(f"{stack}-snapshots", stack=stack, settings=settings, site=site, machines=machines.ids)
-maintenance = Maintenance(f"{stack}-maintenance", stack=stack, settings=settings, site=site, release=release)
+maintenance = Maintenance(
+    f"{stack}-maintenance",
+    stack=stack,
+    settings=settings,
+    site=site,
+    release=release,
+    excludes=waivers.package_excludes(
+        kept,
+        stack=stack,
+        fleets=[name for name, fleet in settings.fleets.items() if fleet.method == "update_manager"],
+        release=release,
+    ),
+)
 alerts = Alerts(f"{stack}-alerts", stack=stack, settings=settings, site=site)
 before_a_wave: list[pulumi.Resource] = [slots, machines, snapshots]
 
@@ -61,6 +75,7 @@ if release:
         stack=stack,
         settings=settings,
         release=release,
+        waivers=kept,
         public_url=slots.url,
         ingestion_url=alerts.ingestion_url,
         ingestion_rule=alerts.ingestion_rule,

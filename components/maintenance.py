@@ -1,6 +1,6 @@
 """The windows as Update Manager knows them: one maintenance configuration a ring, and which machines it patches."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import pulumi
 import pulumi_azure_native as azure
@@ -36,6 +36,7 @@ class Maintenance(pulumi.ComponentResource):
         settings: Settings,
         site: Site,
         release: Release | None,
+        excludes: Sequence[str],
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("patchwave:index:Maintenance", name, None, opts)
@@ -55,7 +56,7 @@ class Maintenance(pulumi.ComponentResource):
                 duration=schedule.duration,
                 time_zone=schedule.time_zone,
                 recur_every=schedule.recur_every,
-                install_patches=updates(decisions, release),
+                install_patches=updates(decisions, release, excludes),
                 tags=tags.common(stack) | {"patchwave-ring": ring},
                 opts=pulumi.ResourceOptions(parent=self),
             )
@@ -111,18 +112,23 @@ def schedules(settings: Settings) -> Iterator[tuple[str, str, Schedule]]:
             yield ring.name if number == 1 else f"{ring.name}-{number}", ring.name, schedule
 
 
-def updates(decisions: Decisions, release: Release | None) -> azure.maintenance.InputPatchConfigurationArgsDict:
+def updates(
+    decisions: Decisions, release: Release | None, excludes: Sequence[str]
+) -> azure.maintenance.InputPatchConfigurationArgsDict:
     """What is installed: the chosen classes, or on Linux a release's packages and no others.
 
-    A package that does not go back by downgrade is left to a wave: a schedule takes no dump and no snapshot.
+    A package that does not go back by downgrade is left to a wave: a schedule takes no dump and no snapshot. What is
+    excluded is installed in no case.
     """
     linux: azure.maintenance.InputLinuxParametersArgsDict = {"classifications_to_include": list(decisions.linux)}
+    if excludes:
+        linux["package_name_masks_to_exclude"] = sorted(excludes)
     if release:
         packages = {package.name: package.reversibility == "downgrade" for package in release.packages}
         linux = {
             "classifications_to_include": [],
             "package_name_masks_to_include": sorted(name for name, simple in packages.items() if simple),
-            "package_name_masks_to_exclude": sorted(name for name, simple in packages.items() if not simple),
+            "package_name_masks_to_exclude": sorted({*excludes, *(n for n, simple in packages.items() if not simple)}),
         }
     chosen: azure.maintenance.InputPatchConfigurationArgsDict = {
         "reboot_setting": decisions.reboot,

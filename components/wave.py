@@ -1,6 +1,6 @@
-"""A wave as resources: a few commands that run playbooks, re-run only by another release."""
+"""A wave as resources: a few commands that run playbooks, re-run only by another release or other waivers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pulumi
@@ -10,12 +10,14 @@ from patchwave import clock, permission
 from patchwave.release import Release
 from patchwave.settings import Settings
 from patchwave.standard import StackName
+from patchwave.waivers import Waiver
 
 
 class Wave(pulumi.ComponentResource):
     """One release carried out on one stack: preflight, protect, each ring in its order, prove.
 
-    An `up` that brings no other release runs nothing; an `up` that would run needs permission at that moment.
+    An `up` that brings no other release and no other waivers runs nothing; an `up` that would run needs permission at
+    that moment.
     """
 
     def __init__(
@@ -26,6 +28,7 @@ class Wave(pulumi.ComponentResource):
         stack: StackName,
         settings: Settings,
         release: Release,
+        waivers: Sequence[Waiver],
         public_url: pulumi.Input[str],
         ingestion_url: pulumi.Input[str],
         ingestion_rule: pulumi.Input[str],
@@ -44,11 +47,12 @@ class Wave(pulumi.ComponentResource):
                     "PATCHWAVE_STACK": stack,
                     "PATCHWAVE_RELEASE": release.id,
                     "PATCHWAVE_DIGEST": release.digest,
+                    "PATCHWAVE_WAIVERS": " ".join(waiver.id for waiver in waivers),
                     "PATCHWAVE_PUBLIC_URL": public_url,
                     "PATCHWAVE_INGESTION_URL": ingestion_url,
                     "PATCHWAVE_INGESTION_RULE": ingestion_rule,
                 },
-                triggers=[release.digest],
+                triggers=[release.digest, *(waiver.mark for waiver in waivers)],
                 opts=pulumi.ResourceOptions(
                     parent=self,
                     depends_on=after,

@@ -4,13 +4,14 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import typer
+import yaml
 from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
@@ -19,6 +20,7 @@ from patchwave import (
     advisories,
     approvals,
     clock,
+    criteria,
     evidence,
     feeds,
     findings,
@@ -26,7 +28,9 @@ from patchwave import (
     plan,
     release,
     report,
+    sealing,
     signing,
+    waivers,
 )
 from patchwave import emergency as emergencies
 from patchwave.doctor import examine
@@ -35,10 +39,9 @@ from patchwave.errors import Failed, Misuse, PatchwaveError, Refused
 from patchwave.inventory import discover
 from patchwave.model import first_problem
 from patchwave.replay import replay
-from patchwave.sealing import seal as seal_pending
 from patchwave.settings import STACKS, load_stack
 from patchwave.sla import State
-from patchwave.stackfile import set_release
+from patchwave.stackfile import set_release, set_waivers
 from patchwave.standard import ApprovalKind, Severity, StackName, load_standard
 from patchwave.wave import STOP, Wave
 
@@ -178,30 +181,89 @@ def seal(stack: Stack, as_json: Json = False) -> None:
     root = project()
     if load_standard(root).stacks[_stack(stack)].promoted_from is not None:
         raise Refused(f"{stack}: releases are sealed in dev and promoted: run `patchwave promote`")
-    sealed, new = seal_pending(root, _stack(stack), clock.now())
-    if sealed is None:
-        if as_json:
-            _emit({"stack": stack, "release": None, "new": False})
-        else:
-            out.print("nothing is pending: no release to seal")
-        return
-    set_release(root, _stack(stack), sealed.id)
+    counting = _resolved(root, _stack(stack))
+    sealed, new, left_out = sealing.seal(root, _stack(stack), clock.now(), sealing.author(root), counting)
+    _pin(root, _stack(stack), counting, sealed)
+    if sealed is not None:
+        set_release(root, _stack(stack), sealed.id)
     if as_json:
-        _emit(
-            {
-                "stack": stack,
-                "release": sealed.id,
-                "digest": sealed.digest,
-                "new": new,
-                "packages": len(sealed.packages),
-                "cves": len(sealed.cves),
-            }
-        )
+        left = [one.model_dump(mode="json") for one in left_out]
+        _emit({"stack": stack, "new": new, "left_out": left, **_sealed_fields(sealed)})
+        return
+    for one in left_out:
+        waits = f", until {one.until:%Y-%m-%d %H:%M} UTC" if one.until else ", until there is a newer version"
+        out.print(f"left out  {one.name} {one.to}: {one.reason}{waits}")
+    if sealed is None:
+        out.print("nothing is left to seal" if left_out else "nothing is pending: no release to seal")
         return
     note = "sealed from what is pending" if new else "nothing new to seal"
     out.print(
         f"{sealed.id}  {len(sealed.packages)} packages, {len(sealed.cves)} CVEs, digest {sealed.digest[:12]}  ({note})"
     )
+
+
+def _sealed_fields(sealed: release.Release | None) -> dict[str, Any]:
+    if sealed is None:
+        return {"release": None}
+    counts = {"packages": len(sealed.packages), "cves": len(sealed.cves)}
+    return {"release": sealed.id, "digest": sealed.digest, "author": sealed.author, **counts}
+
+
+def _resolved(root: Path, stack: StackName) -> tuple[waivers.Waiver, ...]:
+    """The waivers that count on a stack now."""
+    found = waivers.load(root, load_standard(root))
+    return waivers.resolve(found, stack, load_stack(root, stack).settings, clock.now())
+
+
+def _pin(root: Path, stack: StackName, chosen: Sequence[waivers.Waiver], sealed: release.Release | None = None) -> None:
+    """Names waivers in a stack file, if its release may rely on them."""
+    named = load_stack(root, stack).release
+    relying = sealed or (release.load(root, named) if named else None)
+    ids = [waiver.id for waiver in chosen]
+    waivers.require(root, stack, ids, relying, load_standard(root), clock.now())
+    set_waivers(root, stack, ids)
+
+
+@app.command(name="waivers")
+def show_waivers(
+    stack: Annotated[str | None, typer.Option("--stack", "-s", help="dev, staging or prod; all without it")] = None,
+    pin: Annotated[bool, typer.Option("--pin", help="name those that count now in the stack file")] = False,
+    trivy: Annotated[bool, typer.Option("--trivy", help="print the stack's .trivyignore.yaml")] = False,
+    as_json: Json = False,
+) -> None:
+    """The waivers, whether each counts now, and until when."""
+    root, now = project(), clock.now()
+    if stack is None and (pin or trivy):
+        raise Misuse(f"--{'pin' if pin else 'trivy'} needs --stack: dev, staging or prod")
+    if stack is not None and pin:
+        _pin(root, _stack(stack), _resolved(root, _stack(stack)))
+    if stack is not None and trivy:
+        file = load_stack(root, _stack(stack))
+        named = release.load(root, file.release) if file.release else None
+        counting = waivers.load(root, load_standard(root))
+        fleets = list(file.settings.fleets)
+        ignores = waivers.trivy_ignores(counting, named, stack=_stack(stack), fleets=fleets, now=now)
+        sys.stdout.write(yaml.safe_dump(ignores, sort_keys=False, allow_unicode=True, width=1000))
+        return
+    found = [one for one in waivers.read(root, load_standard(root)) if stack is None or one.concerns(_stack(stack))]
+    if as_json:
+        pinned = None if stack is None else list(load_stack(root, stack).waivers)
+        rows = [waivers.shown(one, now) for one in found]
+        _emit({"stack": stack, "at": clock.iso(now), "pinned": pinned, "waivers": rows})
+    else:
+        _table(
+            ["waiver", "state", "severity", "expires", "waives", "owner"],
+            [_waiver_row(one, now) for one in found],
+        )
+    waivers.refuse_bad(found)
+
+
+def _waiver_row(found: waivers.Found, now: datetime) -> list[str]:
+    one = found.waiver
+    if one is None or found.problem:
+        return [found.id, "refused", "", "", found.problem or "", ""]
+    until = f"{one.expires:%Y-%m-%d %H:%M} UTC"
+    return [one.id, one.state(now), one.severity, until, waivers.described(one.scope), one.owner]
 
 
 @app.command()
@@ -216,6 +278,7 @@ def promote(source: str, target: str, as_json: Json = False) -> None:
     chosen = release.load(root, _release_id(_stack(source), None))
     soak = permission.promotion(_inputs(_stack(target), chosen))
     assert soak is not None
+    _pin(root, _stack(target), _resolved(root, _stack(target)), chosen)
     set_release(root, _stack(target), chosen.id)
     if as_json:
         _emit({"stack": target, "release": chosen.id, "digest": chosen.digest, "soak": soak.model_dump()})
@@ -554,6 +617,54 @@ def replay_run(
         out.print(f"{stack}  release {chosen}  run {found.run}  was {'allowed' if found.allowed else 'not allowed'}")
     if problems:
         raise Failed(f"{stack}: run {found.run}: {len(problems)} differences, the first: {problems[0]}")
+
+
+@evidence_app.command()
+def attach(
+    stack: Stack,
+    criterion: Annotated[str, typer.Option(help="a criterion of the standard with `proof: record`")],
+    result: Annotated[Literal["pass", "fail"], typer.Option(help="how it went")],
+    by: Annotated[str, typer.Option(help="who vouches for it, as policy/allowed_signers names them")],
+    file: Annotated[Path | None, typer.Option(help="what shows it, kept with the evidence")] = None,
+    key: Annotated[
+        Path | None, typer.Option(help="the SSH key of who vouches; git's user.signingkey otherwise")
+    ] = None,
+    release_id: ReleaseOption = None,
+    as_json: Json = False,
+) -> None:
+    """Adds a signed result, such as that of a test suite, to the release's evidence on a stack."""
+    root = project()
+    known = [one.name for one in load_standard(root).stacks[_stack(stack)].criteria if one.proof == "record"]
+    if criterion not in known:
+        raise Misuse(f"--criterion {criterion!r}: the standard asks of {stack} for {', '.join(known) or 'none'}")
+    chosen = release.load(root, _release_id(_stack(stack), release_id))
+    place = permission.folder(root, stack, chosen.id)
+    shown = evidence.summary(evidence.read(place))
+    if shown["outcome"] is None:
+        raise Refused(f"{stack}: run {shown['run']} of {chosen.id} has not ended: attach results when it has")
+    claim = criteria.claim(
+        criterion, result, by, stack=_stack(stack), release=chosen, run=shown["run"], file=file, at=clock.now()
+    )
+    record = criteria.attach(place, claim, signing.own_key(root, key), file, _signers())
+    if as_json:
+        _emit({"stack": stack, "release": chosen.id, "run": shown["run"], "record": record.seq, "result": result})
+        return
+    out.print(f"{criterion}: {result}, for run {shown['run']} of {chosen.id} on {stack}, signed by {by}")
+
+
+@evidence_app.command(name="criteria")
+def show_criteria(stack: Stack, release_id: ReleaseOption = None, as_json: Json = False) -> None:
+    """What the standard asks of a wave on the stack before its release goes on, and what of it is met."""
+    root = project()
+    chosen = release.load(root, _release_id(_stack(stack), release_id))
+    standard = load_standard(root)
+    run = evidence.summary(evidence.read(permission.folder(root, stack, chosen.id)))["run"]
+    found = permission.findings(root, _stack(stack), chosen, standard, _signers(), clock.now())
+    if as_json:
+        rows = [one.model_dump() for one in found]
+        _emit({"stack": stack, "release": chosen.id, "run": run, "criteria": rows})
+        return
+    _table(["criterion", "state", "detail"], [[one.name, one.state, one.detail] for one in found])
 
 
 @evidence_app.command(name="page")

@@ -3,7 +3,7 @@
 from datetime import datetime
 from pathlib import Path
 
-from patchwave import advisories, ansible, release
+from patchwave import advisories, ansible, release, waivers
 from patchwave.errors import Failed
 from patchwave.inventory import discover
 from patchwave.release import Pending
@@ -34,4 +34,5 @@ def of_stack(project: Path, stack: StackName, at: datetime) -> list[Item]:
     sealed = sealed_fixes(release.every(project), knowledge, standard)
     pending = (update for updates in offers.values() for update in updates)
     fixes = [*sealed, *unsealed_fixes(pending, sealed, knowledge, standard, at)]
-    return list(items(hosts, scans, fixes, standard, at, lambda host, package, advisory, due: (due, False)))
+    paused = waivers.pauses(waivers.load(project, standard), stack, at)
+    return list(items(hosts, scans, fixes, standard, at, paused))

@@ -1,5 +1,6 @@
 """What a run has done so far, read from its evidence: the only memory that a wave has between its processes."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 from patchwave.evidence import Chain, Record, sign
 from patchwave.inventory import Host
 from patchwave.rollout import Batch, Facts, State
+from patchwave.waivers import Waiver
 
 
 class Journal:
@@ -27,6 +29,12 @@ class Journal:
         rows = self.of("wave-started")[0].data["planned"]
         return tuple(Host.model_validate({key: row[key] for key in Host.model_fields}) for row in rows)
 
+    @property
+    def waivers(self) -> tuple[Waiver, ...]:
+        """The waivers by which the run leaves packages as they are."""
+        rows = self.of("wave-started")[0].data["waivers"]
+        return tuple(Waiver.model_validate_json(json.dumps(row)) for row in rows)
+
     def did(self, phase: str) -> bool:
         """Whether a phase has ended."""
         return any(r.data["phase"] == phase and r.data["event"] == "ended" for r in self.of("phase"))
@@ -42,7 +50,7 @@ class Journal:
 
     def facts(self, host: Host) -> Facts:
         """What the preflight found on a host."""
-        found: dict[str, Any] = {"before": {}, "todo": {}, "held": [], "problem": None, "looked": False}
+        found: dict[str, Any] = {"before": {}, "todo": {}, "held": [], "waived": {}, "problem": None, "looked": False}
         for record in self.of("host"):
             if record.data["host"] == host.name and record.data["step"] == "preflight":
                 found |= {**record.data["summary"], "looked": True}

@@ -1,5 +1,6 @@
 """May this release disrupt this stack now: one pure answer that policy, hook, wave and replay share."""
 
+import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -9,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from patchwave import approvals, clock, evidence, signing
+from patchwave import approvals, clock, criteria, evidence, quarantine, signing, waivers
 from patchwave import emergency as emergencies
 from patchwave.approvals import Approval, Asked, Count, Found
 from patchwave.calendar import Calendar, Instant, Lane, Verdict
@@ -36,8 +37,9 @@ from patchwave.standard import (
     Step,
     read_standard,
 )
+from patchwave.waivers import Waiver
 
-Aspect = Literal["calendar", "promotion", "approvals", "emergency"]
+Aspect = Literal["calendar", "quarantine", "promotion", "criteria", "waivers", "approvals", "emergency"]
 KINDS: dict[Lane, ApprovalKind] = {"routine": "normal", "emergency": "emergency"}
 
 
@@ -83,7 +85,10 @@ class Inputs(Model):
     needs: timedelta
     calendar: Calendar
     release: Subject
+    quarantined: tuple[quarantine.Entry, ...]
     proof: Proof | None
+    criteria: tuple[criteria.Finding, ...]
+    waivers: tuple[waivers.Found, ...]
     approvals: tuple[Found, ...]
     emergency: Emergency | None
     rules: Rules
@@ -268,7 +273,10 @@ def asked(inputs: Inputs) -> Asked:
 def _refusals(inputs: Inputs, lane: Lane) -> Iterator[Refusal]:
     aspects: dict[Aspect, Iterator[str]] = {
         "calendar": _closed(inputs, lane),
+        "quarantine": quarantine.objections(inputs.quarantined, inputs.release.id),
         "promotion": _unproved(inputs, lane),
+        "criteria": criteria.objections(inputs.criteria, inputs.release.id),
+        "waivers": waivers.objections(inputs.waivers, inputs.stack, inputs.at),
         "emergency": _unready(inputs, lane),
         "approvals": _unapproved(inputs, lane),
     }
@@ -384,15 +392,18 @@ def folder(project: Path, stack: str, release: str) -> Path:
     return project / "evidence" / "patching" / stack / release
 
 
-def is_done(project: Path, stack: str, release: str, digest: str) -> bool:
-    """Whether a wave of exactly this release has already succeeded on the stack, so that an `up` will run nothing."""
+def is_done(project: Path, stack: str, release: str, digest: str, kept: Sequence[Waiver]) -> bool:
+    """Whether a wave of exactly this release, with these waivers, has succeeded on the stack: an `up` runs nothing."""
     place = folder(project, stack, release)
     if not (place / evidence.FILE).exists():
         return False
     records = evidence.read(place)
     done = evidence.summary(records)
     started = [r.data for r in records if r.kind == "wave-started" and r.run == done["run"]]
-    return done["outcome"] == "succeeded" and bool(started) and started[-1]["digest"] == digest
+    if done["outcome"] != "succeeded" or not started:
+        return False
+    marks = [Waiver.model_validate_json(json.dumps(row)).mark for row in started[-1]["waivers"]]
+    return started[-1]["digest"] == digest and marks == [waiver.mark for waiver in kept]
 
 
 def prove(project: Path, source: StackName, release: str, signers: Path | None) -> Proof:
@@ -425,6 +436,22 @@ def shown(source: StackName, records: Sequence[Record]) -> Proof:
         really_ended=datetime.fromisoformat(ended.data["real_time"]) if ended else None,
         head=records[-1].hash,
     )
+
+
+def findings(
+    project: Path, source: StackName, release: Release, standard: Standard, signers: Path | None, at: datetime
+) -> tuple[criteria.Finding, ...]:
+    """Each criterion of a stack for the last run of a release there; none where there is no run to judge."""
+    place = folder(project, source, release.id)
+    if not (place / evidence.FILE).exists():
+        return ()
+    records, verdict = evidence.inspect(place, signers)
+    run = records[-1].run if records else ""
+    mine = [record for record in records if record.run == run]
+    if verdict.signed == "wrong" or not any(record.kind == "wave-started" for record in mine):
+        return ()
+    valid = next((r.proof_valid for r in standard.stacks.values() if r.promoted_from == source), None)
+    return criteria.judge(mine, criteria.attachments(place, signers), release, standard, at=at, valid=valid)
 
 
 def rules_of(standard: Standard, digest: str, stack: StackName) -> Rules:
@@ -474,6 +501,9 @@ def gather(
         needs=needs,
         calendar=calendar,
         release=subject(release, rules),
+        quarantined=quarantine.load(project).of(release),
+        criteria=findings(project, source, release, standard, signers, at) if source else (),
+        waivers=waivers.relied(project, load_stack(project, stack).waivers, standard, release),
         proof=prove(project, source, release.id, signers) if source else None,
         approvals=approvals.read(project, release.id, stack, signers, at),
         emergency=emergencies.of_release(project, release.digest, signers, at),
@@ -498,7 +528,8 @@ def recorded(decisions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def promotion(inputs: Inputs) -> Soak | None:
     """The soak that admits a release to a stack, whatever the hour; Refused says what is missing."""
-    found: dict[Lane, list[str]] = {lane: list(_unproved(inputs, lane)) for lane in lanes(inputs)}
+    about = ("quarantine", "promotion", "criteria")
+    found = {lane: [one.why for one in _refusals(inputs, lane) if one.about in about] for lane in lanes(inputs)}
     for lane, reasons in found.items():
         if not reasons:
             return _soak(inputs, lane)

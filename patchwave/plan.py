@@ -1,11 +1,11 @@
 """What the next wave of a stack would do, host by host, before anything is touched."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from patchwave import ansible, clock, outlook, solver
+from patchwave import ansible, clock, outlook, solver, waivers
 from patchwave.errors import Failed, Misuse
 from patchwave.inventory import Host, Inventory, discover
 from patchwave.outlook import View
@@ -15,6 +15,7 @@ from patchwave.rollout import batches, needed, outstanding
 from patchwave.settings import load_stack
 from patchwave.solver import Miss, Seat, misses, schedule
 from patchwave.standard import StackName, load_standard
+from patchwave.waivers import Waiver
 
 DRIFT = "drift: {} scale-set instances are patched in place, the next scale-out is not"
 REBOOTS = ("linux-image-", "libc6", "systemd", "dbus")
@@ -28,7 +29,9 @@ def make(project: Path, stack: StackName, now: datetime) -> dict[str, Any]:
     release, inventory = load_release(project, file.release), discover(stack, file.settings)
     results = ansible.run(project, "scan", inventory.hosts, variables={"pw_refresh": False})
     scans = {host.name: _scan(results[host.name], host) for host in inventory.hosts}
-    return draw(outlook.view(project, stack, file.settings, release, standard, now), inventory, scans, release, now)
+    kept = waivers.named(project, file.waivers)
+    seen = outlook.view(project, stack, file.settings, release, standard, now)
+    return draw(seen, inventory, scans, release, now, kept)
 
 
 def _scan(result: ansible.HostResult, host: Host) -> Mapping[str, Any]:
@@ -38,20 +41,29 @@ def _scan(result: ansible.HostResult, host: Host) -> Mapping[str, Any]:
 
 
 def draw(
-    seen: View, inventory: Inventory, scans: Mapping[str, Mapping[str, Any]], release: Release, now: datetime
+    seen: View,
+    inventory: Inventory,
+    scans: Mapping[str, Mapping[str, Any]],
+    release: Release,
+    now: datetime,
+    kept: Sequence[Waiver],
 ) -> dict[str, Any]:
-    """The plan that follows from what each host has installed and pending; linear in the number of hosts."""
+    """The plan that follows from what each host has installed, pending and waived; linear in the number of hosts."""
     hosts, settings = inventory.hosts, seen.settings
-    todo = {
-        name: outstanding(release, scan["packages"], {p["name"]: p["to"] for p in scan["pending"]})
-        for name, scan in scans.items()
-    }
+    todo: dict[str, dict[str, str]] = {}
+    waived: dict[str, dict[str, str]] = {}
+    for host in hosts:
+        scan = scans[host.name]
+        lacks = outstanding(release, scan["packages"], {p["name"]: p["to"] for p in scan["pending"]})
+        holds = waivers.holds(kept, release, stack=seen.stack, host=host, now=now).packages if kept else {}
+        todo[host.name] = {name: to for name, to in lacks.items() if name not in holds}
+        waived[host.name] = {name: by for name, by in holds.items() if name in lacks}
     by_name = {package.name: package for package in release.packages}
     fixes = {key: seen.fix(key) for key in seen.advisories}
     rings: dict[str, list[Seat]] = {}
     for host in hosts:
-        lacks = frozenset(fixes[key] for name in todo[host.name] for key in by_name[name].advisories)
-        rings.setdefault(host.ring, []).append(Seat(host.name, host.live, lacks))
+        missing = frozenset(fixes[key] for name in todo[host.name] for key in by_name[name].advisories)
+        rings.setdefault(host.ring, []).append(Seat(host.name, host.live, missing))
     asked = outlook.ask(seen, rings, now)
     runs = schedule(asked)
     starts = runs[-1].starts if runs else max(now, next(settings.calendar.openings(now)).opens)
@@ -71,6 +83,7 @@ def draw(
                     {"name": p.name, "from": installed[p.name], "to": p.to, "advisories": list(p.advisories)}
                     for p in packages
                 ],
+                "waived": [{"name": name, "waiver": by} for name, by in sorted(waived[host.name].items())],
                 "reboot": any(p.name.startswith(REBOOTS) for p in packages),
             }
         )

@@ -2,18 +2,18 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from patchwave.advisories import Knowledge, assess
 from patchwave.calendar import Instant
 from patchwave.errors import Failed, Misuse, Refused
-from patchwave.model import Model
+from patchwave.model import Model, first_problem
 from patchwave.names import Cve, PackageName, Sha256, Version, digest
-from patchwave.standard import Reversibility, Severity, Standard
+from patchwave.standard import Person, Reversibility, Severity, Standard
 
 ReleaseId = Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}\.\d+$")]
 
@@ -32,17 +32,26 @@ class Advisory(Model):
 
 
 class Package(Model):
-    """One binary package: `from` is what the hosts had when the release was sealed."""
+    """One binary package: `from` is what the hosts had when the release was sealed, None where it comes along new."""
 
     name: PackageName
     arch: Annotated[str, Field(pattern=r"^[a-z0-9]+$")]
-    from_: Annotated[Version, Field(alias="from")]
+    from_: Annotated[Version | None, Field(alias="from")]
     to: Version
     sha256: Sha256
     size: Annotated[int, Field(ge=1)]
     source: PackageName
     advisories: tuple[str, ...]
     reversibility: Reversibility
+
+
+class LeftOut(Model):
+    """A pending update that was not sealed, and why; `until` is None where only a newer version will do."""
+
+    name: PackageName
+    to: Version
+    reason: str
+    until: Instant | None
 
 
 class Sealed(Model):
@@ -57,9 +66,11 @@ class Release(Model):
     """The sealed file; `digest` covers everything else in it."""
 
     id: ReleaseId
+    author: Person
     sealed: Sealed
     packages: Annotated[tuple[Package, ...], Field(min_length=1)]
     advisories: tuple[Advisory, ...]
+    left_out: tuple[LeftOut, ...]
     digest: Sha256
 
     @property
@@ -84,8 +95,8 @@ def load(project: Path, release_id: str) -> Release:
         release = Release.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         raise Misuse(f"{path} is missing: commit the release that the stack file names, or name another") from None
-    except ValueError as error:
-        raise Misuse(f"{path} is no release: {str(error).splitlines()[0]}") from None
+    except ValidationError as error:
+        raise Misuse(f"{path} is no release: {first_problem(error)}") from None
     if release.id != release_id:
         raise Refused(f"{path} holds release {release.id}: a release keeps the name under which it was sealed")
     if digest(release.plain()) != release.digest:
@@ -113,8 +124,8 @@ def next_id(project: Path, day: datetime) -> str:
 
 def latest(project: Path) -> Release | None:
     """The release that was sealed last."""
-    paths = (project / "releases").glob("*.json")
-    ids = sorted((path.stem for path in paths), key=lambda stem: (stem[:10], int(stem[11:] or 0)))
+    stems = [path.stem for path in (project / "releases").glob("????-??-??.*.json")]
+    ids = sorted(stems, key=lambda stem: (stem[:10], int(stem[11:])))
     return load(project, ids[-1]) if ids else None
 
 
@@ -124,15 +135,16 @@ def every(project: Path) -> tuple[Release, ...]:
 
 
 class Pending(Model):
-    """An update that one host's apt offers."""
+    """An update that one host's apt offers; `from` is None for a package that comes along new."""
 
     name: PackageName
     arch: str
-    from_: Annotated[Version, Field(alias="from")]
+    from_: Annotated[Version | None, Field(alias="from")]
     to: Version
     origin: str
     label: str
     suite: str
+    trusted: bool
     size: int
     sha256: Sha256
     source: PackageName
@@ -148,58 +160,93 @@ class ChangelogEntry(Model):
 
 
 def security_updates(pending: Mapping[str, Sequence[Pending]], standard: Standard) -> dict[str, Pending]:
-    """What must be brought, by package; Failed when hosts are offered different versions of one package."""
+    """What must be brought, by package; Failed when hosts are offered different ones, or one from an untrusted index.
+
+    A package that some host does not have yet counts as new.
+    """
     chosen: dict[str, Pending] = {}
     by_host: dict[str, str] = {}
     for host, updates in sorted(pending.items()):
         for update in updates:
             if not standard.is_security(update.origin, update.label):
                 continue
+            if not update.trusted:
+                raise Failed(
+                    f"{host}: {update.name} {update.to} comes from an index that apt does not trust: have it signed"
+                )
             known = chosen.setdefault(update.name, update)
             if (known.to, known.sha256) != (update.to, update.sha256):
                 raise Failed(
                     f"{update.name}: {by_host[update.name]} is offered {known.to}, {host} {update.to}: "
                     "their package lists differ, refresh them and seal again"
                 )
+            if update.from_ is None:
+                chosen[update.name] = update
             by_host.setdefault(update.name, host)
     return chosen
 
 
+def advisory_of(
+    update: Pending, entries: Sequence[ChangelogEntry], at: datetime, standard: Standard, knowledge: Knowledge
+) -> Advisory:
+    """What an update mends: its source package's new changelog entries taken together, with what is known of them."""
+    version = entries[0].version if entries else update.to
+    cves = tuple(sorted({cve for entry in entries for cve in entry.cves}))
+    published = entries[0].date if entries else at
+    assessed = assess(update.source, version, cves, published, knowledge, standard)
+    return Advisory(
+        id=f"{update.source}/{version}", source=update.source, version=version, cves=cves, **assessed.model_dump()
+    )
+
+
 def seal(
     release_id: str,
+    author: str,
     sealed: Sealed,
     updates: Iterable[Pending],
     changelogs: Mapping[str, Sequence[ChangelogEntry]],
     standard: Standard,
     knowledge: Knowledge,
-) -> Release:
-    """The release of these updates; each advisory is a source package's new changelog entries taken together."""
+    left_out: Iterable[LeftOut] = (),
+) -> tuple[Release | None, tuple[LeftOut, ...]]:
+    """The release of these updates and all that it leaves out; None when nothing that a host has would change.
+
+    A fix that is younger than the standard's minimum age for its severity waits, with all packages of its source.
+    """
     advisories: dict[str, Advisory] = {}
-    packages = []
+    packages, waiting = [], list(left_out)
     for update in sorted(updates, key=lambda u: u.name):
-        entries = changelogs[update.name]
-        version = entries[0].version if entries else update.to
-        cves = tuple(sorted({cve for entry in entries for cve in entry.cves}))
-        published = entries[0].date if entries else sealed.at
-        assessed = assess(update.source, version, cves, published, knowledge, standard)
-        advisory = Advisory(
-            id=f"{update.source}/{version}", source=update.source, version=version, cves=cves, **assessed.model_dump()
-        )
+        advisory = advisory_of(update, changelogs[update.name], sealed.at, standard, knowledge)
+        age = standard.minimum_age.of(advisory.severity)
+        if advisory.published + age > sealed.at:
+            reason = f"{advisory.severity} and published {advisory.published:%Y-%m-%d}: younger than {_days(age)}"
+            until = advisory.published + age
+            waiting.append(LeftOut(name=update.name, to=update.to, reason=reason, until=until))
+            continue
         advisories.setdefault(advisory.id, advisory)
         packages.append(
             Package.model_validate(
                 {
-                    **update.model_dump(by_alias=True, exclude={"origin", "label", "suite"}),
+                    **update.model_dump(by_alias=True, exclude={"origin", "label", "suite", "trusted"}),
                     "advisories": (advisory.id,),
                     "reversibility": standard.reversibility_of(update.name),
                 }
             )
         )
+    waits = tuple(sorted(waiting, key=lambda one: one.name))
+    if all(package.from_ is None for package in packages):
+        return None, waits
     draft = Release(
         id=release_id,
+        author=author,
         sealed=sealed,
         packages=tuple(packages),
         advisories=tuple(advisories[key] for key in sorted(advisories)),
+        left_out=waits,
         digest="0" * 64,
     )
-    return draft.model_copy(update={"digest": digest(draft.plain())})
+    return draft.model_copy(update={"digest": digest(draft.plain())}), waits
+
+
+def _days(span: timedelta) -> str:
+    return f"{span.total_seconds() / 86400:g} days"

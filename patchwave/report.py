@@ -1,5 +1,6 @@
 """The page of a wave: its evidence drawn for people, self-contained and without a script."""
 
+import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ from patchwave.errors import Failed
 from patchwave.evidence import FILE as EVIDENCE
 from patchwave.evidence import Record, Verdict, canonical, inspect, summary
 from patchwave.release import Advisory, Release
+from patchwave.waivers import Waiver, line
 
 FILE = "wave.html"
 PHASES = {
@@ -277,6 +279,7 @@ def view(
         "window": decided.get("calendar"),
         "soak": decided.get("soak"),
         "approved": decided.get("approved"),
+        "waived": [_waived(row, begins) for row in started.get("waivers", ())],
         "shift": (shown["rehearsal"] or {}).get("shift_seconds"),
         "lasts": ends - begins,
         "rows": rows,
@@ -301,6 +304,11 @@ def view(
         "log": [(record, _digestible(record)) for record in mine[-LOG_LIMIT:]],
         "skipped": max(0, len(mine) - LOG_LIMIT),
     }
+
+
+def _waived(row: Mapping[str, Any], at: datetime) -> str:
+    """One waiver that a run kept to, as a line."""
+    return line(Waiver.model_validate_json(json.dumps(row)), at)
 
 
 def _headline(outcome: str | None, counts: Mapping[str, int], planned: int) -> str:

@@ -9,7 +9,7 @@ from patchwave.inventory import Host
 from patchwave.model import Model
 from patchwave.release import Package, Release
 from patchwave.settings import Rollout
-from patchwave.standard import StackName, Standard
+from patchwave.standard import Standard
 
 State = Literal[
     "patched",
@@ -90,7 +90,7 @@ class Gate(Model):
     reason: str
 
 
-def gate(before: Sample, during: Sample, after: Sample, *, stack: StackName, standard: Standard, enough: int) -> Gate:
+def gate(before: Sample, during: Sample, after: Sample, *, standard: Standard, enough: int) -> Gate:
     """Errors while a batch was away, and latency afterwards, against the baseline."""
     for when, sample in (("before", before), ("after", after)):
         if sample.asked < enough or sample.median_ms is None:
@@ -108,9 +108,8 @@ def gate(before: Sample, during: Sample, after: Sample, *, stack: StackName, sta
             )
     assert before.median_ms is not None
     assert after.median_ms is not None
-    slower = after.median_ms - before.median_ms
-    percent = standard.stacks[stack].latency_increase_percent
-    if slower > standard.rollback.latency_floor_ms and slower > before.median_ms * percent / 100:
+    percent = standard.rollback.latency_increase_percent
+    if standard.rollback.is_slower(before.median_ms, after.median_ms, percent):
         reason = f"median latency rose from {before.median_ms:.0f} to {after.median_ms:.0f} ms, {percent} % are allowed"
         return Gate(passed=False, reason=reason)
     return Gate(
@@ -136,12 +135,16 @@ def outstanding(release: Release, installed: Mapping[str, str], pending: Mapping
 
 
 class Facts(Model):
-    """What the preflight found on a host: its versions of the release's packages, and what it lacks of them."""
+    """What the preflight found on a host: its versions of the release's packages, and what it lacks of them.
+
+    `waived` are packages that it lacks and need not have, by the waiver of each.
+    """
 
     looked: bool
     before: dict[str, str]
     todo: dict[str, str]
     held: list[str]
+    waived: dict[str, str]
     problem: str | None
 
     @property
@@ -172,4 +175,6 @@ def end_state(
     if missing:
         name, to = next(iter(missing.items()))
         return "unknown", f"{name} is at {after.get(name)}, the release brings {to}"
+    if facts.waived:
+        return "held", f"waived: {', '.join(f'{name} by {waiver}' for name, waiver in facts.waived.items())}"
     return ("patched" if facts.todo else "already-current"), None

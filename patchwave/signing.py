@@ -28,7 +28,7 @@ def allowed_signers(project: Path, environ: Mapping[str, str] = os.environ) -> P
 
 def identity(project: Path, named: str | None) -> str:
     """Who acts, as the list of signers knows them: the named person, else git's `user.email`."""
-    who = named or _git(project, "user.email")
+    who = named or git_setting(project, "user.email")
     if who is None:
         raise Misuse("nobody is known who signs: name yourself with --as, or set `git config user.email`")
     return who
@@ -36,7 +36,7 @@ def identity(project: Path, named: str | None) -> str:
 
 def own_key(project: Path, named: Path | None) -> Path:
     """The key to sign with: the named one, else git's `user.signingkey`."""
-    found = named or _git(project, "user.signingkey")
+    found = named or git_setting(project, "user.signingkey")
     if found is None:
         raise Misuse("no key to sign with: name your SSH key with --key, or set `git config user.signingkey`")
     key = Path(found).expanduser()
@@ -45,7 +45,8 @@ def own_key(project: Path, named: Path | None) -> Path:
     return key
 
 
-def _git(project: Path, setting: str) -> str | None:
+def git_setting(project: Path, setting: str) -> str | None:
+    """A setting of git's, None where it is not set."""
     try:
         command = ["git", "config", setting]
         done = subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=PATIENCE, check=False)

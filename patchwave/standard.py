@@ -26,6 +26,8 @@ Person = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*@[A-Za-z0-9]
 Role = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9 -]*$")]
 Roles = Annotated[tuple[Role, ...], Field(min_length=1)]
 StepId = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")]
+Span = Annotated[timedelta, Field(ge=timedelta(0), le=timedelta(days=366))]
+CriterionName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{2,40}$")]
 
 
 def stack_name(text: str) -> StackName:
@@ -44,6 +46,25 @@ class SlaRow(Model):
     cvss_from: Annotated[float, Field(ge=0.1, le=10.0)]
     due: Annotated[timedelta, Field(gt=timedelta(0))]
     approvers: Roles
+
+
+class BySeverity(Model):
+    """One length of time for each severity."""
+
+    critical: Span
+    high: Span
+    medium: Span
+    low: Span
+
+    def of(self, severity: Severity) -> timedelta:
+        """The length for one severity."""
+        spans: dict[Severity, timedelta] = {
+            "critical": self.critical,
+            "high": self.high,
+            "medium": self.medium,
+            "low": self.low,
+        }
+        return spans[severity]
 
 
 class Envelope(Model):
@@ -93,20 +114,79 @@ def _within(inner: Weekly | Monthly, outer: Weekly | Monthly) -> bool:
     return inner == outer
 
 
+class GateCriterion(Model):
+    """Every gate of the wave passed, and no host was left unwell."""
+
+    proof: Literal["gates"]
+
+    @property
+    def name(self) -> str:
+        return self.proof
+
+
+class RemediatedCriterion(Model):
+    """The last scan finds the release on every planned host that has no waiver."""
+
+    proof: Literal["remediated"]
+
+    @property
+    def name(self) -> str:
+        return self.proof
+
+
+class LatencyCriterion(Model):
+    """From before the first batch to after the last, the median latency rose by no more than this."""
+
+    proof: Literal["latency"]
+    increase_percent: Percent
+
+    @property
+    def name(self) -> str:
+        return self.proof
+
+
+class RecordCriterion(Model):
+    """Somebody attached a signed result of that name, at least `after` the wave's end.
+
+    `only_for` asks for it only when the release holds a critical fix, or a package whose data goes back by a dump.
+    """
+
+    proof: Literal["record"]
+    name: CriterionName
+    after: Annotated[timedelta, Field(ge=timedelta(0), le=timedelta(days=7))] = timedelta(0)
+    only_for: Literal["critical", "dump"] | None = None
+
+
+Criterion = Annotated[
+    GateCriterion | RemediatedCriterion | LatencyCriterion | RecordCriterion, Field(discriminator="proof")
+]
+
+
 class StackRules(Model):
-    """What the standard asks of one stack; extra windows stay within `extra_window` and are told of `notice` ahead."""
+    """What the standard asks of one stack.
+
+    Extra windows stay within `extra_window` and are told of `notice` ahead; `criteria` must be met before a release
+    goes on to the next stack.
+    """
 
     window: Envelope
     image_window: Envelope | None
     extra_window: Envelope
     notice: Annotated[timedelta, Field(ge=timedelta(0))]
     promoted_from: StackName | None
-    soak: timedelta
+    soak: Span
     emergency_soak: timedelta
     proof_valid: Annotated[timedelta, Field(gt=timedelta(0))]
     approvals: bool
-    latency_increase_percent: Percent
+    criteria: tuple[Criterion, ...]
     unattended_upgrades: bool
+
+    @model_validator(mode="after")
+    def _each_criterion_once(self) -> Self:
+        names = [criterion.name for criterion in self.criteria]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(f"criteria: {twice} stands there twice, name each criterion once")
+        return self
 
     @model_validator(mode="after")
     def _an_emergency_waits_no_longer(self) -> Self:
@@ -214,7 +294,13 @@ class Rollback(Model):
     """What takes a batch back; percentages are increases over the baseline."""
 
     error_rate_increase_percent: Percent
+    latency_increase_percent: Percent
     latency_floor_ms: Annotated[int, Field(ge=0)]
+
+    def is_slower(self, before_ms: float, after_ms: float, percent: int) -> bool:
+        """Whether a median latency rose by more than that percentage and by more than noise."""
+        slower = after_ms - before_ms
+        return slower > self.latency_floor_ms and slower > before_ms * percent / 100
 
 
 class Rolling(Model):
@@ -286,11 +372,17 @@ class SeverityRules(Model):
         """When a fix of that severity must be everywhere."""
         return published + next(row.due for row in self.sla if row.severity == severity)
 
+    def approvers(self, severity: Severity) -> tuple[Role, ...]:
+        """The roles that must agree to something of that severity."""
+        return next(row.approvers for row in self.sla if row.severity == severity)
+
 
 class Standard(SeverityRules):
     """The whole standard."""
 
     remedies: tuple[Remedy, ...]
+    minimum_age: BySeverity
+    waiver_lasts_at_most: BySeverity
     roles: dict[Role, Annotated[tuple[Person, ...], Field(min_length=1)]]
     approvals: ApprovalRules
     emergency: EmergencyRules
@@ -318,6 +410,16 @@ class Standard(SeverityRules):
             source = rules.promoted_from
             if source is not None and deployed.index(source) > deployed.index(name):
                 raise ValueError(f"emergency.plan deploys to {name} before {source}: promotion keeps its order")
+        return self
+
+    @model_validator(mode="after")
+    def _proof_outlasts_the_soak(self) -> Self:
+        for name, rules in self.stacks.items():
+            if rules.promoted_from and rules.soak >= rules.proof_valid:
+                raise ValueError(
+                    f"stacks.{name}.proof_valid {rules.proof_valid} ends before the soak of {rules.soak} does: "
+                    "nothing could ever be promoted"
+                )
         return self
 
     def is_security(self, origin: str, label: str) -> bool:

@@ -20,10 +20,12 @@ from patchwave import (
     evidence,
     exports,
     permission,
+    quarantine,
     repairs,
     report,
     restore_points,
     signing,
+    waivers,
 )
 from patchwave.ansible import HostResult
 from patchwave.arm import Arm
@@ -47,6 +49,7 @@ from patchwave.rollout import (
 )
 from patchwave.settings import load_stack
 from patchwave.standard import StackName, load_standard
+from patchwave.waivers import Holds
 
 Outcome = Literal["succeeded", "rolled-back", "failed", "refused"]
 STOP = "stop"
@@ -66,7 +69,7 @@ class Wave:
         file = load_stack(project, stack)
         if file.release is None:
             raise Misuse(f"Pulumi.{stack}.yaml names no patchwave:release: seal or promote one first")
-        self.settings = file.settings
+        self.settings, self._named = file.settings, file.waivers
         self.standard = load_standard(project)
         self.release = load_release(project, file.release)
         self.folder = permission.folder(project, stack, self.release.id)
@@ -149,7 +152,7 @@ class Wave:
             before = prober.sample(at_least=ENOUGH)
             results = self._play("patch", batch.hosts, batch=batch.number)
             during, after = prober.sample(), prober.sample(at_least=ENOUGH)
-            judged = gate(before, during, after, stack=self.stack, standard=self.standard, enough=ENOUGH)
+            judged = gate(before, during, after, standard=self.standard, enough=ENOUGH)
             bad = {name: _why(result) for name, result in results.items() if not result.ok(*PATCHED)}
             spent, budget = len(self.journal.restored()) + len(bad), self.settings.rollout.failure_budget
             if judged.passed and spent > budget:
@@ -206,12 +209,13 @@ class Wave:
                 state, why = end_state(facts, touched=self.journal.touched(host), restored=restored, after=after)
                 states[host.name] = state
                 row = {"host": host.name, "state": state, "before": facts.before, "after": after or {}, "reason": why}
-                self._say("state", row)
+                self._say("state", {**row, "waived": facts.waived})
                 rows.append(self._host_row(host, state, why or "", facts.before, after or {}))
         wrong = {name: state for name, state in states.items() if state not in COMPLIANT and state != "held"}
         if outcome is None:
             outcome = "failed" if wrong else "succeeded"
             reason = ", ".join(f"{name} is {state}" for name, state in wrong.items())
+        self._quarantine()
         self._export("PatchHosts", rows)
         compliant = sum(state in COMPLIANT for state in states.values())
         self._export("PatchRuns", [self._run_row("ended", outcome, reason, compliant)])
@@ -222,6 +226,13 @@ class Wave:
             evidence.sign(self.folder, Path(key))
         report.render(self.folder, signers=self._signers(), release=self.release)
         return outcome, reason, states
+
+    def _quarantine(self) -> None:
+        """Puts what the run brought to hosts that it had to restore on the list that is committed."""
+        found = quarantine.taken_back([record for record in self.chain.records if record.run == self.journal.run])
+        if fresh := quarantine.add(self.project, found):
+            some = ", ".join(f"{entry.package} {entry.version}" for entry in fresh[:ENOUGH])
+            print(f"quarantine {some}: commit releases/{quarantine.FILE}", flush=True)
 
     def _stop(self, outcome: Outcome, reason: str) -> NoReturn:
         """Ends the wave now, with evidence, and says so in one line."""
@@ -240,6 +251,7 @@ class Wave:
             )
         number = {name: b.number for b in batches(hosts, self.settings.rollout) for name in b.names}
         now, shift = self._now(), clock.shift(self.environ)
+        relied = waivers.relied(self.project, self._named, self.standard, self.release)
         self.journal = Journal(lambda: self.chain.records, f"{now:%Y%m%dT%H%M%SZ}-{self.release.digest[:6]}")
         rehearsal = (
             None
@@ -254,6 +266,7 @@ class Wave:
                 "digest": self.release.digest,
                 "rehearsal": rehearsal,
                 "planned": [host.model_dump(mode="json") | {"batch": number[host.name]} for host in hosts],
+                "waivers": [one.waiver.model_dump(mode="json") for one in relied if one.waiver],
             },
         )
         self._export("PatchRuns", [self._run_row("started")])
@@ -299,7 +312,9 @@ class Wave:
         if scan := found.get("scan"):
             offered = {update["name"]: update["to"] for update in scan["pending"]}
             facts["before"] = versions(self.release, scan["packages"])
-            facts["todo"] = outstanding(self.release, scan["packages"], offered)
+            todo = outstanding(self.release, scan["packages"], offered)
+            facts["waived"] = {name: one for name, one in self._holds(host).packages.items() if name in todo}
+            facts["todo"] = {name: to for name, to in todo.items() if name not in facts["waived"]}
             facts["held"] = sorted(set(scan["held"]) & set(facts["todo"]))
         self._note_host("preflight", "preflight", host.name, problem is None, facts)
 
@@ -315,9 +330,16 @@ class Wave:
             "pw_run": self.journal.run,
             "pw_release": self.release.plain(),
             "pw_settings": self._variables(),
+            "pw_holds": {host.name: self._holds(host).model_dump(mode="json") for host in hosts},
             "pw_refresh": False,  # a scan after the wave judges by the lists that the preflight brought up to date
         }
         return ansible.run(self.project, playbook, hosts, variables=variables, heard=heard) if hosts else {}
+
+    def _holds(self, host: Host) -> Holds:
+        """What the run's waivers put on hold on a host; by the run's beginning, so that a resumed run does the same."""
+        begun = self.journal.of("wave-started")[0]
+        at = datetime.fromisoformat(begun.at)
+        return waivers.holds(self.journal.waivers, self.release, stack=self.stack, host=host, now=at)
 
     def _variables(self) -> dict[str, Any]:
         """The stack's decisions as the roles take them: durations in seconds."""

@@ -11,9 +11,10 @@ from typing import Any, Literal, NamedTuple
 
 from pulumi_policy.proxy import UnknownValueError
 
-from patchwave import outlook, permission, solver
+from patchwave import outlook, permission, solver, waivers
 from patchwave.errors import PatchwaveError
 from patchwave.release import load as load_release
+from patchwave.release import path_of
 from patchwave.settings import load_stack
 from patchwave.standard import Envelope, StackName, load_standard
 from policy import service
@@ -83,14 +84,15 @@ def _lacking(declared: Declared, moment: Moment) -> Iterator[str]:
             yield "environment names no stack, release and digest: declare waves by components.Wave"
         return
     stack, release_id, digest = wave
-    if permission.is_done(PROJECT, stack, release_id, digest):
+    file = load_stack(PROJECT, stack)
+    if permission.is_done(PROJECT, stack, release_id, digest, waivers.named(PROJECT, file.waivers)):
         return
     release = load_release(PROJECT, release_id)
     if release.digest != digest:
         declared_as, sealed_as = digest[:12], release.digest[:12]
         yield f"digest {declared_as} is declared, release {release_id} has {sealed_as}: declare what is sealed"
         return
-    settings = load_stack(PROJECT, stack).settings
+    settings = file.settings
     needs = settings.rollout.host_takes
     inputs = permission.gather(PROJECT, stack, release, settings.calendar, needs=needs, at=moment.now)
     decision = permission.decide(inputs)
@@ -114,12 +116,15 @@ def _missed(declared: Declared, moment: Moment, *, remedied: bool) -> Iterator[s
     wave = _wave(declared)
     if not moment.preview or wave is None or "wave preflight" not in str(declared.props.get("create")):
         return
-    stack, release, digest = wave
-    if permission.is_done(PROJECT, stack, release, digest):
+    stack, release_id, digest = wave
+    file, standard = load_stack(PROJECT, stack), load_standard(PROJECT)
+    kept, settings = waivers.named(PROJECT, file.waivers), file.settings
+    if permission.is_done(PROJECT, stack, release_id, digest, kept):
         return
-    settings, standard = load_stack(PROJECT, stack).settings, load_standard(PROJECT)
-    seen = outlook.view(PROJECT, stack, settings, load_release(PROJECT, release), standard, moment.now)
-    seats = outlook.declared(stack, settings, map(seen.fix, seen.advisories))
+    release = load_release(PROJECT, release_id)
+    seen = outlook.view(PROJECT, stack, settings, release, standard, moment.now)
+    excused = waivers.excused(kept, release, stack=stack, fleets=settings.fleets, now=moment.now)
+    seats = outlook.declared(stack, settings, (seen.fix(key) for key in seen.advisories if key not in excused))
     for miss in solver.misses(outlook.ask(seen, seats, moment.now)):
         if (miss.remedy is not None) == remedied:
             yield seen.line(miss)
@@ -133,6 +138,15 @@ def slas_can_be_met(declared: Declared, moment: Moment) -> Iterator[str]:
 def missed_slas_are_named(declared: Declared, moment: Moment) -> Iterator[str]:
     """A preview names the fixes that will be late whatever is done: refusing would only make them later."""
     yield from _missed(declared, moment, remedied=False)
+
+
+def waivers_are_not_expired(declared: Declared, moment: Moment) -> Iterator[str]:
+    """A stack relies only on waivers that are there, within the standard, and count now."""
+    if wave := _wave(declared):
+        stack, release, _ = wave
+        known = load_release(PROJECT, release) if path_of(PROJECT, release).exists() else None
+        found = waivers.relied(PROJECT, load_stack(PROJECT, stack).waivers, load_standard(PROJECT), known)
+        yield from waivers.objections(found, stack, moment.now)
 
 
 def windows_stay_within_the_standard(declared: Declared, moment: Moment) -> Iterator[str]:
@@ -270,6 +284,7 @@ RULES: tuple[Rule, ...] = (
     Rule(waves_wait_for_permission, (COMMAND,), "advisory"),
     Rule(slas_can_be_met, (COMMAND,), "mandatory"),
     Rule(missed_slas_are_named, (COMMAND,), "advisory"),
+    Rule(waivers_are_not_expired, (COMMAND,), "mandatory"),
     Rule(windows_stay_within_the_standard, (CONFIGURATION,), "mandatory"),
     Rule(scale_sets_watch_application_health, (SCALE_SET,), "mandatory"),
     Rule(scale_sets_roll_within_the_standard, (SCALE_SET,), "mandatory"),

@@ -6,7 +6,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from patchwave import approvals, emergency
+from patchwave import approvals, criteria, emergency
 from patchwave.evidence import IDENTITY, NAMESPACE
 from patchwave.standard import load_standard
 from sandbox.config import Sandbox, write_atomically
@@ -14,7 +14,8 @@ from sandbox.hosts import make_key
 
 SUBSCRIPTION = "00000000-0000-4000-8000-000000000001"
 TENANT = "00000000-0000-4000-8000-000000000002"
-PEOPLE = (approvals.NAMESPACE, emergency.NAMESPACE)
+PEOPLE = (approvals.NAMESPACE, emergency.NAMESPACE, criteria.NAMESPACE)
+AUTHOR = "rehearsal@patchwave.invalid"
 _FOREIGN = ("PULUMI_", "ARM_", "AZURE_", "PATCHWAVE_", "ANSIBLE_")
 
 
@@ -24,7 +25,7 @@ def make_keys(sandbox: Sandbox) -> None:
     make_key(sandbox.admin_key, f"administrator of {sandbox.name}")
     make_key(sandbox.runner_key, f"runner of {sandbox.name}")
     sandbox.people.mkdir(mode=0o700, exist_ok=True)
-    signers = _signer(IDENTITY, NAMESPACE, sandbox.runner_key)
+    signers = _signer(IDENTITY, f"{NAMESPACE},{criteria.NAMESPACE}", sandbox.runner_key)
     roles = load_standard(sandbox.project).roles
     for person in sorted({person for people in roles.values() for person in people}):
         make_key(person_key(sandbox, person), f"{person} in rehearsals of {sandbox.name}")
@@ -63,6 +64,7 @@ def variables(sandbox: Sandbox, engine: Path) -> dict[str, str]:
         "PULUMI_CONFIG_PASSPHRASE": (sandbox.keys / "passphrase").read_text().strip(),
         "PULUMI_SKIP_UPDATE_CHECK": "1",
         "VIRTUAL_ENV": str(virtual),
+        "PATCHWAVE_AUTHOR": AUTHOR,
         "PATCHWAVE_SSH_CONFIG": str(sandbox.ssh_config),
         "PATCHWAVE_SIGNING_KEY": str(sandbox.runner_key),
         "PATCHWAVE_ALLOWED_SIGNERS": str(sandbox.allowed_signers),

@@ -13,7 +13,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from patchwave.clock import SHIFT
-from patchwave.errors import Failed
+from patchwave.errors import Failed, Misuse, PatchwaveError, Refused
 from patchwave.settings import STACKS, stack_path
 from patchwave.stackfile import KEY
 from patchwave.standard import StackName
@@ -192,6 +192,16 @@ class Stack:
         if done.returncode:
             raise Failed(f"`pulumi {' '.join(arguments[:3])}` failed: {' '.join(done.stderr.split())}")
         return done.stdout
+
+
+def said_by(text: str, complaint: str, code: int) -> dict[str, Any]:
+    """The JSON object that a command printed last; its own one-line error otherwise, of its own kind."""
+    if code:
+        kinds: dict[int, type[PatchwaveError]] = {2: Misuse, 3: Refused}
+        raise kinds.get(code, Failed)(reason(complaint.splitlines()))
+    last = next((line for line in reversed(text.splitlines()) if line.startswith("{")), "{}")
+    said: dict[str, Any] = json.loads(last)
+    return said
 
 
 def reason(lines: Sequence[str]) -> str:

@@ -1,6 +1,5 @@
 """`make up`: whatever is missing is made, what is pending is sealed, and the real engine carries it out."""
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -10,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from patchwave import evidence, permission, release
-from patchwave.errors import Failed, Misuse, PatchwaveError, Refused
+from patchwave.errors import Failed, Misuse, Refused
 from patchwave.settings import load_stack
 from patchwave.standard import ApprovalKind, StackName, load_standard
-from sandbox import base, console, daemon, doctor, environment, mirror, network, package, repository
+from sandbox import acceptance, base, console, daemon, doctor, environment, mirror, network, package, repository
 from sandbox.config import Sandbox
 from sandbox.engine import Engine, engine, find
 from sandbox.hosts import Hosts
 from sandbox.package import Fault
-from sandbox.stack import Stack, reason
+from sandbox.stack import Stack, said_by
 
 ARC = {"dev": "site-arc-0", "staging": "site-arc-1", "prod": "site-arc-2"}
 _LEAD = timedelta(seconds=5)
@@ -144,7 +143,7 @@ def _opening(stack: Stack, source: StackName | None) -> datetime:
 def _promote(stack: Stack, source: StackName, opening: datetime) -> None:
     with console.step("release") as report:
         done = stack.patchwave("promote", source, stack.name, "--json", moved=_moved(opening))
-        said = _object(done.stdout, done.stderr, done.returncode)
+        said = said_by(done.stdout, done.stderr, done.returncode)
         soak = said.get("soak") or {}
         soaked = f", soak of {console.span(soak['required_seconds'])} shortened to {console.span(soak['real_seconds'])}"
         report(
@@ -182,7 +181,7 @@ def approve(sandbox: Sandbox, name: StackName, *, role: str | None, kind: Approv
             *("--note", "signed by the sandbox for a rehearsal", "--json"),
             moved=_moved(moment - _EARLIER),
         )
-        said = _object(done.stdout, done.stderr, done.returncode)
+        said = said_by(done.stdout, done.stderr, done.returncode)
         console.line("approval", f"{said['file']}  {person} as {wanted}, until {said['expires']}")
     if not missing and role is None:
         console.line("approval", f"{name} lacks no {kind} approval")
@@ -197,7 +196,7 @@ def _holder(sandbox: Sandbox, role: str) -> str:
 
 def _approvals(stack: Stack, moment: datetime) -> dict[str, Any]:
     done = stack.patchwave("approvals", "--stack", stack.name, "--json", moved=_moved(moment))
-    return _object(done.stdout, done.stderr, done.returncode)
+    return said_by(done.stdout, done.stderr, done.returncode)
 
 
 def _declare(sandbox: Sandbox, stack: Stack) -> None:
@@ -248,9 +247,10 @@ def _seal(stack: Stack) -> None:
     with console.step("release") as report:
         console.working("release", "asking the hosts what is pending")
         done = stack.patchwave("seal", "--stack", stack.name, "--json")
-        said = _object(done.stdout, done.stderr, done.returncode)
+        said = said_by(done.stdout, done.stderr, done.returncode)
+        left = ", ".join(f"{one['name']} {one['to']} left out: {one['reason']}" for one in said["left_out"])
         if said["release"] is None:
-            report("nothing is pending")
+            report(left or "nothing is pending")
         else:
             how = "sealed from what is pending" if said["new"] else "sealed already"
             digest = f"digest {said['digest'][:8]}…"
@@ -267,7 +267,7 @@ def _carry_out(stack: Stack, opening: datetime) -> None:
     if after and after != before:
         console.line("wave", next(_last_words(stack.log), "") or _outcome(after))
         verdict = stack.patchwave("evidence", "verify", "--stack", stack.name, "--json")
-        said = _object(verdict.stdout, verdict.stderr, 0) if verdict.stdout else {"verified": False, "records": 0}
+        said = said_by(verdict.stdout, verdict.stderr, 0) if verdict.stdout else {"verified": False, "records": 0}
         place = permission.folder(project, stack.name, str(load_stack(project, stack.name).release))
         word = "verified" if said["verified"] else "NOT verified" if after["outcome"] else "unfinished"
         console.line("evidence", f"{place.relative_to(project)}/  {word}, {said['records']} records, wave.html")
@@ -276,9 +276,19 @@ def _carry_out(stack: Stack, opening: datetime) -> None:
     if not done:
         why = stack.problem().removeprefix(f"{stack.name}: ")
         raise (Refused if _REFUSED.search(why) else Failed)(f"{stack.name}: {why}")
+    if after and after["outcome"] == "succeeded":
+        _prove(stack, datetime.fromisoformat(after["ended"]) + _LEAD)
     follower = {"dev": "staging", "staging": "prod"}.get(stack.name)
     if follower:
         console.line("next", f"make up STACK={follower}     (promotes this release)")
+
+
+def _prove(stack: Stack, moment: datetime) -> None:
+    """The lab's suites are run and their results attached, where the standard asks for them."""
+    for criterion in acceptance.missing(stack, _moved(moment)):
+        with console.step("proof") as report:
+            console.working("proof", criterion)
+            report(acceptance.attach(stack, criterion, _moved(moment)))
 
 
 def _latest(stack: Stack) -> dict[str, Any] | None:
@@ -286,7 +296,7 @@ def _latest(stack: Stack) -> dict[str, Any] | None:
     if load_stack(stack.sandbox.project, stack.name).release is None:
         return None
     shown = stack.patchwave("evidence", "show", "--stack", stack.name, "--json")
-    return _object(shown.stdout, shown.stderr, 0) or None
+    return said_by(shown.stdout, shown.stderr, 0) or None
 
 
 def _last_words(log: Path) -> Iterator[str]:
@@ -309,13 +319,3 @@ def _rules(project: Path) -> int:
 
 def _moved(opening: datetime) -> int:
     return round((opening - datetime.now(UTC)).total_seconds())
-
-
-def _object(text: str, complaint: str, code: int) -> dict[str, Any]:
-    """The JSON object that a command printed last; its own one-line error otherwise, of its own kind."""
-    if code:
-        kinds: dict[int, type[PatchwaveError]] = {2: Misuse, 3: Refused}
-        raise kinds.get(code, Failed)(reason(complaint.splitlines()))
-    last = next((line for line in reversed(text.splitlines()) if line.startswith("{")), "{}")
-    said: dict[str, Any] = json.loads(last)
-    return said

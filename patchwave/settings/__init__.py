@@ -126,6 +126,7 @@ class StackFile(Model):
 
     settings: Settings
     release: str | None
+    waivers: tuple[str, ...] = ()
 
 
 def stack_path(project: Path, stack: str) -> Path:
@@ -145,4 +146,7 @@ def load_stack(project: Path, stack: str) -> StackFile:
     release = config.get("patchwave:release")
     if release is not None and not isinstance(release, str):
         raise Misuse(f"{path}: patchwave:release must be a text such as '2026-11-22.1'")
-    return StackFile(settings=settings, release=release)
+    named = config.get("patchwave:waivers") or []
+    if not isinstance(named, list) or not all(isinstance(one, str) for one in named):
+        raise Misuse(f"{path}: patchwave:waivers must be a list of waiver ids, as `patchwave waivers --pin` writes it")
+    return StackFile(settings=settings, release=release, waivers=tuple(named))

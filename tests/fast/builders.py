@@ -12,12 +12,13 @@ from patchwave.calendar import Calendar, Monthly, Weekly, Window
 from patchwave.emergency import Done, Emergency, Facts
 from patchwave.inventory import Host
 from patchwave.permission import Inputs, Proof, Subject
-from patchwave.release import Package, Pending, Release, Sealed, seal
+from patchwave.release import ChangelogEntry, Package, Pending, Release, Sealed, seal
 from patchwave.settings import Settings, load_stack
 from patchwave.standard import StackName, Standard, load_standard
 from tests.fast.engine import PROJECT
 
 STANDARD: Standard = load_standard(PROJECT)
+AUTHOR = "engineer@dcmms.com"
 NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
 IN_WINDOW = datetime(2026, 12, 13, 2, 0, tzinfo=UTC)
 RELEASE_ID = "2026-11-22.1"
@@ -63,6 +64,7 @@ def pending(name: str = "openssl", to: str = "3.0.20-1~deb12u2", **changed: Any)
         "origin": "Debian",
         "label": "Debian-Security",
         "suite": "stable-security",
+        "trusted": True,
         "size": 1000,
         "sha256": "a" * 64,
         "source": name,
@@ -73,7 +75,10 @@ def pending(name: str = "openssl", to: str = "3.0.20-1~deb12u2", **changed: Any)
 def release(*updates: Pending, release_id: str = "2026-11-22.1") -> Release:
     chosen = updates or (pending(),)
     sealed = Sealed(stack="dev", at=NOW, hosts=("dev-blue-0",))
-    return seal(release_id, sealed, chosen, {update.name: [] for update in chosen}, STANDARD, NOTHING)
+    entries: dict[str, list[ChangelogEntry]] = {update.name: [] for update in chosen}
+    made, _ = seal(release_id, AUTHOR, sealed, chosen, entries, STANDARD, NOTHING)
+    assert made is not None
+    return made
 
 
 def package(release_: Release, name: str) -> Package:
@@ -158,7 +163,10 @@ def inputs(stack: StackName = "prod", **changed: Any) -> Inputs:
         "needs": timedelta(hours=1),
         "calendar": Calendar(windows=(patch_sunday(),)),
         "release": Subject(id=RELEASE_ID, digest=DIGEST, author="author@dcmms.com", severities=("critical",)),
+        "quarantined": (),
         "proof": proof,
+        "criteria": (),
+        "waivers": (),
         "approvals": signed_by_all(),
         "emergency": None,
         "rules": permission.rules_of(STANDARD, "0" * 64, stack),

@@ -62,12 +62,14 @@ def declare(program: Callable[[], Any], *, stack: str = "dev", config: dict[str,
     return list(recorder.seen.values())
 
 
-def declare_stack(stack: str, release: str | None = None, change: Change | None = None) -> list[Declared]:
-    """What `__main__` declares for a stack file as it stands in the repository, or with some settings changed."""
-    file = yaml.safe_load((PROJECT / f"Pulumi.{stack}.yaml").read_text(encoding="utf-8"))["config"]
+def declare_stack(
+    stack: str, release: str | None = None, change: Change | None = None, project: Path = PROJECT
+) -> list[Declared]:
+    """What `__main__` declares for a stack file as it stands in a project, or with some settings changed."""
+    file = yaml.safe_load((project / f"Pulumi.{stack}.yaml").read_text(encoding="utf-8"))["config"]
     file["patchwave:settings"] = changed(file["patchwave:settings"], change or {})
     config = {key: value if isinstance(value, str) else json.dumps(value) for key, value in file.items()}
     config.pop("patchwave:release", None)
     if release:
         config["patchwave:release"] = release
-    return declare(lambda: runpy.run_path(str(PROJECT / "__main__.py")), stack=stack, config=config)
+    return declare(lambda: runpy.run_path(str(project / "__main__.py")), stack=stack, config=config)

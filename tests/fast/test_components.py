@@ -8,6 +8,7 @@ import pytest
 
 from components import access, roles
 from components.maintenance import updates
+from patchwave.release import Release
 from patchwave.settings import STACKS
 from patchwave.standard import Reversibility
 from tests.fast.builders import release, settings
@@ -171,14 +172,21 @@ def test_a_release_narrows_update_manager_to_what_goes_back_by_downgrade() -> No
         update={"packages": (package, package.model_copy(update={"name": "postgresql-15", "reversibility": dumped}))}
     )
     decisions = settings("prod").maintenance
-    linux = updates(decisions, twice)["linux_parameters"]
+    linux = updates(decisions, twice, ())["linux_parameters"]
     assert linux == {
         "classifications_to_include": [],
         "package_name_masks_to_include": ["openssl"],
         "package_name_masks_to_exclude": ["postgresql-15"],
     }
-    assert updates(decisions, None)["linux_parameters"] == {"classifications_to_include": list(decisions.linux)}
-    assert "windows_parameters" in updates(decisions, twice)
+    assert updates(decisions, None, ())["linux_parameters"] == {"classifications_to_include": list(decisions.linux)}
+    assert "windows_parameters" in updates(decisions, twice, ())
+
+
+@pytest.mark.parametrize("sealed", [None, release()])
+def test_what_is_waived_is_excluded_with_and_without_a_release(sealed: Release | None) -> None:
+    linux = updates(settings("prod").maintenance, sealed, ["openssl", "nginx-*"])["linux_parameters"]
+    assert isinstance(linux, dict)
+    assert linux["package_name_masks_to_exclude"] == sorted(["openssl", "nginx-*"])
 
 
 @pytest.mark.parametrize("stack", STACKS)

@@ -20,7 +20,7 @@ from patchwave.solver import Change, Miss, misses
 from patchwave.standard import StackName, load_standard
 from policy import rules
 from policy.rules import RULES, Declared, Moment
-from tests.fast.builders import STANDARD, make_keys, pending
+from tests.fast.builders import AUTHOR, STANDARD, make_keys, pending
 from tests.fast.engine import PROJECT
 from tests.fast.test_advisories import NOTHING, catalog, vulnerability, write
 
@@ -54,7 +54,8 @@ class Project:
         entry = ChangelogEntry(version="2-1", date=MONDAY, urgency="high", cves=(CVE,))
         update = pending("madeup", to="2-1")
         sealed = Sealed(stack="dev", at=MONDAY, hosts=("dev-blue-0",))
-        made = releases.seal("2026-11-23.1", sealed, [update], {"madeup": [entry]}, STANDARD, NOTHING)
+        made, _ = releases.seal("2026-11-23.1", AUTHOR, sealed, [update], {"madeup": [entry]}, STANDARD, NOTHING)
+        assert made is not None
         releases.save(self.root, made)
         return made
 
@@ -96,7 +97,7 @@ class Project:
     def succeeded(self, stack: str, at: datetime, outcome: str = "succeeded", rehearsal: Any = None) -> None:
         place = permission.folder(self.root, stack, self.release.id)
         with evidence.Chain.open(place) as chain:
-            started = {"digest": self.release.digest, "rehearsal": rehearsal}
+            started = {"digest": self.release.digest, "rehearsal": rehearsal, "waivers": []}
             chain.append("wave-started", "run-1", started, at=at)
             chain.append("wave-ended", "run-1", {"outcome": outcome, "real_time": at.isoformat()}, at=at)
         evidence.sign(place, self.keys / evidence.IDENTITY)

@@ -10,11 +10,13 @@ import pytest
 from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 
-from patchwave import approvals, clock, evidence, permission
+from patchwave import approvals, clock, evidence, permission, waivers
 from patchwave.calendar import BreakGlass, Calendar, Freeze
+from patchwave.criteria import Finding
 from patchwave.errors import Misuse, Refused
 from patchwave.evidence import canonical
 from patchwave.permission import Aspect, Inputs, Proof, Subject
+from patchwave.quarantine import Entry
 from tests.fast.builders import (
     DIGEST,
     IN_WINDOW,
@@ -310,7 +312,27 @@ def more_severe(asked: Inputs, draw: st.DataObject) -> dict[str, Any]:
     return {"release": asked.release.model_copy(update={"severities": ("critical", "low")})}
 
 
+def taken_back(asked: Inputs, draw: st.DataObject) -> dict[str, Any]:
+    entry = Entry(
+        package="openssl", version="2", stack="dev", release=RELEASE_ID, run="run-1", at=IN_WINDOW, reason="a: 503"
+    )
+    return {"quarantined": (entry,)}
+
+
+def unmet_criterion(asked: Inputs, draw: st.DataObject) -> dict[str, Any]:
+    state = draw.draw(st.sampled_from(["missing", "failed", "stale"]))
+    finding = Finding(stack="staging", name="integration-tests", proof="record", state=state, detail="nobody")
+    return {"criteria": (*asked.criteria, finding)}
+
+
+def gone_waiver(asked: Inputs, draw: st.DataObject) -> dict[str, Any]:
+    return {"waivers": (waivers.Found(id="W-1", waiver=None, problem="there is no such file in waivers/"),)}
+
+
 WORSE: list[Worse] = [
+    taken_back,
+    unmet_criterion,
+    gone_waiver,
     more_freezes,
     fewer_approvals,
     worse_approvals,

@@ -29,7 +29,7 @@ def plan(inventory: Inventory) -> dict[str, Any]:
     seen = View(
         "prod", settings("prod"), STANDARD, known, Chain((), None), Durations(None, {}, None, None), emergency=False
     )
-    return draw(seen, inventory, scans, sealed, NOW)
+    return draw(seen, inventory, scans, sealed, NOW, ())
 
 
 def operations(work: Callable[[], object]) -> int:

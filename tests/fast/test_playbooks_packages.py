@@ -11,9 +11,10 @@ from tests.fast.playbook_code import load
 
 from ansible.module_utils import patchwave_apt as apt  # isort: skip
 from ansible.module_utils import patchwave_versions as versions  # isort: skip
-from ansible.module_utils.patchwave_host import StepError  # isort: skip
+from ansible.module_utils.patchwave_host import Journal, StepError  # isort: skip
 
 transaction = load("modules", "patchwave_transaction")
+protect = load("modules", "patchwave_protect")
 
 VERSIONS = st.from_regex(r"([0-9]{1,2}:)?[0-9][0-9a-z.+~]{0,6}(-[0-9a-z.+~]{1,5})?", fullmatch=True)
 DIGEST = "a" * 64
@@ -190,6 +191,42 @@ def test_what_dpkg_says_afterwards_is_judged_too():
     assert "bb went from 1 to absent" in transaction.unlisted(before, {"aa": a}, {"aa": "2"})
     half = {"aa": have("aa", "2", status="half-configured"), "bb": have("bb", "1")}
     assert "aa is 2 half-configured" in transaction.unlisted(before, half, {"aa": "2"})
+
+
+def kept(root, sha256):
+    """A host's journal in which protect has kept one package with that digest."""
+    journal = Journal("20261123T090000Z-1a2b3c", root).open()
+    files = {"new": [{"key": "openssl", "version": "2.0", "sha256": sha256}], "old": [{"key": "openssl"}]}
+    journal.write("protect", "done", digest="d", result={**files, "before": {"openssl": "1.0"}})
+    return journal
+
+
+def test_a_package_that_was_kept_with_another_digest_than_the_releases_is_not_installed(tmp_path):
+    items = versions.release_items({"packages": [row()]})
+    plan = versions.make_plan(items, {"openssl": have("openssl", "1.0")}, "amd64")
+    assert transaction.protected(kept(tmp_path / "good", DIGEST), plan, "d")["before"] == {"openssl": "1.0"}
+    with pytest.raises(StepError, match=r"openssl 2\.0 is not kept with the release's sha256"):
+        transaction.protected(kept(tmp_path / "bad", "b" * 64), plan, "d")
+
+
+@pytest.mark.skipif(not shutil.which("dpkg-deb"), reason="dpkg-deb is not on this machine")
+def test_a_package_file_with_one_changed_byte_is_thrown_away(tmp_path):
+    control = tmp_path / "tree" / "DEBIAN" / "control"
+    control.parent.mkdir(parents=True)
+    control.write_text(
+        "Package: openssl\nVersion: 2.0\nArchitecture: amd64\nMaintainer: a <a@b.invalid>\nDescription: x\n"
+    )
+    deb = tmp_path / "openssl_2.0_amd64.deb"
+    subprocess.run(["dpkg-deb", "--root-owner-group", "--build", tmp_path / "tree", deb], check=True)
+    kept = [{"key": "openssl", "name": "openssl", "version": "2.0", "arch": "amd64", "file": deb.name}]
+    promise = {"openssl": apt.sha256_of(deb)}
+    protect.promised(kept, tmp_path, promise, "the release")
+    whole = bytearray(deb.read_bytes())
+    whole[-1] ^= 1
+    deb.write_bytes(whole)
+    with pytest.raises(StepError, match="it is not the sealed package"):
+        protect.promised(kept, tmp_path, promise, "the release")
+    assert not deb.exists()
 
 
 CHANGELOG = """openssl (3.0.22-1~deb12u2) bookworm-security; urgency=high

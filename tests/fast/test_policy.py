@@ -82,7 +82,8 @@ def test_a_preview_without_permission_only_warns(sealed: Path) -> None:
 
 def test_a_wave_that_has_succeeded_is_no_reason_to_refuse(sealed: Path) -> None:
     with evidence.Chain.open(permission.folder(sealed, "dev", SEALED.id)) as chain:
-        for kind, data in (("wave-started", {"digest": SEALED.digest}), ("wave-ended", {"outcome": "succeeded"})):
+        started = {"digest": SEALED.digest, "waivers": []}
+        for kind, data in (("wave-started", started), ("wave-ended", {"outcome": "succeeded"})):
             chain.append(kind, "run-1", data, at=OPEN.now)
     assert complaints("waves-run-with-permission", wave(), CLOSED) == []
     assert complaints("waves-run-with-permission", wave(PATCHWAVE_DIGEST="e" * 64), CLOSED) != []

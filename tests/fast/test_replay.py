@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from patchwave import approvals, cli, evidence, permission, signing
+from patchwave import approvals, cli, criteria, evidence, permission, signing
 from patchwave import emergency as emergencies
 from patchwave import release as releases
 from patchwave.errors import Misuse
@@ -20,6 +20,7 @@ from patchwave.settings import load_stack
 from patchwave.standard import StackName
 from tests.fast.builders import IN_WINDOW, STANDARD, make_keys, release
 from tests.fast.engine import PROJECT
+from tests.fast.proofs import Key, attach, state
 
 PEOPLE = {role: people[0] for role, people in STANDARD.roles.items()}
 HOUR = timedelta(hours=1)
@@ -111,13 +112,19 @@ def wave(project: Path, stack: StackName, at: datetime, *, decide: bool = True) 
 
         outcome = "succeeded"
         started = {"stack": stack, "release": RELEASE.id, "digest": RELEASE.digest, "rehearsal": None, "planned": []}
-        say("wave-started", 0, started)
+        say("wave-started", 0, {**started, "waivers": []})
         if not decide or (decision("wave", 0) and decision("batch 1", 2)):
             say("phase", 3, {"phase": "patch", "event": "started", "batch": 1, "hosts": []})
+            say("state", 4, state(f"{stack}-blue-0"))
         else:
             outcome = "refused"
         say("wave-ended", 5, {"outcome": outcome, "real_time": at.isoformat(), "reason": ""})
-    evidence.sign(place, project / "keys" / evidence.IDENTITY)
+    key = Key(project / "keys" / evidence.IDENTITY, project / "policy" / "allowed_signers")
+    evidence.sign(place, key.private)
+    for one in criteria.required(STANDARD.stacks[stack].criteria, RELEASE):
+        if one.proof == "record":
+            ended = at + timedelta(minutes=5)
+            attach(place, RELEASE, key, one.name, stack=stack, run=run, at=ended + one.after)
     return place
 
 
@@ -294,7 +301,7 @@ def test_a_batch_without_its_permission_is_named(project: Path) -> None:
     shutil.copytree(place, permission.folder(project, "prod", RELEASE.id))
     said = problems(project)
     assert "it recorded no decision" in said
-    assert "record 5: patch began without a decision before batch 1 that allowed it" in said
+    assert "record 6: patch began without a decision before batch 1 that allowed it" in said
 
 
 def test_records_dated_backwards_are_named(project: Path) -> None:
@@ -304,14 +311,14 @@ def test_records_dated_backwards_are_named(project: Path) -> None:
         chain.append("export", run, {}, at=IN_WINDOW + 4 * timedelta(minutes=1))
         chain.append("wave-ended", run, {"outcome": "succeeded"}, at=IN_WINDOW + 6 * timedelta(minutes=1))
     evidence.sign(place, project / "keys" / evidence.IDENTITY)
-    assert problems(project) == ["record 6: dated 60 s before what it follows, the clock ran backwards"]
+    assert problems(project) == ["record 7: dated 60 s before what it follows, the clock ran backwards"]
 
 
 def test_proof_that_somebody_changed_later_is_named(project: Path) -> None:
     wave(project, "prod", IN_WINDOW)
     path = permission.folder(project, "staging", RELEASE.id) / evidence.FILE
     path.write_bytes(path.read_bytes().replace(b"succeeded", b"succeedet"))
-    assert "record 2: the evidence from staging does not verify any more: record 3" in problems(project)[0]
+    assert "record 2: the evidence from staging does not verify any more: record 4" in problems(project)[0]
 
 
 def command(monkeypatch: pytest.MonkeyPatch, at: datetime, *arguments: str) -> int:

@@ -64,9 +64,11 @@ def sealed() -> Release:
             packages.append(Package.model_validate(plain | extra))
     draft = Release(
         id="2026-11-22.1",
+        author="engineer@dcmms.com",
         sealed=Sealed(stack="dev", at=NINE - timedelta(days=1), hosts=tuple(HOSTS)),
         packages=tuple(packages),
         advisories=tuple(advisories),
+        left_out=(),
         digest="0" * 64,
     )
     return draft.model_copy(update={"digest": digest(draft.plain())})

@@ -52,7 +52,7 @@ GOOD = Sample(asked=50, failed=0, median_ms=20.0)
     ],
 )
 def test_a_gate_needs_positive_evidence(before: Sample, during: Sample, after: Sample, passed: bool, says: str) -> None:
-    judged = gate(before, during, after, stack="dev", standard=STANDARD, enough=10)
+    judged = gate(before, during, after, standard=STANDARD, enough=10)
     assert (judged.passed, says in judged.reason) == (passed, True), judged.reason
 
 
@@ -66,7 +66,7 @@ TODO = {"openssl": "2"}
 
 
 def facts(**changed: Any) -> Facts:
-    base = {"looked": True, "before": {"openssl": "1"}, "todo": TODO, "held": [], "problem": None}
+    base = {"looked": True, "before": {"openssl": "1"}, "todo": TODO, "held": [], "waived": {}, "problem": None}
     return Facts.model_validate(base | changed)
 
 

@@ -9,7 +9,7 @@ import yaml
 
 from patchwave.errors import Misuse
 from patchwave.settings import STACKS, load_stack
-from patchwave.stackfile import set_release
+from patchwave.stackfile import set_release, set_waivers
 from tests.fast.builders import STANDARD
 from tests.fast.engine import PROJECT
 
@@ -79,3 +79,23 @@ def test_naming_a_release_changes_that_line_only(tmp_path: Path) -> None:
     assert "# kept" in after
     assert not set_release(tmp_path, "dev", "2026-11-22.1")
     assert load_stack(tmp_path, "dev").settings == load_stack(PROJECT, "dev").settings
+
+
+def test_waivers_are_named_and_taken_back_and_the_schema_line_stays(tmp_path: Path) -> None:
+    before = (PROJECT / "Pulumi.dev.yaml").read_text(encoding="utf-8")
+    (tmp_path / "Pulumi.dev.yaml").write_text(before, encoding="utf-8")
+    assert set_waivers(tmp_path, "dev", ["W-1", "W-2"])
+    assert load_stack(tmp_path, "dev").waivers == ("W-1", "W-2")
+    assert not set_waivers(tmp_path, "dev", ["W-1", "W-2"])
+    assert set_waivers(tmp_path, "dev", [])
+    assert not set_waivers(tmp_path, "dev", [])
+    after = (tmp_path / "Pulumi.dev.yaml").read_text(encoding="utf-8")
+    assert after.splitlines()[0] == before.splitlines()[0]
+    assert "waivers" not in after
+
+
+def test_waivers_that_are_no_list_are_named(tmp_path: Path) -> None:
+    document = dev()
+    document["config"]["patchwave:waivers"] = "W-1"
+    with pytest.raises(Misuse, match="patchwave:waivers must be a list"):
+        load_stack(write(tmp_path, document), "dev")

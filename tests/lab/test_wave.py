@@ -4,6 +4,7 @@ import json
 import shutil
 import signal
 import subprocess
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tests.conftest import Patched, machine
@@ -107,6 +108,46 @@ def test_a_new_update_runs_a_wave_of_its_own_only(patched: Patched) -> None:
     assert {version(lab, host) for host in HOSTS} == {shown["hosts"][0]["after"]["fieldops-desk"]}
 
 
+def waive(lab: Laboratory, package: str, host: str, *, days: float) -> None:
+    """A waiver for one package on one host of dev, which ends so many days from now."""
+    now = datetime.now(UTC)
+    waiver = {
+        "id": "W-1",
+        "scope": {"packages": [package], "stacks": ["dev"], "hosts": [host]},
+        "severity": "high",
+        "owner": "team@dcmms.com",
+        "reason": "The site's display driver is certified for this version only",
+        "granted": (now - timedelta(days=1)).isoformat(),
+        "expires": (now + timedelta(days=days)).isoformat(),
+        "approved_by": [{"role": "Security Lead", "person": "security-lead@dcmms.com"}],
+    }
+    path = lab.project / "waivers" / "W-1.yaml"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(waiver), encoding="utf-8")
+
+
+def test_a_waiver_holds_its_package_on_its_host_and_lets_it_go_when_it_ends(patched: Patched) -> None:
+    lab, host = patched.lab, "site-arc-0"
+    old = version(lab, host)
+    lab.ssh("dev-vm-0", "apt-mark hold tzdata")
+    lab.sandbox("fault", "none")
+    waive(lab, "fieldops-desk", host, days=10)
+    lab.sandbox("up")
+    named = lab.release()
+    assert states(lab) == {name: "held" if name == host else "patched" for name in HOSTS}
+    assert (version(lab, host), lab.ssh(host, "apt-mark showhold").split()) == (old, ["fieldops-desk"])
+    assert "waivers:" in (lab.project / "Pulumi.dev.yaml").read_text(encoding="utf-8")
+    lab.sandbox("up")
+    assert len([r for r in lab.records() if r["kind"] == "wave-started"]) == 1
+    waive(lab, "fieldops-desk", host, days=-0.01)
+    lab.sandbox("up")
+    assert lab.release() == named
+    assert states(lab) == {name: "patched" if name == host else "already-current" for name in HOSTS}
+    assert version(lab, host) == version(lab, HOSTS[0]) != old
+    assert lab.ssh(host, "apt-mark showhold") == ""
+    assert lab.ssh("dev-vm-0", "apt-mark showhold; apt-mark unhold tzdata").split()[0] == "tzdata"
+
+
 def test_what_breaks_the_service_is_taken_back_and_nobody_notices(patched: Patched) -> None:
     lab = patched.lab
     old = {host: version(lab, host) for host in HOSTS}
@@ -118,6 +159,13 @@ def test_what_breaks_the_service_is_taken_back_and_nobody_notices(patched: Patch
     assert {host: version(lab, host) for host in HOSTS} == old
     assert set(seen) <= {"blue"}
     assert lab.shown("evidence", "verify", "--stack", "dev")["verified"]
+    (held,) = json.loads((lab.project / "releases" / "quarantine.json").read_text(encoding="utf-8"))["entries"]
+    assert (held["package"], held["stack"], held["release"]) == ("fieldops-desk", "dev", lab.release())
+    left = lab.shown("seal", "--stack", "dev")
+    assert left["release"] is None
+    assert [(one["name"], one["to"]) for one in left["left_out"]] == [("fieldops-desk", held["version"])]
+    lab.sandbox("up", code=1)
+    assert len([r for r in lab.records() if r["kind"] == "wave-started"]) == 1
 
 
 def test_a_machine_goes_back_by_its_snapshot_with_its_data(patched: Patched) -> None:
@@ -160,6 +208,9 @@ def test_a_wave_that_was_killed_is_finished_by_the_next_up(patched: Patched) -> 
 
 def test_staging_takes_what_dev_has_proved(patched: Patched) -> None:
     lab = patched.lab
+    met = {one["name"]: one for one in lab.shown("evidence", "criteria", "--stack", "dev")["criteria"]}
+    assert set(met) == {"gates", "latency", "functional-tests"}
+    assert met["functional-tests"]["detail"].startswith("pass, runner")
     printed = lab.sandbox("up", "--stack", "staging")
     started = lab.records("staging")[0]["data"]
     assert started["digest"] == lab.records("dev")[0]["data"]["digest"]

@@ -342,10 +342,15 @@ def cached(name: str, version: str, arch: str, root: Path) -> Path | None:
 
 
 def pending() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Every installed package that has a newer candidate, and what these would bring along, with origins."""
+    """Every installed package that has a newer candidate, and what these would bring along, with origins.
+
+    A row is `trusted` when apt trusts the index that the candidate comes from.
+    """
     apt_pkg = load_apt_pkg()
     cache = apt_pkg.Cache(None)
     depcache, records = apt_pkg.DepCache(cache), apt_pkg.PackageRecords(cache)
+    sources = apt_pkg.SourceList()
+    sources.read_main_list()
     upgrades: list[dict[str, Any]] = []
     brought: list[dict[str, Any]] = []
     with contextlib.suppress(SystemError, apt_pkg.Error):
@@ -367,6 +372,7 @@ def pending() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
             "origin": origin.origin,
             "label": origin.label,
             "suite": origin.archive,
+            "trusted": bool((index := sources.find_index(origin)) and index.is_trusted),
             "size": candidate.size,
             "sha256": str(records.hashes.find("sha256")).partition(":")[2],
             "source": records.source_pkg or package.name,

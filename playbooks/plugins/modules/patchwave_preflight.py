@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Finds out whether a host is fit to be patched with a release, without changing anything but its package lists."""
+"""Finds out whether a host is fit to be patched with a release; changes its package lists and the waivers' holds."""
 
 from __future__ import annotations
 
@@ -10,21 +10,27 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils import patchwave_apt as apt
+from ansible.module_utils import patchwave_holds
 from ansible.module_utils import patchwave_service as service
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.patchwave_facts import scan
 from ansible.module_utils.patchwave_host import ROOT, StepError, count, host_lock, run, serve
-from ansible.module_utils.patchwave_versions import DATABASE, Installed, Plan, exact
+from ansible.module_utils.patchwave_versions import DATABASE, Installed, Plan, exact, release_items
 
 DOCUMENTATION = """
 module: patchwave_preflight
 short_description: Finds out whether a host is fit to be patched with a release
 description:
   - Runs every check, also after one has failed, and returns them all. An unfit host is an answer and not a
-    failure of the task.
+    failure of the task. Packages with a waiver are put on hold first, and holds of waivers that no longer count
+    are lifted; holds that somebody else has set stay.
 options:
   release: {description: The sealed release., type: dict, required: true}
   settings: {description: The stack's settings for hosts., type: dict, required: true}
+  holds:
+    description: C(packages) to hold, by the waiver of each, and the C(waivers) that count on this host.
+    type: dict
+    required: true
   controller_time: {description: The controller's clock when the task was sent., type: float, required: true}
   reboot_packages:
     description: Patterns of packages whose change needs a reboot.
@@ -39,6 +45,7 @@ EXAMPLES = """
 - patchwave_preflight:
     release: "{{ pw_release }}"
     settings: "{{ pw_settings }}"
+    holds: "{{ pw_holds[inventory_hostname] }}"
     controller_time: "{{ now(utc=true).timestamp() }}"
     reboot_packages: [libc6, systemd]
 """
@@ -225,6 +232,8 @@ def work(params: dict[str, Any]) -> dict[str, Any]:
     fresh = free and checks.run(
         "repositories", "mend the package source or wait for the mirror", lambda: _refreshed(params["refresh_timeout"])
     )
+    if free:
+        checks.run("waivers", "see apt-mark showhold", lambda: waivers(params["holds"], params["release"]))
     plan, installed, native = apt.plan_for(params["release"])
     needed = 4 * sum(item.size for _, item in plan.upgrades.values())
     checks.run("disk", "make room: apt-get clean", lambda: space(needed, int(settings.get("disk_free_mb", 500))))
@@ -253,6 +262,17 @@ def work(params: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def waivers(holds: Mapping[str, Any], release: Mapping[str, Any]) -> tuple[bool, str]:
+    """The holds that waivers ask for are there, and no others of ours."""
+    names = [item.name for item in release_items(release)]
+    with host_lock("preflight"):
+        installed = apt.installed_packages(apt.native_architecture())
+        hold, lift = patchwave_holds.apply(holds["packages"], holds["waivers"], names, installed)
+    said = [f"put on hold {', '.join(sorted(hold))}"] if hold else []
+    said += [f"lifted {', '.join(lift)}"] if lift else []
+    return True, "; ".join(said) or f"{count(len(holds['packages']), 'package')} waived"
+
+
 def _lock_free(timeout: float) -> tuple[bool, str]:
     waited = apt.wait_for_locks(timeout)
     return True, "free" if waited < 1 else f"free after {waited:.0f} s"
@@ -269,12 +289,12 @@ def main() -> None:
         argument_spec={
             "release": {"type": "dict", "required": True},
             "settings": {"type": "dict", "required": True},
+            "holds": {"type": "dict", "required": True},
             "controller_time": {"type": "float", "required": True},
             "reboot_packages": {"type": "list", "elements": "str", "required": True},
             "lock_timeout": {"type": "int", "default": 30},
             "refresh_timeout": {"type": "int", "default": 180},
         },
-        supports_check_mode=True,
     )
     serve(module, "preflight", work)
 

@@ -108,10 +108,12 @@ def protected(journal: Journal, plan: Plan, digest: str | None) -> dict[str, Any
     if not record or record["state"] != "done" or record["digest"] != digest:
         raise StepError(f"run {journal.run} has not protected this host for this release: run protect.yml first")
     kept: dict[str, Any] = record["result"]
-    new = {row["key"]: row["version"] for row in kept["new"]}
+    new = {row["key"]: (row["version"], row["sha256"]) for row in kept["new"]}
     old = {row["key"] for row in kept["old"]}
     for key, (version, item) in plan.upgrades.items():
-        if new.get(key) != item.to or key not in old or kept["before"].get(key) != version:
+        if new.get(key) != (item.to, item.sha256):
+            raise StepError(f"{key} {item.to} is not kept with the release's sha256: run protect.yml again")
+        if key not in old or kept["before"].get(key) != version:
             raise StepError(f"{key} {version} has no protected way back: run protect.yml again under a new run id")
     return kept
 
