@@ -291,6 +291,21 @@ def test_a_waiver_stops_the_clock_while_it_counts_and_revives_nothing_overdue() 
     assert due(week, before) == week + timedelta(days=20)
 
 
+@pytest.mark.parametrize(
+    ("narrowed", "left"),
+    [
+        ({"packages": ["openssl"]}, {"nginx/3.0.20-1~deb12u2"}),
+        ({"packages": ["openssl", "nginx"]}, set()),
+        ({"packages": ["openssl"], "hosts": ["dev-blue-0"]}, {"nginx/3.0.20-1~deb12u2", "openssl/3.0.20-1~deb12u2"}),
+    ],
+)
+def test_a_preview_asks_for_no_fix_that_no_host_need_have(narrowed: dict[str, Any], left: set[str]) -> None:
+    known, one = sealed("openssl", "nginx"), waiver(scope=scope(**narrowed))
+    excused = waivers.excused([one], known, stack="dev", fleets=FLEETS, now=NOW)
+    assert {advisory.id for advisory in known.advisories} - excused == left
+    assert waivers.excused([one], known, stack="dev", fleets=FLEETS, now=END) == frozenset()
+
+
 spans = st.lists(st.tuples(st.integers(-20, 60), st.integers(1, 30)), max_size=4)
 
 
