@@ -7,17 +7,18 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from patchwave import advisories, clock, durations, permission, signing
+from patchwave import advisories, clock, durations, permission, signing, waivers
 from patchwave import emergency as emergencies
 from patchwave.calendar import Calendar, Opening
 from patchwave.clock import hours, spell
 from patchwave.durations import Durations
 from patchwave.release import Advisory, Release
 from patchwave.rollout import RESERVE
-from patchwave.settings import Settings, load_stack
+from patchwave.settings import Settings, StackFile, load_stack
 from patchwave.sla import current
 from patchwave.solver import Fix, Leg, Miss, Openings, Question, Ring, Seat
 from patchwave.standard import Criteria, StackName, Standard
+from patchwave.waivers import Waiver
 
 
 class Chain(NamedTuple):
@@ -30,21 +31,39 @@ class Chain(NamedTuple):
 class View(NamedTuple):
     """All that the due times of a release on a stack depend on, but for its hosts.
 
-    `advisories` are the release's as they count now; `emergency` says that an open emergency is bound to it.
+    `advisories` are the release's as they count now; `emergency` says that an open emergency is bound to it. `waivers`
+    are all that there are, past ones too, and `kept` those that the stack's file names.
     """
 
     stack: StackName
     settings: Settings
     standard: Standard
+    release: Release
     advisories: Mapping[str, Advisory]
     chain: Chain
     taken: Durations
     emergency: bool
+    waivers: tuple[Waiver, ...]
+    kept: tuple[Waiver, ...]
 
-    def fix(self, key: str) -> Fix:
-        """An advisory of the release with the instant at which it is due."""
-        advisory = self.advisories[key]
-        return Fix(key, self.standard.due(advisory.published, advisory.severity))
+    def fixes(self, reaching: Iterable[Waiver]) -> dict[str, Fix]:
+        """Each advisory of the release with the instant at which it is due where these waivers reach."""
+        found: dict[str, Fix] = {}
+        reaching = tuple(reaching)
+        for package in self.release.packages:
+            for key in package.advisories:
+                advisory = self.advisories[key]
+                due = self.standard.due(advisory.published, advisory.severity)
+                fix = Fix(key, waivers.postponed(reaching, package.name, advisory, due))
+                found[key] = min(found.get(key, fix), fix)
+        return found
+
+    def declared(self, now: datetime) -> dict[str, list[Seat]]:
+        """The hosts that the stack declares, by ring, as if each lacked every fix that no waiver excuses."""
+        fleets = self.settings.fleets
+        excused = waivers.excused(self.kept, self.release, stack=self.stack, fleets=fleets, now=now)
+        fixes = self.fixes(waiver for waiver in self.waivers if waiver.reaches_all(self.stack, fleets))
+        return _declared(self.stack, self.settings, (fix for key, fix in fixes.items() if key not in excused))
 
     def line(self, miss: Miss) -> str:
         """A miss on one line: what, on how many hosts, due when, possible when, and the remedy."""
@@ -62,7 +81,7 @@ class View(NamedTuple):
 def view(
     project: Path,
     stack: StackName,
-    settings: Settings,
+    file: StackFile,
     release: Release,
     standard: Standard,
     now: datetime,
@@ -73,12 +92,15 @@ def view(
     bound = emergencies.of_release(project, release.digest, signers, now)
     return View(
         stack=stack,
-        settings=settings,
+        settings=file.settings,
         standard=standard,
+        release=release,
         advisories={advisory.id: current(advisory, knowledge, standard) for advisory in release.advisories},
         chain=_chain(project, stack, release, standard, environ),
         taken=durations.of_stack(project, stack),
         emergency=bound is not None and bound.closed is None and bound.problem is None,
+        waivers=waivers.load(project, standard),
+        kept=waivers.named(project, file.waivers),
     )
 
 
@@ -100,7 +122,7 @@ def _urgent(advisory: Advisory, criteria: Criteria) -> bool:
     return known and advisory.cvss is not None and advisory.cvss >= criteria.cvss_from
 
 
-def declared(stack: str, settings: Settings, fixes: Iterable[Fix]) -> dict[str, list[Seat]]:
+def _declared(stack: str, settings: Settings, fixes: Iterable[Fix]) -> dict[str, list[Seat]]:
     """The hosts that a stack declares, by ring, as if each lacked these fixes; one Arc machine stands for all."""
     lacks, live = frozenset(fixes), settings.slots.live
     slots = [
@@ -177,7 +199,7 @@ def _chain(project: Path, stack: StackName, release: Release, standard: Standard
         if believed and (proof.outcome, proof.digest) == ("succeeded", release.digest):
             return Chain(tuple(legs), proof.ended)
         settings = load_stack(project, source).settings
-        seats = declared(source, settings, ())
+        seats = _declared(source, settings, ())
         legs.insert(0, _leg(source, settings, standard, seats, durations.of_stack(project, source)))
         source = standard.stacks[source].promoted_from
     return Chain(tuple(legs), None)

@@ -1,6 +1,6 @@
 """What the next wave of a stack would do, host by host, before anything is touched."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -9,11 +9,10 @@ from patchwave import ansible, clock, outlook, solver, waivers
 from patchwave.errors import Failed, Misuse
 from patchwave.inventory import Host, Inventory, discover
 from patchwave.outlook import View
-from patchwave.release import Release
 from patchwave.release import load as load_release
 from patchwave.rollout import batches, needed, outstanding
 from patchwave.settings import load_stack
-from patchwave.solver import Miss, Seat, misses, schedule
+from patchwave.solver import Fix, Miss, Seat, misses, schedule
 from patchwave.standard import StackName, load_standard
 from patchwave.waivers import Waiver
 
@@ -29,9 +28,7 @@ def make(project: Path, stack: StackName, now: datetime) -> dict[str, Any]:
     release, inventory = load_release(project, file.release), discover(stack, file.settings)
     results = ansible.run(project, "scan", inventory.hosts, variables={"pw_refresh": False})
     scans = {host.name: _scan(results[host.name], host) for host in inventory.hosts}
-    kept = waivers.named(project, file.waivers)
-    seen = outlook.view(project, stack, file.settings, release, standard, now)
-    return draw(seen, inventory, scans, release, now, kept)
+    return draw(outlook.view(project, stack, file, release, standard, now), inventory, scans, now)
 
 
 def _scan(result: ansible.HostResult, host: Host) -> Mapping[str, Any]:
@@ -40,29 +37,27 @@ def _scan(result: ansible.HostResult, host: Host) -> Mapping[str, Any]:
     return result.steps["scan"]
 
 
-def draw(
-    seen: View,
-    inventory: Inventory,
-    scans: Mapping[str, Mapping[str, Any]],
-    release: Release,
-    now: datetime,
-    kept: Sequence[Waiver],
-) -> dict[str, Any]:
+def draw(seen: View, inventory: Inventory, scans: Mapping[str, Mapping[str, Any]], now: datetime) -> dict[str, Any]:
     """The plan that follows from what each host has installed, pending and waived; linear in the number of hosts."""
-    hosts, settings = inventory.hosts, seen.settings
+    hosts, settings, release = inventory.hosts, seen.settings, seen.release
     todo: dict[str, dict[str, str]] = {}
     waived: dict[str, dict[str, str]] = {}
     for host in hosts:
         scan = scans[host.name]
         lacks = outstanding(release, scan["packages"], {p["name"]: p["to"] for p in scan["pending"]})
-        holds = waivers.holds(kept, release, stack=seen.stack, host=host, now=now).packages if kept else {}
+        holds = waivers.holds(seen.kept, release, stack=seen.stack, host=host, now=now).packages if seen.kept else {}
         todo[host.name] = {name: to for name, to in lacks.items() if name not in holds}
         waived[host.name] = {name: by for name, by in holds.items() if name in lacks}
     by_name = {package.name: package for package in release.packages}
-    fixes = {key: seen.fix(key) for key in seen.advisories}
+    by_waivers: dict[tuple[Waiver, ...], dict[str, Fix]] = {}
+    fixes: dict[str, dict[str, Fix]] = {}
     rings: dict[str, list[Seat]] = {}
     for host in hosts:
-        missing = frozenset(fixes[key] for name in todo[host.name] for key in by_name[name].advisories)
+        reaching = tuple(waiver for waiver in seen.waivers if waiver.reaches(seen.stack, host))
+        if reaching not in by_waivers:
+            by_waivers[reaching] = seen.fixes(reaching)
+        fixes[host.name] = by_waivers[reaching]
+        missing = frozenset(fixes[host.name][key] for name in todo[host.name] for key in by_name[name].advisories)
         rings.setdefault(host.ring, []).append(Seat(host.name, host.live, missing))
     asked = outlook.ask(seen, rings, now)
     runs = schedule(asked)
@@ -88,7 +83,7 @@ def draw(
             }
         )
         for key in sorted({key for package in packages for key in package.advisories}):
-            due = fixes[key].due
+            due = fixes[host.name][key].due
             if runs is None or visit.ends > due:
                 earliest = clock.iso(visit.ends) if runs else None
                 late.append({"advisory": key, "host": host.name, "due": clock.iso(due), "earliest": earliest})

@@ -352,23 +352,29 @@ def pauses(
 ) -> Callable[[Host, str, Advisory, datetime], tuple[datetime, bool]]:
     """When a fix of a package on a host is due with the time of its waivers left out, and whether it may wait now.
 
-    It is asked with the instant at which the fix is due without them. The time for which it is waived does not count;
-    a waiver that begins when it is overdue changes nothing.
+    It is asked with the instant at which the fix is due without them.
     """
-    mine = sorted((w for w in waivers if stack in w.scope.stacks), key=lambda w: w.granted)
+    mine = [waiver for waiver in waivers if stack in waiver.scope.stacks]
 
     def paused(host: Host, package: str, advisory: Advisory, due: datetime) -> tuple[datetime, bool]:
-        until, waits = advisory.published, False
-        for waiver in mine:
-            if not waiver.reaches(stack, host) or not waiver.covers(package, advisory):
-                continue
-            waits = waits or waiver.state(now) == "active"
-            starts = max(waiver.granted, until)
-            if starts < due and waiver.expires > starts:
-                due, until = due + (waiver.expires - starts), waiver.expires
-        return due, waits
+        reaching = [waiver for waiver in mine if waiver.reaches(stack, host)]
+        waits = any(waiver.state(now) == "active" and waiver.covers(package, advisory) for waiver in reaching)
+        return postponed(reaching, package, advisory, due), waits
 
     return paused
+
+
+def postponed(waivers: Iterable[Waiver], package: str, advisory: Advisory, due: datetime) -> datetime:
+    """When a fix that is due at an instant is due with the time left out for which these waivers cover it.
+
+    A waiver that begins when it is overdue changes nothing.
+    """
+    until = advisory.published
+    for waiver in sorted((one for one in waivers if one.covers(package, advisory)), key=lambda one: one.granted):
+        starts = max(waiver.granted, until)
+        if starts < due and waiver.expires > starts:
+            due, until = due + (waiver.expires - starts), waiver.expires
+    return due
 
 
 def line(waiver: Waiver, now: datetime) -> str:

@@ -117,15 +117,11 @@ def _missed(declared: Declared, moment: Moment, *, remedied: bool) -> Iterator[s
     if not moment.preview or wave is None or "wave preflight" not in str(declared.props.get("create")):
         return
     stack, release_id, digest = wave
-    file, standard = load_stack(PROJECT, stack), load_standard(PROJECT)
-    kept, settings = waivers.named(PROJECT, file.waivers), file.settings
-    if permission.is_done(PROJECT, stack, release_id, digest, kept):
+    file = load_stack(PROJECT, stack)
+    if permission.is_done(PROJECT, stack, release_id, digest, waivers.named(PROJECT, file.waivers)):
         return
-    release = load_release(PROJECT, release_id)
-    seen = outlook.view(PROJECT, stack, settings, release, standard, moment.now)
-    excused = waivers.excused(kept, release, stack=stack, fleets=settings.fleets, now=moment.now)
-    seats = outlook.declared(stack, settings, (seen.fix(key) for key in seen.advisories if key not in excused))
-    for miss in solver.misses(outlook.ask(seen, seats, moment.now)):
+    seen = outlook.view(PROJECT, stack, file, load_release(PROJECT, release_id), load_standard(PROJECT), moment.now)
+    for miss in solver.misses(outlook.ask(seen, seen.declared(moment.now), moment.now)):
         if (miss.remedy is not None) == remedied:
             yield seen.line(miss)
 

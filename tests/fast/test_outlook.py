@@ -13,16 +13,18 @@ from patchwave import emergency as emergencies
 from patchwave import evidence, permission
 from patchwave import release as releases
 from patchwave.feeds import concerning, import_files
-from patchwave.outlook import ask, declared, view
+from patchwave.outlook import ask, view
 from patchwave.release import ChangelogEntry, Release, Sealed
 from patchwave.settings import load_stack
 from patchwave.solver import Change, Miss, misses
+from patchwave.stackfile import set_waivers
 from patchwave.standard import StackName, load_standard
 from policy import rules
 from policy.rules import RULES, Declared, Moment
 from tests.fast.builders import AUTHOR, STANDARD, make_keys, pending
 from tests.fast.engine import PROJECT
 from tests.fast.test_advisories import NOTHING, catalog, vulnerability, write
+from tests.fast.test_waivers import write as write_waiver
 
 MONDAY = datetime(2026, 11, 23, 9, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -89,10 +91,16 @@ class Project:
 
     def misses(self, stack: StackName, now: datetime = MONDAY) -> dict[str, Miss]:
         """What is missed, each under its line."""
-        settings = load_stack(self.root, stack).settings
-        seen = view(self.root, stack, settings, self.release, load_standard(self.root), now, {})
-        found = misses(ask(seen, declared(stack, settings, map(seen.fix, seen.advisories)), now))
+        file, standard = load_stack(self.root, stack), load_standard(self.root)
+        seen = view(self.root, stack, file, self.release, standard, now, {})
+        found = misses(ask(seen, seen.declared(now), now))
         return {seen.line(miss): miss for miss in found}
+
+    def waive(self, granted: datetime, expires: datetime, **scope: Any) -> None:
+        """A waiver for prod, which prod's file names."""
+        narrowed = {"stacks": ["prod"], "packages": ["madeup"], **scope}
+        waiver = write_waiver(self.root, scope=narrowed, granted=granted.isoformat(), expires=expires.isoformat())
+        set_waivers(self.root, "prod", [waiver.stem])
 
     def succeeded(self, stack: str, at: datetime, outcome: str = "succeeded", rehearsal: Any = None) -> None:
         place = permission.folder(self.root, stack, self.release.id)
@@ -140,6 +148,20 @@ def test_a_critical_fix_reaches_prod_in_24_hours_by_no_change_of_a_file(project:
     assert "due Tue 2026-11-24 09:00 UTC" in line
     assert line.endswith("nothing that the standard allows would do")
     assert project.misses("dev") == {}
+
+
+def test_what_is_waived_everywhere_is_missed_nowhere_and_later_its_time_is_left_out(project: Project) -> None:
+    project.waive(MONDAY, MONDAY + 19 * DAY)
+    assert project.misses("prod") == {}
+    project.succeeded("staging", MONDAY + 2 * DAY)
+    assert project.misses("prod", MONDAY + 19 * DAY) == {}  # the waiver is over, prod opens on the day after
+    (line,) = project.misses("prod", MONDAY + 20 * DAY)
+    assert "due Sat 2026-12-19 09:00 UTC" in line  # 7 days, and the 19 that it was waived
+
+
+def test_a_waiver_for_some_hosts_excuses_the_others_from_nothing(project: Project) -> None:
+    project.waive(MONDAY, MONDAY + 20 * DAY, hosts=["prod-blue-0"])
+    assert len(project.misses("prod")) == 1
 
 
 def test_what_is_exploited_may_take_the_emergency_lane_and_is_met_in_it(project: Project) -> None:

@@ -26,10 +26,9 @@ def plan(inventory: Inventory) -> dict[str, Any]:
     scans = {one.name: scan for one in inventory.hosts}
     sealed = release(pending())
     known = {advisory.id: advisory for advisory in sealed.advisories}
-    seen = View(
-        "prod", settings("prod"), STANDARD, known, Chain((), None), Durations(None, {}, None, None), emergency=False
-    )
-    return draw(seen, inventory, scans, sealed, NOW, ())
+    nothing = Durations(None, {}, None, None)
+    seen = View("prod", settings("prod"), STANDARD, sealed, known, Chain((), None), nothing, False, (), ())
+    return draw(seen, inventory, scans, NOW)
 
 
 def operations(work: Callable[[], object]) -> int:
