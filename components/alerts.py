@@ -1,5 +1,7 @@
 """What waves report to Log Analytics, who is told, and the page that shows it."""
 
+from __future__ import annotations
+
 import json
 import uuid
 from pathlib import Path

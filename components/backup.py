@@ -1,5 +1,7 @@
 """Nightly backups of the machines that stand alone, to a vault."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 
 import pulumi
@@ -10,9 +12,6 @@ from components.site import Site
 from patchwave.settings import Settings
 from patchwave.settings.snapshots import Backup as Decisions
 from patchwave.update_manager import windows_zone
-
-SUNDAY = azure.recoveryservices.DayOfWeek.SUNDAY
-FIRST = azure.recoveryservices.WeekOfMonth.FIRST
 
 
 class Backup(pulumi.ComponentResource):
@@ -82,20 +81,21 @@ def soft_delete(days: int | None) -> azure.recoveryservices.SoftDeleteSettingsAr
 
 def nightly(decisions: Decisions, at: str) -> azure.recoveryservices.AzureIaaSVMProtectionPolicyArgsDict:
     """The policy; `at` is an instant of which the service reads the time, in the policy's zone."""
+    sunday, first = azure.recoveryservices.DayOfWeek.SUNDAY, azure.recoveryservices.WeekOfMonth.FIRST
     kept: azure.recoveryservices.LongTermRetentionPolicyArgsDict = {
         "retention_policy_type": "LongTermRetentionPolicy",
         "daily_schedule": {"retention_times": [at], "retention_duration": _duration(decisions.days, "Days")},
     }
     if decisions.weeks:
         kept["weekly_schedule"] = {
-            "days_of_the_week": [SUNDAY],
+            "days_of_the_week": [sunday],
             "retention_times": [at],
             "retention_duration": _duration(decisions.weeks, "Weeks"),
         }
     if decisions.months:
         kept["monthly_schedule"] = {
             "retention_schedule_format_type": "Weekly",
-            "retention_schedule_weekly": {"days_of_the_week": [SUNDAY], "weeks_of_the_month": [FIRST]},
+            "retention_schedule_weekly": {"days_of_the_week": [sunday], "weeks_of_the_month": [first]},
             "retention_times": [at],
             "retention_duration": _duration(decisions.months, "Months"),
         }

@@ -1,5 +1,7 @@
 """Who hears that Update Manager is about to patch, and that it has."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 
 import pulumi

@@ -1,5 +1,7 @@
 """Virtual machines that stand alone."""
 
+from __future__ import annotations
+
 import pulumi
 import pulumi_azure_native as azure
 

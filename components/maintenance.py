@@ -1,5 +1,7 @@
 """The windows as Update Manager knows them: one maintenance configuration a ring, and which machines it patches."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping, Sequence
 
 import pulumi

@@ -1,5 +1,7 @@
 """One slot's scale set: identical instances that are replaced in batches and watched by the health extension."""
 
+from __future__ import annotations
+
 import pulumi
 import pulumi_azure_native as azure
 

@@ -1,5 +1,7 @@
 """Blue and green: two scale sets with a fixed pool each, and rules that decide which of them users reach."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import get_args
 

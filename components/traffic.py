@@ -1,5 +1,7 @@
 """Users are spread over the slots by weight."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 
 import pulumi
