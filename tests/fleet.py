@@ -69,6 +69,14 @@ def seed(store: Store, count: int, *, stack: str = "prod") -> set[str]:
     return names
 
 
+def clear(store: Store) -> None:
+    """Takes away what `seed` has stored."""
+    with store.change():
+        for row in (*store.under(GROUP), *store.under(SITES)):
+            if "-vm-" in row.name or "-arc-" in row.name:
+                store.remove(row.key)
+
+
 def _row(group: str, provider: str, name: str, properties: Json, hidden: Json, **more: Json) -> Row:
     identity = f"{group}/providers/{provider}/{name}"
     body = {"id": identity, "name": name, "type": provider, "location": LOCATION, **more, "properties": properties}
