@@ -43,9 +43,9 @@ def ready(sandbox: Sandbox) -> bool:
         return False
 
 
-def enrol(sandbox: Sandbox, name: str, tags: Mapping[str, str]) -> None:
-    """A machine outside Azure joins it; its host runs when this returns."""
-    body = json.dumps({"name": name, "tags": dict(tags)}).encode()
+def enrol(sandbox: Sandbox, name: str, tags: Mapping[str, str], group: str = "sites") -> None:
+    """A machine outside Azure joins it in a resource group; its host runs when this returns."""
+    body = json.dumps({"name": name, "tags": dict(tags), "resourceGroup": group}).encode()
     request = urllib.request.Request(  # noqa: S310
         f"{sandbox.identity}/sandbox/arc", data=body, headers={"Content-Type": "application/json"}, method="POST"
     )

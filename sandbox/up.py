@@ -205,6 +205,7 @@ def _declare(sandbox: Sandbox, stack: Stack) -> None:
         hosts = Hosts(sandbox)
         stack.prepare()
         known = stack.declared
+        _enrol_assigned(sandbox, stack.name)
         with ThreadPoolExecutor(1) as pool:
             joining = pool.submit(_enrol, sandbox, stack.name)
             if not known:
@@ -222,6 +223,13 @@ def _enrol(sandbox: Sandbox, name: StackName) -> None:
     fleet = next((key for key, fleet in settings.fleets.items() if fleet.source == "arc"), None)
     if fleet is not None:
         daemon.enrol(sandbox, ARC[name], {"patchwave-stack": name, "patchwave-fleet": fleet})
+
+
+def _enrol_assigned(sandbox: Sandbox, name: StackName) -> None:
+    """A schedule is assigned to machines that are there: those that the stack names have joined before it is made."""
+    for one in load_stack(sandbox.project, name).settings.maintenance.assigned:
+        if one.source == "arc":
+            daemon.enrol(sandbox, one.name, {}, one.resource_group)
 
 
 def _cut_off(stack: Stack) -> datetime | None:

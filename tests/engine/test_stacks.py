@@ -9,11 +9,12 @@ from typing import NamedTuple
 
 import pytest
 
-from patchwave.settings import STACKS, stack_path
+from patchwave.settings import STACKS, load_stack, stack_path
 from patchwave.standard import StackName
 from sandbox import engine, environment
 from sandbox.azure.doors import Doors
 from sandbox.azure.install import install_plugins
+from sandbox.azure.machines import enrol
 from sandbox.config import Sandbox
 from sandbox.stack import Stack
 from tests.clients import serving
@@ -64,6 +65,8 @@ def lets_go_of_deleted_backups(project: Path, name: StackName) -> bool:
 
 @pytest.mark.parametrize("name", STACKS)
 def test_a_stack_is_made_does_not_drift_and_leaves_nothing(standing: Standing, name: StackName) -> None:
+    for one in load_stack(standing.sandbox.project, name).settings.maintenance.assigned:
+        enrol(standing.doors.manager, {"name": one.name, "resourceGroup": one.resource_group})
     before = {row.key for row in standing.doors.store.all()}
     stack = Stack(standing.sandbox, standing.engine, name)
     stack.prepare()

@@ -82,9 +82,12 @@ def test_a_deleted_item_stays_in_a_vault_with_soft_delete_and_blocks_it(protecte
     assert protected.ended(protected.ask("DELETE", POLICY)) == "Succeeded", "it protects nothing any more"
 
 
-def test_an_item_is_undeleted_by_protecting_it_again_and_goes_for_good_without_soft_delete(protected: StandIn) -> None:
-    protected.ask("DELETE", ITEM)
-    protected.put(ITEM, item())
+def test_an_item_is_undeleted_without_a_policy_and_goes_for_good_without_soft_delete(protected: StandIn) -> None:
+    assert protected.ask("DELETE", ITEM).status_code == 202
+    assert protected.ended(protected.ask("DELETE", POLICY)) == "Succeeded"
+    assert protected.refused("PUT", ITEM, item()) == (404, "ResourceNotFound")
+    kept = {"protectedItemType": "Microsoft.Compute/virtualMachines", "sourceResourceId": MACHINE}
+    protected.put(ITEM, {"properties": {**kept, "isRehydrate": True}})
     assert "isScheduledForDeferredDelete" not in protected.ask("GET", ITEM).json()["properties"]
     protected.put(VAULT, vault())
     assert protected.ended(protected.ask("DELETE", ITEM)) == "Succeeded"

@@ -63,6 +63,8 @@ def _item(row: Row, old: Row | None, store: Store, places: Places) -> None:
         "healthStatus": "Passed", "lastBackupStatus": "", "protectedItemDataId": stable(row.id),
         "containerName": row.id.split("/")[-3], "virtualMachineId": properties["sourceResourceId"],
     }  # fmt: skip
+    if properties.pop("isRehydrate", False):
+        properties["protectionState"] = "ProtectionStopped"
     if machine is not None:
         properties |= {"friendlyName": machine.name, "sourceLocation": machine.body.get("location")}
     if policy is not None:

@@ -132,7 +132,8 @@ def item(change: Change) -> Iterator[AzureError]:
             f"protectedItems/vm;{wanted}.",
         )
     owner = change.id.lower().split("/backupfabrics/")[0]
-    if not str(change.at("policyId", "")).lower().startswith(f"{owner}/backuppolicies/"):
+    undeleted = change.at("isRehydrate") and change.was("isScheduledForDeferredDelete")
+    if not undeleted and not str(change.at("policyId", "")).lower().startswith(f"{owner}/backuppolicies/"):
         yield bad_request("BMSUserErrorInvalidInput", f"policyId must name a backup policy of vault {vault}.")
     machine, home = change.view.get(source.key), change.view.get(owner)
     if machine is not None and home is not None and machine.body.get("location") != home.body.get("location"):
