@@ -12,8 +12,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from patchwave import approvals, emergency, evidence, permission, signing
+from patchwave import approvals, criteria, emergency, evidence, permission, signing, waivers
 from patchwave.calendar import Calendar, Instant, Lane
+from patchwave.criteria import Finding
 from patchwave.documents import parse, plain
 from patchwave.errors import PatchwaveError
 from patchwave.evidence import Record
@@ -22,7 +23,8 @@ from patchwave.permission import Decision, Inputs
 from patchwave.release import load as load_release
 from patchwave.settings import stack_path
 from patchwave.standard import PATH as STANDARD
-from patchwave.standard import StackName, parse_standard
+from patchwave.standard import StackName, Standard, parse_standard
+from patchwave.waivers import Waiver
 
 PROMPT = timedelta(minutes=1)
 
@@ -71,6 +73,11 @@ class Files:
     def known(self, path: Path, digest: str) -> tuple[str | None, bytes] | None:
         """The version with that SHA-256."""
         return next((one for one in self.versions(path) if sha256(one[1]).hexdigest() == digest), None)
+
+    def standard(self, digest: str) -> Standard | None:
+        """The standard whose file has that SHA-256."""
+        found = self.known(STANDARD, digest)
+        return parse_standard(found[1], f"{STANDARD} at digest {digest[:12]}") if found else None
 
     def _git(self, *arguments: str) -> bytes:
         try:
@@ -182,13 +189,18 @@ def _out_of_place(inputs: Inputs, record: Record, started: Mapping[str, Any]) ->
         yield f"decided for {inputs.stack} and digest {inputs.release.digest[:12]}, not for this wave"
     if abs(datetime.fromisoformat(record.at) - inputs.at) > PROMPT:
         yield f"decided for {inputs.at.isoformat()}, recorded at {record.at}: the clocks disagree"
+    if [one.id for one in inputs.waivers] != [one.get("id") for one in started.get("waivers", ())]:
+        yield "decided with other waivers than the wave relied on"
     if started.get("rehearsal") is not None and not inputs.rehearsal:
         yield "the wave was a rehearsal, the decision says that it was none"
 
 
 def _unlike_files(files: Files, inputs: Inputs) -> Iterator[str]:
-    """What of the inputs the project's files do not say, as they are now or as git has had them."""
-    for check in (_standard, _calendar, _release, _signatures, _proof, _emergency):
+    """What of the inputs the project's files do not say, as they are now or as git has had them.
+
+    What is recorded of quarantine is not among them: it can only refuse.
+    """
+    for check in (_standard, _calendar, _release, _waivers, _signatures, _proof, _emergency):
         try:
             yield from check(files, inputs)
         except PatchwaveError as error:
@@ -196,12 +208,10 @@ def _unlike_files(files: Files, inputs: Inputs) -> Iterator[str]:
 
 
 def _standard(files: Files, inputs: Inputs) -> Iterator[str]:
-    found = files.known(STANDARD, inputs.rules.digest)
-    if found is None:
+    standard = files.standard(inputs.rules.digest)
+    if standard is None:
         yield f"no version of {STANDARD} has digest {inputs.rules.digest[:12]}: that standard was never in git"
-        return
-    standard = parse_standard(found[1], f"{STANDARD} at digest {inputs.rules.digest[:12]}")
-    if permission.rules_of(standard, inputs.rules.digest, inputs.stack) != inputs.rules:
+    elif permission.rules_of(standard, inputs.rules.digest, inputs.stack) != inputs.rules:
         yield f"the recorded rules are not those of {STANDARD} with that digest"
 
 
@@ -221,6 +231,14 @@ def _release(files: Files, inputs: Inputs) -> Iterator[str]:
     found = permission.subject(load_release(files.project, inputs.release.id), inputs.rules)
     if found != inputs.release:
         yield f"the recorded release is not releases/{inputs.release.id}.json (digest {found.digest[:12]})"
+
+
+def _waivers(files: Files, inputs: Inputs) -> Iterator[str]:
+    for recorded in inputs.waivers:
+        path = Path(waivers.FOLDER) / f"{recorded.id}.yaml"
+        versions = (parse(plain(content, str(path)), Waiver, str(path)) for _, content in files.versions(path))
+        if recorded.problem is None and not any(version == recorded.waiver for version in versions):
+            yield f"no version of {path} is the recorded waiver"
 
 
 def _signatures(files: Files, inputs: Inputs) -> Iterator[str]:
@@ -269,8 +287,23 @@ def _proof(files: Files, inputs: Inputs) -> Iterator[str]:
         yield f"the evidence from {proof.stack} does not verify any more: {verdict.problem}"
     elif proof.head not in heads:
         yield f"{place / evidence.FILE} does not hold the record {proof.head[:12]} that admitted the release"
-    elif permission.shown(proof.stack, records[: heads.index(proof.head) + 1]) != proof:
-        yield f"the recorded proof is not what the evidence from {proof.stack} shows"
+    else:
+        known = records[: heads.index(proof.head) + 1]
+        if permission.shown(proof.stack, known) != proof:
+            yield f"the recorded proof is not what the evidence from {proof.stack} shows"
+        if _criteria(files, inputs, place, [record for record in known if record.run == proof.run]) != inputs.criteria:
+            yield f"the recorded criteria are not what the evidence from {proof.stack} shows"
+
+
+def _criteria(files: Files, inputs: Inputs, place: Path, mine: Sequence[Record]) -> tuple[Finding, ...]:
+    """What was met at that time: results that were attached later do not count."""
+    standard = files.standard(inputs.rules.digest)
+    if standard is None or not mine:
+        return ()
+    attached = criteria.attachments(place, signing.allowed_signers(files.project, files.environ))
+    then = [one for one in attached if one.claim.at <= inputs.at]
+    release, valid = load_release(files.project, inputs.release.id), inputs.rules.stack.proof_valid
+    return criteria.judge(mine, then, release, standard, at=inputs.at, valid=valid)
 
 
 def _emergency(files: Files, inputs: Inputs) -> Iterator[str]:

@@ -39,6 +39,17 @@ def sealed() -> Release:
 
 RELEASE = sealed()
 
+WAIVER = {
+    "id": "made-up",
+    "scope": {"advisories": None, "packages": ["openssl"], "stacks": ["prod"], "fleets": None, "hosts": None},
+    "severity": "low",
+    "owner": "owner@dcmms.com",
+    "reason": "nobody knows this one",
+    "granted": "2026-12-01T00:00:00Z",
+    "expires": "2026-12-31T00:00:00Z",
+    "approved_by": [{"role": "Team Lead", "person": "team-lead@dcmms.com"}],
+}
+
 
 def git(project: Path, *arguments: str) -> None:
     names = ("-c", "user.name=Tests", "-c", "user.email=author@dcmms.com", "-c", "commit.gpgsign=false")
@@ -242,6 +253,18 @@ def older(data: dict[str, Any]) -> None:
     data["inputs"]["proof"]["ended"] = "2026-12-01T00:00:00Z"
 
 
+def untested(data: dict[str, Any]) -> None:
+    data["inputs"]["criteria"] = []
+
+
+def praised(data: dict[str, Any]) -> None:
+    data["inputs"]["criteria"][0]["detail"] = "99 passed"
+
+
+def waived(data: dict[str, Any]) -> None:
+    data["inputs"]["waivers"] = [{"id": "made-up", "waiver": WAIVER, "problem": None}]
+
+
 def elsewhere(data: dict[str, Any]) -> None:
     data["inputs"]["proof"]["head"] = "0" * 64
 
@@ -264,6 +287,10 @@ def garbled(data: dict[str, Any]) -> None:
         (minor, "the recorded release is not releases/2026-11-22.1.json"),
         (believed, "no version of approvals/2026-11-22.1/prod.ciso.ciso-dcmms-com.json has digest 000000000000"),
         (older, "the recorded proof is not what the evidence from staging shows"),
+        (untested, "the recorded criteria are not what the evidence from staging shows"),
+        (praised, "the recorded criteria are not what the evidence from staging shows"),
+        (waived, "no version of waivers/made-up.yaml is the recorded waiver"),
+        (waived, "decided with other waivers than the wave relied on"),
         (elsewhere, "does not hold the record 000000000000"),
         (unlisted, "no version of allowed_signers has digest 000000000000"),
         (garbled, "are not in the form that this version writes"),
