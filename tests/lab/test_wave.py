@@ -164,7 +164,7 @@ def test_what_breaks_the_service_is_taken_back_and_nobody_notices(patched: Patch
     left = lab.shown("seal", "--stack", "dev")
     assert left["release"] is None
     assert [(one["name"], one["to"]) for one in left["left_out"]] == [("fieldops-desk", held["version"])]
-    lab.sandbox("up", code=1)
+    lab.sandbox("up", code=3)
     assert len([r for r in lab.records() if r["kind"] == "wave-started"]) == 1
 
 
