@@ -33,6 +33,7 @@ check: venv
 	ruff format --check .
 	ruff check .
 	mypy
+	lint-imports --no-cache
 	ANSIBLE_CONFIG=$(CURDIR)/playbooks/ansible.cfg ansible-lint -q playbooks
 	check-jsonschema -q --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	pytest tests/fast -n 2 --dist loadfile

@@ -16,11 +16,11 @@ from components import (
     Snapshots,
     Wave,
 )
-from patchwave import release as releases
-from patchwave import waivers
-from patchwave.documents import parse
-from patchwave.settings import Settings
-from patchwave.standard import stack_name
+from patchwave.decisions.settings import Settings
+from patchwave.decisions.standard import stack_name
+from patchwave.foundation.documents import parse
+from patchwave.releases import release as releases
+from patchwave.releases import waivers
 
 config = pulumi.Config("patchwave")
 stack = stack_name(pulumi.get_stack())

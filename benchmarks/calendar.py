@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, time, timedelta
 from typing import Any, NamedTuple
 
-from patchwave.calendar import WEEKDAYS, WEEKS, Calendar, Freeze, Monthly, Opening, Weekly, Window, time_zone
+from patchwave.decisions.calendar import WEEKDAYS, WEEKS, Calendar, Freeze, Monthly, Opening, Weekly, Window, time_zone
 from tests.fast.clocks import ZONES
 
 PEER = "python-dateutil==2.9.0.post0"

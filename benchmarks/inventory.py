@@ -19,9 +19,9 @@ from typing import Any
 import httpx
 from azure.identity import ManagedIdentityCredential
 
-from patchwave.arm import GRAPH, MANAGEMENT, PAGE
-from patchwave.inventory import QUERY, discover
-from patchwave.settings import load_stack
+from patchwave.azure.arm import GRAPH, MANAGEMENT, PAGE
+from patchwave.decisions.settings import load_stack
+from patchwave.fleet.inventory import QUERY, discover
 from sandbox.azure.conditions import VARIABLE
 from sandbox.azure.graph import PERIOD
 from sandbox.config import cache_folder

@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from patchwave.release import Release
-from patchwave.release import load as load_release
+from patchwave.releases.release import Release
+from patchwave.releases.release import load as load_release
 from sandbox.config import Sandbox
 from sandbox.hosts import Hosts
 from tests.laboratory import Laboratory, laboratory

@@ -10,12 +10,12 @@ import pulumi_azure_native as azure
 from components import tags
 from components.events import Events
 from components.site import Site
-from patchwave import update_manager
-from patchwave.release import Release
-from patchwave.settings import Settings
-from patchwave.settings.maintenance import Assigned
-from patchwave.settings.maintenance import Maintenance as Decisions
-from patchwave.update_manager import Schedule
+from patchwave.decisions import update_manager
+from patchwave.decisions.settings import Settings
+from patchwave.decisions.settings.maintenance import Assigned
+from patchwave.decisions.settings.maintenance import Maintenance as Decisions
+from patchwave.decisions.update_manager import Schedule
+from patchwave.releases.release import Release
 
 # What an assignment of its own names, by the machine's source: provider and type.
 KINDS: Mapping[str, tuple[str, str]] = {

@@ -4,7 +4,7 @@ import pulumi
 import pulumi_azure_native as azure
 
 from components import tags
-from patchwave.settings import Settings
+from patchwave.decisions.settings import Settings
 
 
 class Site(pulumi.ComponentResource):

@@ -12,9 +12,9 @@ from components import tags
 from components.scale_set import ScaleSet
 from components.site import Site
 from components.traffic import Traffic
-from patchwave.settings import Settings, Slot
-from patchwave.settings.service import Probe
-from patchwave.settings.slots import Slots as Decisions
+from patchwave.decisions.settings import Settings, Slot
+from patchwave.decisions.settings.service import Probe
+from patchwave.decisions.settings.slots import Slots as Decisions
 
 PUBLIC = "public"
 

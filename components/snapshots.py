@@ -5,8 +5,8 @@ import pulumi_azure_native as azure
 
 from components import tags
 from components.site import Site
-from patchwave.restore_points import collection_name
-from patchwave.settings import Settings
+from patchwave.azure.restore_points import collection_name
+from patchwave.decisions.settings import Settings
 
 
 class Snapshots(pulumi.ComponentResource):

@@ -9,9 +9,9 @@ import pulumi_azure_native as azure
 
 from components import tags
 from components.site import Site
-from patchwave.settings import Slot
-from patchwave.settings.service import Probe
-from patchwave.settings.slots import TrafficManager
+from patchwave.decisions.settings import Slot
+from patchwave.decisions.settings.service import Probe
+from patchwave.decisions.settings.slots import TrafficManager
 
 ENDPOINT = "Microsoft.Network/trafficManagerProfiles/azureEndpoints"
 

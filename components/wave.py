@@ -6,11 +6,12 @@ from pathlib import Path
 import pulumi
 from pulumi_command import local
 
-from patchwave import clock, permission
-from patchwave.release import Release
-from patchwave.settings import Settings
-from patchwave.standard import StackName
-from patchwave.waivers import Waiver
+from patchwave.admission import permission
+from patchwave.decisions.settings import Settings
+from patchwave.decisions.standard import StackName
+from patchwave.foundation import clock
+from patchwave.releases.release import Release
+from patchwave.releases.waivers import Waiver
 
 
 class Wave(pulumi.ComponentResource):

@@ -16,34 +16,24 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from patchwave import (
-    advisories,
-    approvals,
-    clock,
-    criteria,
-    evidence,
-    feeds,
-    findings,
-    permission,
-    plan,
-    release,
-    report,
-    sealing,
-    signing,
-    waivers,
-)
-from patchwave import emergency as emergencies
+from patchwave.admission import approvals, criteria, permission
+from patchwave.admission import emergency as emergencies
+from patchwave.admission.emergency import Facts
+from patchwave.admission.replay import replay
+from patchwave.decisions.settings import STACKS, load_stack
+from patchwave.decisions.stackfile import set_release, set_waivers
+from patchwave.decisions.standard import ApprovalKind, Severity, StackName, load_standard
 from patchwave.doctor import examine
-from patchwave.emergency import Facts
-from patchwave.errors import Failed, Misuse, PatchwaveError, Refused
-from patchwave.inventory import discover
-from patchwave.model import first_problem
-from patchwave.replay import replay
-from patchwave.settings import STACKS, load_stack
-from patchwave.sla import State
-from patchwave.stackfile import set_release, set_waivers
-from patchwave.standard import ApprovalKind, Severity, StackName, load_standard
-from patchwave.wave import STOP, Wave
+from patchwave.fleet.inventory import discover
+from patchwave.foundation import clock
+from patchwave.foundation.errors import Failed, Misuse, PatchwaveError, Refused
+from patchwave.foundation.model import first_problem
+from patchwave.planning import findings, plan, sealing
+from patchwave.planning.sla import State
+from patchwave.records import evidence, signing
+from patchwave.releases import advisories, feeds, release, waivers
+from patchwave.waves import report
+from patchwave.waves.wave import STOP, Wave
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 evidence_app = typer.Typer(no_args_is_help=True, help="Verify or show the record of a wave.")

@@ -5,10 +5,10 @@ import shutil
 import sys
 from pathlib import Path
 
-from patchwave.errors import PatchwaveError
-from patchwave.model import Model
-from patchwave.settings import STACKS, load_stack
-from patchwave.standard import load_standard
+from patchwave.decisions.settings import STACKS, load_stack
+from patchwave.decisions.standard import load_standard
+from patchwave.foundation.errors import PatchwaveError
+from patchwave.foundation.model import Model
 
 REHEARSAL_TOOLS = {
     "systemd-nspawn": "systemd-container",

@@ -9,11 +9,11 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-from patchwave.release import ReleaseId
-from patchwave.settings import Settings
-from patchwave.stackfile import KEY, WAIVERS
-from patchwave.standard import Standard
-from patchwave.waivers import Waiver, WaiverId
+from patchwave.decisions.settings import Settings
+from patchwave.decisions.stackfile import KEY, WAIVERS
+from patchwave.decisions.standard import Standard
+from patchwave.releases.release import ReleaseId
+from patchwave.releases.waivers import Waiver, WaiverId
 
 FOLDER = "schemas"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"

@@ -16,7 +16,7 @@ from pulumi_policy import (
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from patchwave import clock
+from patchwave.foundation import clock
 from policy.declared import Declared
 from policy.rules import RULES, STACK_RULES, Moment, Rule, StackRule, complaints
 

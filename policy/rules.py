@@ -11,12 +11,14 @@ from typing import Any, Literal, NamedTuple
 
 from pulumi_policy.proxy import UnknownValueError
 
-from patchwave import outlook, permission, solver, waivers
-from patchwave.errors import PatchwaveError
-from patchwave.release import load as load_release
-from patchwave.release import path_of
-from patchwave.settings import load_stack
-from patchwave.standard import Envelope, StackName, load_standard
+from patchwave.admission import permission
+from patchwave.decisions.settings import load_stack
+from patchwave.decisions.standard import Envelope, StackName, load_standard
+from patchwave.foundation.errors import PatchwaveError
+from patchwave.planning import outlook, solver
+from patchwave.releases import waivers
+from patchwave.releases.release import load as load_release
+from patchwave.releases.release import path_of
 from policy import service
 from policy.declared import Declared, Props
 

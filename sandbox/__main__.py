@@ -12,9 +12,9 @@ from pathlib import Path
 from types import FrameType
 from typing import get_args
 
-from patchwave.errors import Failed, Misuse, PatchwaveError
-from patchwave.settings import STACKS
-from patchwave.standard import ApprovalKind
+from patchwave.decisions.settings import STACKS
+from patchwave.decisions.standard import ApprovalKind
+from patchwave.foundation.errors import Failed, Misuse, PatchwaveError
 from sandbox import console, daemon, doctor, processes, repository
 from sandbox.config import DEFAULT_NAME, Sandbox
 from sandbox.down import down

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from patchwave.errors import Failed
+from patchwave.foundation.errors import Failed
 from sandbox import children, console, package
 from sandbox.config import Sandbox, write_atomically
 from sandbox.mirror import Mirror, mirror

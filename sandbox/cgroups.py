@@ -6,7 +6,7 @@ import signal
 import time
 from pathlib import Path
 
-from patchwave.errors import Failed
+from patchwave.foundation.errors import Failed
 from sandbox.config import Sandbox
 
 _ROOTS = tuple(Path("/sys/fs/cgroup") / name for name in ("", "unified", "systemd"))

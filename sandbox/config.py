@@ -12,7 +12,7 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Self
 
-from patchwave.errors import Failed, Misuse
+from patchwave.foundation.errors import Failed, Misuse
 
 DEFAULT_NAME = "lab"
 POOL = tuple(IPv4Network(f"10.{second}.0.0/16") for second in range(213, 221))

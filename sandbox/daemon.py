@@ -10,7 +10,7 @@ import urllib.request
 from collections.abc import Mapping
 from typing import Any
 
-from patchwave.errors import Failed
+from patchwave.foundation.errors import Failed
 from sandbox import processes
 from sandbox.config import Sandbox
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from patchwave.doctor import DISK_GB, REHEARSAL_TOOLS
-from patchwave.errors import Failed
+from patchwave.foundation.errors import Failed
 from sandbox import children, console
 from sandbox.config import Sandbox
 from sandbox.mirror import Mirror

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
-from patchwave.journal import close_rehearsals
+from patchwave.waves.journal import close_rehearsals
 from sandbox import cgroups, console, daemon, network, processes
 from sandbox.config import Sandbox
 from sandbox.hosts import remove

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from patchwave.errors import Failed, PatchwaveError
+from patchwave.foundation.errors import Failed, PatchwaveError
 from sandbox import children, console
 from sandbox.config import cache_folder
 from sandbox.processes import last_lines

@@ -6,9 +6,9 @@ import shlex
 import sys
 from pathlib import Path
 
-from patchwave import approvals, criteria, emergency
-from patchwave.evidence import IDENTITY, NAMESPACE
-from patchwave.standard import load_standard
+from patchwave.admission import approvals, criteria, emergency
+from patchwave.decisions.standard import load_standard
+from patchwave.records.evidence import IDENTITY, NAMESPACE
 from sandbox.config import Sandbox, write_atomically
 from sandbox.hosts import make_key
 

@@ -17,7 +17,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
-from patchwave.errors import Failed
+from patchwave.foundation.errors import Failed
 from sandbox import cgroups, processes, repository
 from sandbox.config import Sandbox, write_atomically
 from sandbox.mirror import mirror, proxy_settings

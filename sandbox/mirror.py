@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from patchwave.errors import Failed
+from patchwave.foundation.errors import Failed
 from sandbox import processes
 from sandbox.config import APT_CACHE_PORT, Sandbox
 from sandbox.repository import wait_for_port

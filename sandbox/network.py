@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from patchwave.errors import Failed
+from patchwave.foundation.errors import Failed
 from sandbox.config import Sandbox, cache_folder, routed_networks, write_atomically
 from sandbox.processes import boot_id
 

@@ -12,7 +12,7 @@ from email.utils import format_datetime
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from patchwave.errors import Failed, Misuse
+from patchwave.foundation.errors import Failed, Misuse
 
 NAME = "fieldops-desk"
 FIRST = "1.0.0"

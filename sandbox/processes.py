@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from patchwave.errors import Failed
+from patchwave.foundation.errors import Failed
 from sandbox.config import Sandbox
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")

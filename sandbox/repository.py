@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from patchwave.errors import Failed, Misuse
+from patchwave.foundation.errors import Failed, Misuse
 from sandbox import package, processes
 from sandbox.config import REPOSITORY_PORT, Sandbox, write_atomically
 from sandbox.package import Fault

@@ -12,11 +12,11 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from patchwave.clock import SHIFT
-from patchwave.errors import Failed, Misuse, PatchwaveError, Refused
-from patchwave.settings import STACKS, stack_path
-from patchwave.stackfile import KEY
-from patchwave.standard import StackName
+from patchwave.decisions.settings import STACKS, stack_path
+from patchwave.decisions.stackfile import KEY
+from patchwave.decisions.standard import StackName
+from patchwave.foundation.clock import SHIFT
+from patchwave.foundation.errors import Failed, Misuse, PatchwaveError, Refused
 from sandbox import cgroups, children, daemon, processes
 from sandbox.azure.kinds import BY_TOKEN
 from sandbox.config import Sandbox

@@ -8,10 +8,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from patchwave import evidence, permission, release
-from patchwave.errors import Failed, Misuse, Refused
-from patchwave.settings import load_stack
-from patchwave.standard import ApprovalKind, StackName, load_standard
+from patchwave.admission import permission
+from patchwave.decisions.settings import load_stack
+from patchwave.decisions.standard import ApprovalKind, StackName, load_standard
+from patchwave.foundation.errors import Failed, Misuse, Refused
+from patchwave.records import evidence
+from patchwave.releases import release
 from sandbox import acceptance, base, console, daemon, doctor, environment, mirror, network, package, repository
 from sandbox.config import Sandbox
 from sandbox.engine import Engine, engine, find

@@ -7,9 +7,9 @@ from typing import Any
 
 import yaml
 
-from patchwave.documents import parse
-from patchwave.errors import Misuse
-from patchwave.settings import Settings
+from patchwave.decisions.settings import Settings
+from patchwave.foundation.documents import parse
+from patchwave.foundation.errors import Misuse
 from policy import service
 from tests.fast.changes import Change, changed
 from tests.fast.service_rules_cases import BASES, CASES, STACK_CASES

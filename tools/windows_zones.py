@@ -1,4 +1,4 @@
-"""Renews `patchwave/windows_zones.json` from a version of Unicode CLDR: `python tools/windows_zones.py 48.2.0`."""
+"""Renews `patchwave/decisions/windows_zones.json` from a version of Unicode CLDR: `python tools/windows_zones.py 48.2.0`."""
 
 import json
 import subprocess
@@ -9,7 +9,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-TABLE = Path(__file__).resolve().parent.parent / "patchwave" / "windows_zones.json"
+TABLE = Path(__file__).resolve().parent.parent / "patchwave" / "decisions" / "windows_zones.json"
 
 
 def main(version: str) -> None:

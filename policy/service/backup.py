@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from datetime import datetime
 
-from patchwave.update_manager import windows_zones
+from patchwave.decisions.update_manager import windows_zones
 from policy.declared import Props
 from policy.service.registry import refuses
 from policy.service.values import at, items, number, outside, plain

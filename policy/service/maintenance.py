@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, timedelta
 
-from patchwave.calendar import time_zone
-from patchwave.update_manager import windows_zones
+from patchwave.decisions.calendar import time_zone
+from patchwave.decisions.update_manager import windows_zones
 from policy.declared import Props
 from policy.service.registry import refuses
 from policy.service.values import at, clock, items, moment, strangers, table

@@ -10,7 +10,7 @@ import signal
 import sys
 from pathlib import Path
 
-from patchwave.errors import PatchwaveError
+from patchwave.foundation.errors import PatchwaveError
 from sandbox import base, package
 from sandbox.config import DEFAULT_NAME, Sandbox
 from sandbox.hosts import Hosts

@@ -12,8 +12,8 @@ from typing import Annotated, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from patchwave.errors import Misuse
-from patchwave.model import Model, first_problem
+from patchwave.foundation.errors import Misuse
+from patchwave.foundation.model import Model, first_problem
 
 from .errors import AzureError, too_many
 from .ids import PRINCIPAL, SUBSCRIPTION, ResourceId

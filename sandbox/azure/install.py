@@ -10,7 +10,7 @@ import tempfile
 from importlib import metadata
 from pathlib import Path
 
-from patchwave.errors import Failed
+from patchwave.foundation.errors import Failed
 from sandbox.config import Sandbox
 
 OFFICIAL = "the official plugin"

@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from patchwave.model import first_problem
+from patchwave.foundation.model import first_problem
 
 from . import kql
 from .errors import AzureError

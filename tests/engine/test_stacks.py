@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import pytest
 
-from patchwave.settings import STACKS, load_stack, stack_path
-from patchwave.standard import StackName
+from patchwave.decisions.settings import STACKS, load_stack, stack_path
+from patchwave.decisions.standard import StackName
 from sandbox import engine, environment
 from sandbox.azure.doors import Doors
 from sandbox.azure.install import install_plugins

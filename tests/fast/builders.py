@@ -5,16 +5,16 @@ from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
-from patchwave import approvals, permission
-from patchwave.advisories import NOTHING
-from patchwave.approvals import Approval, Found
-from patchwave.calendar import Calendar, Monthly, Weekly, Window
-from patchwave.emergency import Done, Emergency, Facts
-from patchwave.inventory import Host
-from patchwave.permission import Inputs, Proof, Subject
-from patchwave.release import ChangelogEntry, Package, Pending, Release, Sealed, seal
-from patchwave.settings import Settings, load_stack
-from patchwave.standard import StackName, Standard, load_standard
+from patchwave.admission import approvals, permission
+from patchwave.admission.approvals import Approval, Found
+from patchwave.admission.emergency import Done, Emergency, Facts
+from patchwave.admission.permission import Inputs, Proof, Subject
+from patchwave.decisions.calendar import Calendar, Monthly, Weekly, Window
+from patchwave.decisions.settings import Settings, load_stack
+from patchwave.decisions.standard import StackName, Standard, load_standard
+from patchwave.fleet.inventory import Host
+from patchwave.releases.advisories import NOTHING
+from patchwave.releases.release import ChangelogEntry, Package, Pending, Release, Sealed, seal
 from tests.fast.engine import PROJECT
 
 STANDARD: Standard = load_standard(PROJECT)

@@ -6,7 +6,7 @@ from functools import cache
 
 from hypothesis import strategies as st
 
-from patchwave.calendar import WEEKDAYS, Monthly, Weekly, Window, time_zone
+from patchwave.decisions.calendar import WEEKDAYS, Monthly, Weekly, Window, time_zone
 
 # Zones with every kind of clock change, and some without any.
 ZONES = (

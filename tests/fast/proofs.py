@@ -5,10 +5,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from patchwave import criteria, evidence, permission
-from patchwave.evidence import Chain
-from patchwave.release import Release
-from patchwave.standard import StackName
+from patchwave.admission import criteria, permission
+from patchwave.decisions.standard import StackName
+from patchwave.records import evidence
+from patchwave.records.evidence import Chain
+from patchwave.releases.release import Release
 from tests.fast.builders import NOW
 
 RUN = "20261123T090000Z-1a2b3c"

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patchwave import advisories, feeds
-from patchwave import release as releases
-from patchwave.advisories import FILE, NOTHING, Knowledge, assess
-from patchwave.errors import Misuse, Refused
-from patchwave.feeds import Wanted, concerning, import_files
+from patchwave.foundation.errors import Misuse, Refused
+from patchwave.releases import advisories, feeds
+from patchwave.releases import release as releases
+from patchwave.releases.advisories import FILE, NOTHING, Knowledge, assess
+from patchwave.releases.feeds import Wanted, concerning, import_files
 from tests.fast.builders import NOW, STANDARD, pending, release
 
 WANTED = Wanted(frozenset({"madeup"}), frozenset({"CVE-2099-0009"}))

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patchwave import approvals, signing
-from patchwave.approvals import Approval, Asked, Found
-from patchwave.errors import Failed, Misuse, Refused
+from patchwave.admission import approvals
+from patchwave.admission.approvals import Approval, Asked, Found
+from patchwave.foundation.errors import Failed, Misuse, Refused
+from patchwave.records import signing
 from tests.fast.builders import NOW, STANDARD, make_keys
 
 DIGEST = "d" * 64

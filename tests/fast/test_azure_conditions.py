@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patchwave.errors import Misuse
+from patchwave.foundation.errors import Misuse
 from sandbox.azure.conditions import VARIABLE, Conditions, Traffic, policy
 from sandbox.azure.errors import AzureError
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from patchwave.inventory import QUERY
+from patchwave.fleet.inventory import QUERY
 from sandbox.azure import graph_language
 from sandbox.azure.graph import TABLES
 from sandbox.azure.store import Store

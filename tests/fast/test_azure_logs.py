@@ -27,9 +27,9 @@ from azure.monitor.query import (
 )
 
 from components.alerts import table_columns
-from patchwave.arm import Arm
-from patchwave.errors import Failed
-from patchwave.exports import TABLES, HostRow, stream, table
+from patchwave.azure.arm import Arm
+from patchwave.foundation.errors import Failed
+from patchwave.waves.exports import TABLES, HostRow, stream, table
 from sandbox.azure.ids import SUBSCRIPTION
 from tests.kusto import printed_client
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from typer.testing import CliRunner
 
-from patchwave.calendar import (
+from patchwave.cli import app
+from patchwave.decisions.calendar import (
     HORIZON,
     LONGEST_CLOSED,
     WEEKDAYS,
@@ -22,8 +23,7 @@ from patchwave.calendar import (
     Window,
     time_zone,
 )
-from patchwave.cli import app
-from patchwave.model import first_problem
+from patchwave.foundation.model import first_problem
 from tests.fast.builders import patch_sunday, weekly
 from tests.fast.clocks import (
     BEGIN,

@@ -8,9 +8,9 @@ import pytest
 
 from components import access, roles
 from components.maintenance import updates
-from patchwave.release import Release
-from patchwave.settings import STACKS
-from patchwave.standard import Reversibility
+from patchwave.decisions.settings import STACKS
+from patchwave.decisions.standard import Reversibility
+from patchwave.releases.release import Release
 from tests.fast.builders import release, settings
 from tests.fast.engine import GROUP, Declared, declare_stack
 from tests.fast.service_settings_cases import BACKUP, GATEWAY, REPAIRS, TRAFFIC, UPGRADE, WEBHOOK

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from patchwave import criteria, evidence
-from patchwave.criteria import Finding
-from patchwave.errors import Misuse, Refused
-from patchwave.release import Release
-from patchwave.standard import StackName
+from patchwave.admission import criteria
+from patchwave.admission.criteria import Finding
+from patchwave.decisions.standard import StackName
+from patchwave.foundation.errors import Misuse, Refused
+from patchwave.records import evidence
+from patchwave.releases.release import Release
 from tests.fast.builders import NOW, STANDARD, pending, release
 from tests.fast.proofs import RUN, Key, attach, gate, make_key, prove, state
 

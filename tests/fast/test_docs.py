@@ -10,11 +10,13 @@ import pytest
 import typer.main
 from pydantic import BaseModel
 
-from patchwave import cli, sla, wave
-from patchwave.evidence import FILE, SIGNATURE
-from patchwave.rollout import State
-from patchwave.settings import Settings
-from patchwave.standard import Remedy, Standard
+from patchwave import cli
+from patchwave.decisions.settings import Settings
+from patchwave.decisions.standard import Remedy, Standard
+from patchwave.planning import sla
+from patchwave.planning.rollout import State
+from patchwave.records.evidence import FILE, SIGNATURE
+from patchwave.waves import wave
 from policy.rules import RULES, STACK_RULES
 
 PROJECT = Path(__file__).resolve().parents[2]

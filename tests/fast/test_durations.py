@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from patchwave import durations
-from patchwave.durations import measured
-from patchwave.evidence import Chain, Record, read
+from patchwave.planning import durations
+from patchwave.planning.durations import measured
+from patchwave.records.evidence import Chain, Record, read
 
 START = datetime(2026, 11, 23, 9, tzinfo=UTC)
 

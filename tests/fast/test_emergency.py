@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patchwave import emergency as emergencies
-from patchwave import evidence
-from patchwave.emergency import Emergency, Facts, Signer
-from patchwave.errors import Failed, Misuse, Refused
-from patchwave.release import Advisory
-from patchwave.standard import Criteria
+from patchwave.admission import emergency as emergencies
+from patchwave.admission.emergency import Emergency, Facts, Signer
+from patchwave.decisions.standard import Criteria
+from patchwave.foundation.errors import Failed, Misuse, Refused
+from patchwave.records import evidence
+from patchwave.releases.release import Advisory
 from tests.fast.builders import DIGEST, NOW, RELEASE_ID, STANDARD, make_keys, release
 
 RULES = STANDARD.emergency

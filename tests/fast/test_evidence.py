@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from patchwave import cli
-from patchwave.errors import Failed, Misuse
-from patchwave.evidence import FILE, GENESIS, SIGNATURE, Chain, read, sign, summary, verify
+from patchwave.foundation.errors import Failed, Misuse
+from patchwave.records.evidence import FILE, GENESIS, SIGNATURE, Chain, read, sign, summary, verify
 
 NINE = datetime(2026, 11, 23, 9, tzinfo=UTC)
 on_disk = settings(deadline=None)  # a flush takes as long as the disk is busy

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import settings as configured
 from hypothesis import strategies as st
 
-from patchwave.errors import Failed
-from patchwave.inventory import Host, Inventory, read
+from patchwave.fleet.inventory import Host, Inventory, read
+from patchwave.foundation.errors import Failed
 from tests.fast.builders import settings
 
 GROUP = "/subscriptions/S/resourceGroups/patchwave-dev/providers"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from patchwave.inventory import discover
+from patchwave.fleet.inventory import discover
 from sandbox.azure.conditions import Conditions
 from sandbox.azure.doors import Doors
 from sandbox.config import Sandbox

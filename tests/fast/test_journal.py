@@ -4,10 +4,10 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from patchwave import evidence
-from patchwave.evidence import Chain
-from patchwave.journal import Journal, close_rehearsals, open_run
-from patchwave.rollout import Batch
+from patchwave.planning.rollout import Batch
+from patchwave.records import evidence
+from patchwave.records.evidence import Chain
+from patchwave.waves.journal import Journal, close_rehearsals, open_run
 from tests.fast.builders import NOW, host
 
 BLUE, GREEN = host("dev-blue-0", ring="canary"), host("dev-green-0")

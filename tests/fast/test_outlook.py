@@ -9,16 +9,17 @@ from typing import Any
 import pytest
 import yaml
 
-from patchwave import emergency as emergencies
-from patchwave import evidence, permission
-from patchwave import release as releases
-from patchwave.feeds import concerning, import_files
-from patchwave.outlook import ask, view
-from patchwave.release import ChangelogEntry, Release, Sealed
-from patchwave.settings import load_stack
-from patchwave.solver import Change, Miss, misses
-from patchwave.stackfile import set_waivers
-from patchwave.standard import StackName, load_standard
+from patchwave.admission import emergency as emergencies
+from patchwave.admission import permission
+from patchwave.decisions.settings import load_stack
+from patchwave.decisions.stackfile import set_waivers
+from patchwave.decisions.standard import StackName, load_standard
+from patchwave.planning.outlook import ask, view
+from patchwave.planning.solver import Change, Miss, misses
+from patchwave.records import evidence
+from patchwave.releases import release as releases
+from patchwave.releases.feeds import concerning, import_files
+from patchwave.releases.release import ChangelogEntry, Release, Sealed
 from policy import rules
 from policy.rules import RULES, Declared, Moment
 from tests.fast.builders import AUTHOR, STANDARD, make_keys, pending

@@ -10,13 +10,16 @@ import pytest
 from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 
-from patchwave import approvals, clock, evidence, permission, waivers
-from patchwave.calendar import BreakGlass, Calendar, Freeze
-from patchwave.criteria import Finding
-from patchwave.errors import Misuse, Refused
-from patchwave.evidence import canonical
-from patchwave.permission import Aspect, Inputs, Proof, Subject
-from patchwave.quarantine import Entry
+from patchwave.admission import approvals, permission
+from patchwave.admission.criteria import Finding
+from patchwave.admission.permission import Aspect, Inputs, Proof, Subject
+from patchwave.decisions.calendar import BreakGlass, Calendar, Freeze
+from patchwave.foundation import clock
+from patchwave.foundation.errors import Misuse, Refused
+from patchwave.records import evidence
+from patchwave.records.evidence import canonical
+from patchwave.releases import waivers
+from patchwave.releases.quarantine import Entry
 from tests.fast.builders import (
     DIGEST,
     IN_WINDOW,

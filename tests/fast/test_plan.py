@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 from types import FrameType
 from typing import Any
 
-from patchwave.durations import Durations
-from patchwave.inventory import Inventory
-from patchwave.outlook import Chain, View
-from patchwave.plan import draw
+from patchwave.fleet.inventory import Inventory
+from patchwave.planning.durations import Durations
+from patchwave.planning.outlook import Chain, View
+from patchwave.planning.plan import draw
 from tests.fast.builders import STANDARD, host, pending, release, settings
 
 NOW = datetime(2026, 12, 13, 2, 0, tzinfo=UTC)

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from patchwave import evidence, permission
-from patchwave import release as releases
-from patchwave.settings import STACKS
+from patchwave.admission import permission
+from patchwave.decisions.settings import STACKS
+from patchwave.records import evidence
+from patchwave.releases import release as releases
 from policy import rules
 from policy.declared import Declared
 from policy.rules import RULES, STACK_RULES, Moment, Rule

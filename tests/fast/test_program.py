@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from patchwave import release as releases
-from patchwave.settings import STACKS
+from patchwave.decisions.settings import STACKS
+from patchwave.releases import release as releases
 from tests.fast.builders import release
 from tests.fast.engine import PROJECT, Declared, declare_stack
 

@@ -8,11 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patchwave import permission, quarantine, sealing
-from patchwave import release as releases
-from patchwave.errors import Refused
-from patchwave.evidence import Chain, Record
-from patchwave.quarantine import Entry, Quarantine
+from patchwave.admission import permission
+from patchwave.foundation.errors import Refused
+from patchwave.planning import sealing
+from patchwave.records.evidence import Chain, Record
+from patchwave.releases import quarantine
+from patchwave.releases import release as releases
+from patchwave.releases.quarantine import Entry, Quarantine
 from tests.fast.builders import NOW, STANDARD, inputs, pending, release
 
 RUN = "20261123T090000Z-1a2b3c"

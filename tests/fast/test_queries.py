@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from patchwave.exports import TABLES, HostRow, RunRow, columns, table
-from patchwave.rollout import COMPLIANT, State
+from patchwave.planning.rollout import COMPLIANT, State
+from patchwave.waves.exports import TABLES, HostRow, RunRow, columns, table
 from sandbox.azure import kql
 from tests.fast.azure_stand_in import stand_in
 from tests.fast.engine import PROJECT, Declared, declare_stack

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patchwave import release as releases
-from patchwave.advisories import NOTHING
-from patchwave.errors import Failed, Misuse, Refused
-from patchwave.release import ChangelogEntry, LeftOut, Pending, Release, Sealed
-from patchwave.standard import Severity
+from patchwave.decisions.standard import Severity
+from patchwave.foundation.errors import Failed, Misuse, Refused
+from patchwave.releases import release as releases
+from patchwave.releases.advisories import NOTHING
+from patchwave.releases.release import ChangelogEntry, LeftOut, Pending, Release, Sealed
 from tests.fast.builders import AUTHOR, NOW, STANDARD, package, pending, release
 
 Made = tuple[Release | None, tuple[LeftOut, ...]]

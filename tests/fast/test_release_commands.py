@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 import yaml
 
-from patchwave import cli, criteria, evidence
-from patchwave import release as releases
-from patchwave.settings import load_stack
-from patchwave.stackfile import set_release
+from patchwave import cli
+from patchwave.admission import criteria
+from patchwave.decisions.settings import load_stack
+from patchwave.decisions.stackfile import set_release
+from patchwave.records import evidence
+from patchwave.releases import release as releases
 from tests.fast.builders import release
 from tests.fast.engine import PROJECT
 from tests.fast.proofs import make_key, prove

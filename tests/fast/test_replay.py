@@ -10,14 +10,16 @@ from typing import Any
 
 import pytest
 
-from patchwave import approvals, cli, criteria, evidence, permission, signing
-from patchwave import emergency as emergencies
-from patchwave import release as releases
-from patchwave.errors import Misuse
-from patchwave.release import Release, digest
-from patchwave.replay import Replay, replay
-from patchwave.settings import load_stack
-from patchwave.standard import StackName
+from patchwave import cli
+from patchwave.admission import approvals, criteria, permission
+from patchwave.admission import emergency as emergencies
+from patchwave.admission.replay import Replay, replay
+from patchwave.decisions.settings import load_stack
+from patchwave.decisions.standard import StackName
+from patchwave.foundation.errors import Misuse
+from patchwave.records import evidence, signing
+from patchwave.releases import release as releases
+from patchwave.releases.release import Release, digest
 from tests.fast.builders import IN_WINDOW, STANDARD, make_keys, release
 from tests.fast.engine import PROJECT
 from tests.fast.proofs import Key, attach, state

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from patchwave.errors import Failed
-from patchwave.evidence import FILE, Chain, inspect, read
-from patchwave.release import Advisory, Package, Release, Sealed, digest
-from patchwave.report import Scale, Work, length, page, render, view
+from patchwave.foundation.errors import Failed
+from patchwave.records.evidence import FILE, Chain, inspect, read
+from patchwave.releases.release import Advisory, Package, Release, Sealed, digest
+from patchwave.waves.report import Scale, Work, length, page, render, view
 
 NINE = datetime(2026, 11, 23, 9, tzinfo=UTC)
 RUN = "20261123T090000Z-1a2b"

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from patchwave.arm import ATTEMPTS, Arm
-from patchwave.errors import Failed
+from patchwave.azure.arm import ATTEMPTS, Arm
+from patchwave.foundation.errors import Failed
 
 TOKEN = {
     "access_token": "t",

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patchwave.rollout import Facts, Sample, State, batches, end_state, gate, outstanding
-from patchwave.settings import Ring, Rollout
+from patchwave.decisions.settings import Ring, Rollout
+from patchwave.planning.rollout import Facts, Sample, State, batches, end_state, gate, outstanding
 from tests.fast.builders import STANDARD, host, pending, release, settings
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patchwave.errors import Failed, Misuse
+from patchwave.foundation.errors import Failed, Misuse
 from sandbox import console, engine, mirror, network, package, processes
 from sandbox.config import POOL, Sandbox, choose_subnet, write_atomically
 from sandbox.hosts import known_hosts, ssh_config

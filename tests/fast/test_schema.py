@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from patchwave import schema
-from patchwave.errors import Misuse
-from patchwave.settings import STACKS, load_stack
-from patchwave.standard import Standard
+from patchwave.decisions.settings import STACKS, load_stack
+from patchwave.decisions.standard import Standard
+from patchwave.foundation.errors import Misuse
 from tests.fast.engine import PROJECT
 from tests.fast.test_waivers import document
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from patchwave import sealing
-from patchwave.errors import Misuse
-from patchwave.release import LeftOut
-from patchwave.waivers import Waiver
+from patchwave.foundation.errors import Misuse
+from patchwave.planning import sealing
+from patchwave.releases.release import LeftOut
+from patchwave.releases.waivers import Waiver
 from tests.fast.builders import NOW, host, pending, release
 from tests.fast.test_waivers import document
 

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pulumi_policy.proxy import UNKNOWN_STRING_VALUE, unknown_checking_proxy
 
-from patchwave.documents import parse
-from patchwave.errors import Misuse
-from patchwave.settings import STACKS, Settings
+from patchwave.decisions.settings import STACKS, Settings
+from patchwave.foundation.documents import parse
+from patchwave.foundation.errors import Misuse
 from policy import rules, service
 from policy.declared import Declared
 from tests import reference

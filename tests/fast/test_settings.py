@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
-from patchwave.errors import Misuse
-from patchwave.settings import STACKS, load_stack
-from patchwave.stackfile import set_release, set_waivers
+from patchwave.decisions.settings import STACKS, load_stack
+from patchwave.decisions.stackfile import set_release, set_waivers
+from patchwave.foundation.errors import Misuse
 from tests.fast.builders import STANDARD
 from tests.fast.engine import PROJECT
 

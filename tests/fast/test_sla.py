@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patchwave.advisories import NOTHING, Knowledge
-from patchwave.inventory import Host
-from patchwave.release import Advisory
-from patchwave.sla import Fix, Item, Scan, State, current, items, sealed_fixes, unsealed_fixes
-from patchwave.standard import Severity
+from patchwave.decisions.standard import Severity
+from patchwave.fleet.inventory import Host
+from patchwave.planning.sla import Fix, Item, Scan, State, current, items, sealed_fixes, unsealed_fixes
+from patchwave.releases.advisories import NOTHING, Knowledge
+from patchwave.releases.release import Advisory
 from tests.fast.builders import NOW, STANDARD, host, pending, release
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)

@@ -8,8 +8,9 @@ from typing import NamedTuple
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from patchwave.calendar import WEEKDAYS, Calendar, Opening, Weekly, Window
-from patchwave.solver import (
+from patchwave.decisions.calendar import WEEKDAYS, Calendar, Opening, Weekly, Window
+from patchwave.decisions.standard import Remedy
+from patchwave.planning.solver import (
     MOST_CHANGES,
     QUARTER,
     Change,
@@ -22,7 +23,6 @@ from patchwave.solver import (
     misses,
     schedule,
 )
-from patchwave.standard import Remedy
 
 NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
 SLOT = timedelta(minutes=15)

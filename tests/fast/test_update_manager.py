@@ -10,9 +10,18 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from patchwave.calendar import HORIZON, BreakGlass, Calendar, Freeze, Monthly, Opening, Window, time_zone, zone_names
-from patchwave.model import first_problem
-from patchwave.update_manager import (
+from patchwave.decisions.calendar import (
+    HORIZON,
+    BreakGlass,
+    Calendar,
+    Freeze,
+    Monthly,
+    Opening,
+    Window,
+    time_zone,
+    zone_names,
+)
+from patchwave.decisions.update_manager import (
     LIMITS,
     Schedule,
     duration,
@@ -24,6 +33,7 @@ from patchwave.update_manager import (
     windows_zone,
     windows_zones,
 )
+from patchwave.foundation.model import first_problem
 from tests.fast.builders import patch_sunday, weekly
 from tests.fast.clocks import HOUR, ZONES, opens_by_model, recurrences, windows
 

@@ -11,14 +11,16 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patchwave import permission, stackfile, waivers
-from patchwave import release as releases
-from patchwave.errors import Refused
-from patchwave.evidence import Chain
-from patchwave.release import Advisory, Release
-from patchwave.settings import Settings
-from patchwave.standard import Severity
-from patchwave.waivers import Waiver
+from patchwave.admission import permission
+from patchwave.decisions import stackfile
+from patchwave.decisions.settings import Settings
+from patchwave.decisions.standard import Severity
+from patchwave.foundation.errors import Refused
+from patchwave.records.evidence import Chain
+from patchwave.releases import release as releases
+from patchwave.releases import waivers
+from patchwave.releases.release import Advisory, Release
+from patchwave.releases.waivers import Waiver
 from policy import rules
 from tests.fast.builders import NOW, STANDARD, host, pending, release, settings
 from tests.fast.engine import PROJECT, declare_stack

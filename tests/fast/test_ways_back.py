@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from patchwave import disk_snapshots, repairs, restore_points
-from patchwave.arm import COMPUTE, Arm
-from patchwave.errors import Failed
+from patchwave.azure import disk_snapshots, repairs, restore_points
+from patchwave.azure.arm import COMPUTE, Arm
+from patchwave.foundation.errors import Failed
 from sandbox.azure.ids import SUBSCRIPTION
 from tests.fast.azure_stand_in import BLUE, LOCATION, MACHINE, StandIn, compute, declare, scale_set, served
 

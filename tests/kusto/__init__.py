@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from patchwave.errors import Failed
+from patchwave.foundation.errors import Failed
 from sandbox.config import cache_folder
 from tests.fast.engine import declare_stack
 

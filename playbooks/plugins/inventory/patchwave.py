@@ -11,9 +11,9 @@ from typing import Any
 from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin
 from ansible.utils.vars import load_extra_vars
-from patchwave.errors import PatchwaveError
-from patchwave.inventory import FILE, HOSTS, Host, discover
-from patchwave.settings import load_stack
+from patchwave.decisions.settings import load_stack
+from patchwave.fleet.inventory import FILE, HOSTS, Host, discover
+from patchwave.foundation.errors import PatchwaveError
 
 DOCUMENTATION = """
 name: patchwave

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from patchwave.update_manager import windows_zones
+from patchwave.decisions.update_manager import windows_zones
 
 from ..errors import AzureError, bad_request, conflict
 from .change import Change, dig, refuses

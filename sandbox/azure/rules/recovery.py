@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from patchwave.update_manager import windows_zones
+from patchwave.decisions.update_manager import windows_zones
 
 from ..errors import AzureError, bad_request, conflict
 from ..ids import ResourceId

@@ -1,0 +1,1 @@
+"""Calls to the resource manager: operations with polling, restore points, disks, repairs."""

@@ -1,0 +1,50 @@
+"""A virtual machine's way back by snapshot: a restore point before, its OS disk swapped in afterwards.
+
+https://learn.microsoft.com/azure/virtual-machines/virtual-machines-create-restore-points
+"""
+
+from datetime import datetime, timedelta
+
+from patchwave.azure.arm import COMPUTE, Arm
+from patchwave.azure.disks import group_of, swap
+from patchwave.foundation.errors import Failed
+
+
+def collection_name(machine: str) -> str:
+    """The name under which a machine's restore points are declared and found."""
+    return f"{machine}-restore-points"
+
+
+def _collection(machine_id: str) -> str:
+    group, machine = group_of(machine_id.lower()), machine_id.rsplit("/", 1)[1]
+    return f"{group}/providers/Microsoft.Compute/restorePointCollections/{collection_name(machine.lower())}"
+
+
+def take(arm: Arm, machine_id: str, run: str) -> str:
+    """The id of this run's restore point, which exists and is complete when this returns."""
+    path = f"{_collection(machine_id)}/restorePoints/{run.lower()}"
+    point = arm.call("PUT", path, api=COMPUTE, body={"properties": {"consistencyMode": "CrashConsistent"}})
+    state = point["properties"]["provisioningState"]
+    if state != "Succeeded":
+        raise Failed(f"{path}: the restore point is {state}: look at it in the portal, then run again")
+    return str(point["id"])
+
+
+def swap_back(arm: Arm, machine_id: str, run: str) -> None:
+    """The machine runs again from its OS disk as it was at this run's restore point; the patched disk is kept."""
+    point = arm.call("GET", f"{_collection(machine_id)}/restorePoints/{run.lower()}", api=COMPUTE)
+    source = point["properties"]["sourceMetadata"]["storageProfile"]["osDisk"]["diskRestorePoint"]["id"]
+    swap(arm, machine_id, run, {"createOption": "Restore", "sourceResourceId": source})
+
+
+def expire(arm: Arm, machine_id: str, keep: timedelta, now: datetime) -> int:
+    """Deletes the machine's restore points older than `keep`; how many."""
+    points = arm.call("GET", f"{_collection(machine_id)}?$expand=restorePoints", api=COMPUTE)
+    old = [
+        point["id"]
+        for point in points["properties"].get("restorePoints", [])
+        if now - datetime.fromisoformat(point["properties"]["timeCreated"]) > keep
+    ]
+    for point in old:
+        arm.call("DELETE", point, api=COMPUTE)
+    return len(old)

@@ -1,0 +1,152 @@
+"""Everything that a human decides for one stack: the `patchwave:settings` object of `Pulumi.<stack>.yaml`."""
+
+from datetime import UTC, datetime, time, timedelta
+from itertools import takewhile
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from patchwave.decisions.calendar import Calendar
+from patchwave.decisions.settings.alerts import Alerts
+from patchwave.decisions.settings.fleets import Fleet, Ring, Rollout, Source
+from patchwave.decisions.settings.machines import Machines
+from patchwave.decisions.settings.maintenance import Maintenance
+from patchwave.decisions.settings.service import Preflight, Service
+from patchwave.decisions.settings.slots import Slot, Slots
+from patchwave.decisions.settings.snapshots import Backup, Snapshots
+from patchwave.decisions.settings.types import AddressSpace, Guid, Name
+from patchwave.decisions.standard import StackName
+from patchwave.decisions.update_manager import Scope, schedule
+from patchwave.foundation.documents import parse, read_yaml
+from patchwave.foundation.errors import Misuse
+from patchwave.foundation.model import Model
+
+__all__ = [
+    "STACKS",
+    "Ring",
+    "Rollout",
+    "Settings",
+    "Slot",
+    "Source",
+    "StackFile",
+    "load_stack",
+    "stack_path",
+]
+
+STACKS: tuple[StackName, ...] = ("dev", "staging", "prod")
+GUESTS: Scope = "InGuestPatch"
+IMAGES: Scope = "OSImage"
+
+
+class Runner(Model):
+    """The identity that carries waves out; it gets the roles that a wave needs, and no more."""
+
+    principal_id: Guid
+
+
+class Settings(Model):
+    """One stack's decisions; without `backup` and `runner` nothing is backed up, and roles are given by hand."""
+
+    location: Annotated[str, Field(pattern=r"^[a-z0-9]+$")]
+    address_space: AddressSpace
+    ssh_public_key: Annotated[str, Field(pattern=r"^(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp256) [A-Za-z0-9+/=]+( .*)?$")]
+    calendar: Calendar
+    fleets: dict[Name, Fleet]
+    rollout: Rollout
+    service: Service
+    preflight: Preflight
+    slots: Slots
+    machines: Machines
+    maintenance: Maintenance
+    snapshots: Snapshots
+    backup: Backup | None = None
+    alerts: Alerts
+    runner: Runner | None = None
+
+    @model_validator(mode="after")
+    def _one_fleet_a_source(self) -> Self:
+        sources = [fleet.source for fleet in self.fleets.values()]
+        if sorted(sources) != ["arc", "vm", "vmss"]:
+            raise ValueError(f"fleets have the sources {sources}: name one fleet each for vmss, vm and arc")
+        return self
+
+    @model_validator(mode="after")
+    def _somebody_answers(self) -> Self:
+        if self.rollout.live_out_of_service >= self.slots.instances:
+            raise ValueError(
+                f"rollout.live_out_of_service {self.rollout.live_out_of_service} of {self.slots.instances} instances: "
+                "no live host would be left to answer"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _assigned_to_a_ring(self) -> Self:
+        rings = [ring.name for ring in self.rollout.rings]
+        if lost := next((one for one in self.maintenance.assigned if one.ring not in rings), None):
+            raise ValueError(f"maintenance.assigned: {lost.name} is in ring {lost.ring}, choose of {', '.join(rings)}")
+        return self
+
+    @model_validator(mode="after")
+    def _schedules_can_be_told(self) -> Self:
+        """Every window that Azure keeps can be said in its words, as the program will have to say it."""
+        upgrade, since = self.slots.image_upgrade, self.maintenance.starts_on
+        for where, scope, windows in (
+            ("calendar.windows", GUESTS, self.calendar.windows),
+            ("slots.image_upgrade.window", IMAGES, (upgrade.window,) if upgrade else ()),
+        ):
+            for window in windows:
+                try:
+                    schedule(window, since, scope)
+                except ValueError as error:
+                    raise ValueError(f"{where}: {error}") from None
+        return self
+
+    @model_validator(mode="after")
+    def _images_roll_between_waves(self) -> Self:
+        if upgrade := self.slots.image_upgrade:
+            since = datetime.combine(self.maintenance.starts_on, time(), UTC)
+            until = since + timedelta(days=366)
+            rolls = list(takewhile(lambda roll: roll.opens < until, upgrade.window.openings(since)))
+            for wave in takewhile(lambda wave: wave.opens < until, self.calendar.openings(since)):
+                if any(roll.opens < wave.closes and wave.opens < roll.closes for roll in rolls):
+                    raise ValueError(
+                        f"slots.image_upgrade.window overlaps the calendar's on {wave.opens:%a %Y-%m-%d}: "
+                        "instances would be replaced in the middle of a wave, move one of the two"
+                    )
+        return self
+
+    def fleet(self, source: Source) -> str:
+        """The name of the fleet that holds hosts of a source."""
+        return next(name for name, fleet in self.fleets.items() if fleet.source == source)
+
+
+class StackFile(Model):
+    """`Pulumi.<stack>.yaml` as far as Patchwave reads it."""
+
+    settings: Settings
+    release: str | None
+    waivers: tuple[str, ...] = ()
+
+
+def stack_path(project: Path, stack: str) -> Path:
+    """The stack's settings file; Misuse for a stack that is none of ours."""
+    if stack not in STACKS:
+        raise Misuse(f"stack {stack!r}: choose dev, staging or prod")
+    return project / f"Pulumi.{stack}.yaml"
+
+
+def load_stack(project: Path, stack: str) -> StackFile:
+    """The decisions and the release of one stack."""
+    path = stack_path(project, stack)
+    config = (read_yaml(path) or {}).get("config", {})
+    if "patchwave:settings" not in config:
+        raise Misuse(f"{path}: config has no patchwave:settings object: copy it from another stack's file")
+    settings = parse(config["patchwave:settings"], Settings, f"{path}: patchwave:settings")
+    release = config.get("patchwave:release")
+    if release is not None and not isinstance(release, str):
+        raise Misuse(f"{path}: patchwave:release must be a text such as '2026-11-22.1'")
+    named = config.get("patchwave:waivers") or []
+    if not isinstance(named, list) or not all(isinstance(one, str) for one in named):
+        raise Misuse(f"{path}: patchwave:waivers must be a list of waiver ids, as `patchwave waivers --pin` writes it")
+    return StackFile(settings=settings, release=release, waivers=tuple(named))

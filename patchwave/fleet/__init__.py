@@ -1,0 +1,1 @@
+"""Which hosts a stack has, and Ansible on them."""

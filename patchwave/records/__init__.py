@@ -1,0 +1,1 @@
+"""Records that are chained and signed, so that a changed one is found."""

@@ -1,0 +1,1 @@
+"""What may be brought: sealed releases, what is known of vulnerabilities, quarantine, waivers."""

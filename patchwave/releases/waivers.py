@@ -1,0 +1,404 @@
+"""Waivers: one typed object in git says what need not be patched, where, why, for how long and who agreed.
+
+Everything that follows from it is a function of the waivers and an instant, so that at its expiry all of it goes back
+together: the hold on a host, Update Manager's exclusion, the scanner's ignored finding, the paused due time, the line
+of the report.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from fnmatch import fnmatchcase
+from hashlib import sha256
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from patchwave.decisions.calendar import Instant
+from patchwave.decisions.settings import Settings
+from patchwave.decisions.standard import Person, Role, Severity, StackName, Standard
+from patchwave.fleet.inventory import Host
+from patchwave.foundation import clock
+from patchwave.foundation.documents import load_yaml
+from patchwave.foundation.errors import PatchwaveError, Refused
+from patchwave.foundation.model import Model
+from patchwave.records.evidence import canonical
+from patchwave.releases.release import Advisory, Release
+
+FOLDER = "waivers"
+MILDEST_FIRST: tuple[Severity, ...] = ("low", "medium", "high", "critical")
+
+WaiverId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]{2,40}$")]
+AdvisoryRef = Annotated[str, Field(pattern=r"^(?:CVE-\d{4}-\d{4,}|[a-z0-9][a-z0-9+.-]+/[A-Za-z0-9][A-Za-z0-9.+:~-]*)$")]
+# A mask has three letters before its star: fewer would waive half of a system.
+PackageMask = Annotated[str, Field(pattern=r"^(?:[a-z0-9][a-z0-9+.-]+|[a-z0-9][a-z0-9+.-]{2,}\*)$")]
+HostMask = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*\*?$")]
+FleetName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{1,30}$")]
+State = Literal["active", "expired", "not-yet", "refused"]
+
+
+class Scope(Model):
+    """What is waived and where; each list that is given narrows, one that is not given means all."""
+
+    advisories: Annotated[tuple[AdvisoryRef, ...], Field(min_length=1)] | None = None
+    packages: Annotated[tuple[PackageMask, ...], Field(min_length=1)] | None = None
+    stacks: Annotated[tuple[StackName, ...], Field(min_length=1)]
+    fleets: Annotated[tuple[FleetName, ...], Field(min_length=1)] | None = None
+    hosts: Annotated[tuple[HostMask, ...], Field(min_length=1)] | None = None
+
+    @model_validator(mode="after")
+    def _of_something(self) -> Self:
+        if self.advisories is None and self.packages is None:
+            raise ValueError("it names neither advisories nor packages: everything would be waived")
+        return self
+
+
+class Agreed(Model):
+    """Who agreed, in which role."""
+
+    role: Role
+    person: Person
+
+
+class Waiver(Model):
+    """One exception; it counts from `granted` until `expires`, for fixes no more severe than `severity`."""
+
+    id: WaiverId
+    scope: Scope
+    severity: Severity
+    owner: Person
+    reason: Annotated[str, Field(min_length=10, max_length=500, pattern=r"^[^\r\n]+$")]
+    granted: Instant
+    expires: Instant
+    approved_by: Annotated[tuple[Agreed, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _ends(self) -> Self:
+        if self.expires <= self.granted:
+            raise ValueError(f"it expires {clock.iso(self.expires)}, before it is granted")
+        return self
+
+    @model_validator(mode="after")
+    def _by_others(self) -> Self:
+        people = [agreed.person.casefold() for agreed in self.approved_by]
+        if self.owner.casefold() in people:
+            raise ValueError(f"{self.owner} owns it and approves it: somebody else must")
+        if len(set(people)) != len(people):
+            raise ValueError("one person approves it twice: each role needs a person of its own")
+        return self
+
+    @property
+    def mark(self) -> str:
+        """Its id with a digest of what it covers and where: a wave is carried out again when that changes."""
+        covered = self.model_dump(mode="json", include={"scope", "severity"})
+        return f"{self.id}:{sha256(canonical(covered)).hexdigest()[:12]}"
+
+    def complaints(self, standard: Standard) -> Iterator[str]:
+        """What makes it wider than the standard allows."""
+        longest, lasts = standard.waiver_lasts_at_most.of(self.severity), self.expires - self.granted
+        if lasts > longest:
+            yield f"it lasts {_days(lasts)}, {_days(longest)} are allowed for {self.severity}"
+        roles = {agreed.role for agreed in self.approved_by}
+        if missing := [role for role in standard.approvers(self.severity) if role not in roles]:
+            yield f"{' and '.join(missing)} must approve a waiver of severity {self.severity}"
+        for agreed in self.approved_by:
+            if agreed.person not in standard.roles.get(agreed.role, ()):
+                yield f"{agreed.person} is not {agreed.role} by the standard"
+
+    def state(self, now: datetime) -> State:
+        """Whether it counts at an instant; `expires` is the first at which it does not."""
+        return "not-yet" if now < self.granted else "active" if now < self.expires else "expired"
+
+    def names(self, package: str, advisory: Advisory) -> bool:
+        """Whether its scope holds this fix of this package, however severe; of an advisory, all CVEs must be named."""
+        scope = self.scope
+        if scope.packages is not None and not any(fnmatchcase(package, mask) for mask in scope.packages):
+            return False
+        if scope.advisories is None or advisory.id in scope.advisories:
+            return True
+        return bool(advisory.cves) and set(advisory.cves) <= set(scope.advisories)
+
+    def covers(self, package: str, advisory: Advisory) -> bool:
+        """Whether this fix of this package need not be brought."""
+        mild = MILDEST_FIRST.index(advisory.severity) <= MILDEST_FIRST.index(self.severity)
+        return mild and self.names(package, advisory)
+
+    def reaches(self, stack: StackName, host: Host) -> bool:
+        """Whether its scope holds a host."""
+        scope = self.scope
+        return (
+            stack in scope.stacks
+            and (scope.fleets is None or host.fleet in scope.fleets)
+            and (scope.hosts is None or any(fnmatchcase(host.name, mask) for mask in scope.hosts))
+        )
+
+    def reaches_all(self, stack: StackName, fleets: Collection[str]) -> bool:
+        """Whether its scope holds every host of these fleets."""
+        scope = self.scope
+        whole = scope.hosts is None and (scope.fleets is None or set(fleets) <= set(scope.fleets))
+        return stack in scope.stacks and whole
+
+
+class Found(Model):
+    """A waiver as it stands in git; `problem` says why it is none, or wider than the standard allows."""
+
+    id: str
+    waiver: Waiver | None
+    problem: str | None
+
+    def concerns(self, stack: StackName) -> bool:
+        """Whether it is for a stack, or nobody can say."""
+        return self.waiver is None or stack in self.waiver.scope.stacks
+
+    def state(self, now: datetime) -> State:
+        """Whether it counts at an instant."""
+        return "refused" if self.waiver is None or self.problem else self.waiver.state(now)
+
+
+def read(project: Path, standard: Standard) -> tuple[Found, ...]:
+    """Every file of `waivers/`, the bad ones too."""
+    paths = [path for path in (project / FOLDER).glob("*") if path.suffix in (".yaml", ".yml", ".json")]
+    return tuple(_found(path, standard) for path in sorted(paths))
+
+
+def _found(path: Path, standard: Standard) -> Found:
+    waiver, problem = None, None
+    try:
+        waiver = load_yaml(path, Waiver)
+    except PatchwaveError as error:
+        problem = str(error).removeprefix(f"{path}: ")
+    if waiver is not None:
+        wrong_name = f"it holds {waiver.id}: name the file {waiver.id}.yaml"
+        problem = next(waiver.complaints(standard), None) if path.name == f"{waiver.id}.yaml" else wrong_name
+    return Found(id=path.stem, waiver=waiver, problem=problem)
+
+
+def load(project: Path, standard: Standard) -> tuple[Waiver, ...]:
+    """Every waiver; Refused names the first that is none or too wide, because what it is meant for is unknown."""
+    found = read(project, standard)
+    refuse_bad(found)
+    return tuple(one.waiver for one in found if one.waiver is not None)
+
+
+def refuse_bad(found: Iterable[Found]) -> None:
+    """Refused names the first file that is no waiver, or too wide."""
+    for one in found:
+        if one.problem is not None:
+            raise Refused(f"{FOLDER}/{one.id}.yaml: {one.problem}: mend it or take it out")
+
+
+def relied(project: Path, ids: Iterable[str], standard: Standard, release: Release | None) -> tuple[Found, ...]:
+    """The waivers that a stack file names, as they stand in git; one that is missing has that as its problem.
+
+    So has one that is too mild for a fix of the release that it names.
+    """
+    known = {one.id: one for one in read(project, standard)}
+    missing = f"there is no such file in {FOLDER}/"
+    found = [known.get(name) or Found(id=name, waiver=None, problem=missing) for name in ids]
+    return tuple(one.model_copy(update={"problem": one.problem or _too_mild(one.waiver, release)}) for one in found)
+
+
+def _too_mild(waiver: Waiver | None, release: Release | None) -> str | None:
+    for package, advisory in _fixes(release) if waiver else ():
+        if waiver and waiver.names(package, advisory) and not waiver.covers(package, advisory):
+            return f"it is for {waiver.severity} fixes, and {advisory.id} of {package} is {advisory.severity}"
+    return None
+
+
+def objections(found: Iterable[Found], stack: StackName, now: datetime) -> Iterator[str]:
+    """Why a stack may not rely on these waivers now: one is missing, malformed, too wide, too mild or not active."""
+    for one in found:
+        where = f"{stack} relies on waiver {one.id}"
+        mend = f"renew it, or take it back with `patchwave waivers --stack {stack} --pin`"
+        waiver = one.waiver
+        if waiver is None or one.problem is not None:
+            yield f"{where}, which does not hold ({one.problem}): mend its file, or {mend}"
+        elif stack not in waiver.scope.stacks:
+            yield f"{where}, which is for {', '.join(waiver.scope.stacks)}: {mend}"
+        elif waiver.state(now) == "expired":
+            yield f"{where}, which expired {clock.iso(waiver.expires)}: {mend}"
+        elif waiver.state(now) == "not-yet":
+            yield f"{where}, which begins {clock.iso(waiver.granted)}: {mend}"
+
+
+def require(
+    project: Path, stack: StackName, ids: Iterable[str], release: Release | None, standard: Standard, now: datetime
+) -> tuple[Waiver, ...]:
+    """The waivers that a stack file names; Refused with the first objection."""
+    found = relied(project, ids, standard, release)
+    for objection in objections(found, stack, now):
+        raise Refused(objection)
+    return tuple(one.waiver for one in found if one.waiver is not None)
+
+
+def _fixes(release: Release | None) -> Iterator[tuple[str, Advisory]]:
+    if release is not None:
+        by_id = {advisory.id: advisory for advisory in release.advisories}
+        for package in release.packages:
+            for key in package.advisories:
+                yield package.name, by_id[key]
+
+
+def resolve(waivers: Sequence[Waiver], stack: StackName, settings: Settings, now: datetime) -> tuple[Waiver, ...]:
+    """Those that a stack file should name now, by id; Refused when Update Manager could not keep to one of them."""
+    mine = [waiver for waiver in active(waivers, now) if stack in waiver.scope.stacks]
+    scheduled = {name for name, fleet in settings.fleets.items() if fleet.method == "update_manager"}
+    for waiver in mine:
+        touched = scheduled & set(waiver.scope.fleets or scheduled)
+        if touched and not waiver.reaches_all(stack, scheduled):
+            raise Refused(
+                f"waiver {waiver.id} names single hosts or fleets, and {', '.join(sorted(touched))} is left to Update "
+                "Manager, which excludes for a whole schedule: waive all of its fleets, or patch them by playbook"
+            )
+    return tuple(sorted(mine, key=lambda waiver: waiver.id))
+
+
+def named(project: Path, ids: Iterable[str]) -> tuple[Waiver, ...]:
+    """The waivers of these ids as they stand in git, whatever the time; Refused names one that is missing or none."""
+    found = []
+    for name in ids:
+        try:
+            found.append(load_yaml(project / FOLDER / f"{name}.yaml", Waiver))
+        except PatchwaveError as error:
+            raise Refused(f"waiver {name}: {error}") from None
+    return tuple(found)
+
+
+def active(waivers: Iterable[Waiver], now: datetime) -> tuple[Waiver, ...]:
+    """Those that count at an instant."""
+    return tuple(waiver for waiver in waivers if waiver.state(now) == "active")
+
+
+def waived(waivers: Sequence[Waiver], release: Release) -> dict[str, Waiver]:
+    """The release's packages that need not be brought, each with the waiver for it that expires first.
+
+    A package is waived when each of its advisories is covered by one of the waivers.
+    """
+    by_id = {advisory.id: advisory for advisory in release.advisories}
+    found: dict[str, Waiver] = {}
+    for package in release.packages:
+        covering = [[w for w in waivers if w.covers(package.name, by_id[key])] for key in package.advisories]
+        if covering and all(covering):
+            found[package.name] = min((w for some in covering for w in some), key=lambda w: (w.expires, w.id))
+    return found
+
+
+def excused(
+    waivers: Sequence[Waiver], release: Release, *, stack: StackName, fleets: Collection[str], now: datetime
+) -> frozenset[str]:
+    """The advisories of a release that no host of these fleets need have now."""
+    mine = [waiver for waiver in active(waivers, now) if waiver.reaches_all(stack, fleets)]
+    left = waived(mine, release)
+    needed = {key for package in release.packages if package.name not in left for key in package.advisories}
+    return frozenset(advisory.id for advisory in release.advisories) - needed
+
+
+class Holds(Model):
+    """What one host must hold, by the waiver of each package, and which waivers keep older holds in place."""
+
+    packages: dict[str, str]
+    waivers: tuple[str, ...]
+
+
+def holds(waivers: Sequence[Waiver], release: Release, *, stack: StackName, host: Host, now: datetime) -> Holds:
+    """The holds that a wave puts on a host; whatever else a wave has put there before is lifted."""
+    mine = [waiver for waiver in active(waivers, now) if waiver.reaches(stack, host)]
+    packages = {name: waiver.id for name, waiver in waived(mine, release).items()}
+    return Holds(packages=packages, waivers=tuple(waiver.id for waiver in mine))
+
+
+def package_excludes(
+    waivers: Sequence[Waiver], *, stack: StackName, fleets: Collection[str], release: Release | None
+) -> tuple[str, ...]:
+    """The package masks that Update Manager must not install on the fleets that are left to it.
+
+    It reads no clock: the waivers are those that the stack file names, and policy refuses one that has expired.
+    """
+    mine = [waiver for waiver in waivers if waiver.reaches_all(stack, fleets)]
+    masks = {mask for waiver in mine if waiver.scope.advisories is None for mask in waiver.scope.packages or ()}
+    return tuple(sorted(masks | set(waived(mine, release) if release else ())))
+
+
+def trivy_ignores(
+    waivers: Sequence[Waiver], release: Release | None, *, stack: StackName, fleets: Collection[str], now: datetime
+) -> dict[str, list[dict[str, Any]]]:
+    """The content of a `.trivyignore.yaml` for scans of these fleets; waivers of only some of their hosts are left out.
+
+    https://trivy.dev/latest/docs/configuration/filtering/
+    """
+    rows: list[dict[str, Any]] = []
+    for waiver in active(waivers, now):
+        if not waiver.reaches_all(stack, fleets):
+            continue
+        packages: dict[str, set[str]] = {}
+        for package, advisory in _fixes(release):
+            for cve in advisory.cves if waiver.covers(package, advisory) else ():
+                packages.setdefault(cve, set()).add(package)
+        said = {"statement": f"{waiver.id}: {waiver.reason}", "expired_at": clock.iso(waiver.expires)}
+        if waiver.scope.packages is not None:
+            rows += [{"id": cve, "purls": _purls(packages[cve]), **said} for cve in sorted(packages)]
+        else:
+            cves = {ref for ref in waiver.scope.advisories or () if ref.startswith("CVE-")}
+            rows += [{"id": cve, **said} for cve in sorted(cves | set(packages))]
+    return {"vulnerabilities": rows}
+
+
+def _purls(packages: Iterable[str]) -> list[str]:
+    return [f"pkg:deb/{system}/{package}" for package in sorted(packages) for system in ("debian", "ubuntu")]
+
+
+def pauses(
+    waivers: Iterable[Waiver], stack: StackName, now: datetime
+) -> Callable[[Host, str, Advisory, datetime], tuple[datetime, bool]]:
+    """When a fix of a package on a host is due with the time of its waivers left out, and whether it may wait now.
+
+    It is asked with the instant at which the fix is due without them.
+    """
+    mine = [waiver for waiver in waivers if stack in waiver.scope.stacks]
+
+    def paused(host: Host, package: str, advisory: Advisory, due: datetime) -> tuple[datetime, bool]:
+        reaching = [waiver for waiver in mine if waiver.reaches(stack, host)]
+        waits = any(waiver.state(now) == "active" and waiver.covers(package, advisory) for waiver in reaching)
+        return postponed(reaching, package, advisory, due), waits
+
+    return paused
+
+
+def postponed(waivers: Iterable[Waiver], package: str, advisory: Advisory, due: datetime) -> datetime:
+    """When a fix that is due at an instant is due with the time left out for which these waivers cover it.
+
+    A waiver that begins when it is overdue changes nothing.
+    """
+    until = advisory.published
+    for waiver in sorted((one for one in waivers if one.covers(package, advisory)), key=lambda one: one.granted):
+        starts = max(waiver.granted, until)
+        if starts < due and waiver.expires > starts:
+            due, until = due + (waiver.expires - starts), waiver.expires
+    return due
+
+
+def line(waiver: Waiver, now: datetime) -> str:
+    """A waiver in a report."""
+    return (
+        f"{waiver.id} ({waiver.state(now)}, {waiver.severity}) waives {described(waiver.scope)} "
+        f"until {waiver.expires:%Y-%m-%d %H:%M} UTC: {waiver.reason} ({waiver.owner})"
+    )
+
+
+def described(scope: Scope) -> str:
+    """A scope in words."""
+    what = ", ".join((*(scope.advisories or ()), *(scope.packages or ())))
+    if scope.advisories and scope.packages:
+        what = f"{', '.join(scope.advisories)} of {', '.join(scope.packages)}"
+    where = ", ".join(scope.hosts or scope.fleets or ("all hosts",))
+    return f"{what} on {where} in {', '.join(scope.stacks)}"
+
+
+def shown(found: Found, now: datetime) -> dict[str, Any]:
+    """One file as `patchwave waivers --json` prints it."""
+    rest: Mapping[str, Any] = {} if found.waiver is None else found.waiver.model_dump(mode="json")
+    return {"id": found.id, **rest, "state": found.state(now), "problem": found.problem}
+
+
+def _days(span: timedelta) -> str:
+    return f"{span.total_seconds() / 86400:g} days"
