@@ -1,4 +1,4 @@
-"""Renews `patchwave/decisions/windows_zones.json` from a version of Unicode CLDR: `python tools/windows_zones.py 48.2.0`."""
+"""Renews the table of Windows zone names from a version of Unicode CLDR: `python tools/windows_zones.py 48.2.0`."""
 
 import json
 import subprocess

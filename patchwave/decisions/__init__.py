@@ -1,1 +1,1 @@
-"""What people decide in files: the standard, a stack's settings, its calendar, and the calendar compiled for Update Manager."""
+"""What people decide in files: the standard, stacks' settings, calendars, and what Update Manager makes of them."""

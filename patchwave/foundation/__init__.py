@@ -1,1 +1,1 @@
-"""What everything else stands on: errors and their exit codes, the base model, names, the clock, documents read from disk."""
+"""What everything else stands on: errors and exit codes, the base model, names, the clock, documents on disk."""

@@ -1,0 +1,5 @@
+"""`python -m patchwave.cli` is `patchwave`."""
+
+from patchwave.cli import main
+
+main()

@@ -1,0 +1,128 @@
+"""Commands that look and plan, and touch nothing."""
+
+from collections import Counter
+from datetime import timedelta
+from typing import Annotated, get_args
+
+import typer
+
+from patchwave.cli.shared import Json, Stack, emit, instant_of, out, print_table, project, stack_name
+from patchwave.decisions.settings import load_stack
+from patchwave.decisions.standard import Severity
+from patchwave.fleet.inventory import discover
+from patchwave.foundation import clock
+from patchwave.planning import findings, plan
+from patchwave.planning.sla import State
+
+app = typer.Typer()
+
+
+@app.command()
+def windows(
+    stack: Stack,
+    at: Annotated[str | None, typer.Option(help="an instant such as 2026-11-23T09:30:00Z")] = None,
+    as_json: Json = False,
+) -> None:
+    """Whether the stack may be disrupted, why, until when, and the next three openings."""
+    calendar = load_stack(project(), stack_name(stack)).settings.calendar
+    instant = instant_of(at) if at else clock.now()
+    verdict = calendar.at(instant)
+    coming = calendar.next(instant, 3)
+    if as_json:
+        closes = verdict.closes and clock.iso(verdict.closes)
+        emit(
+            {
+                "stack": stack,
+                "at": clock.iso(instant),
+                "open": verdict.open,
+                "reason": verdict.reason,
+                "closes": closes,
+                "next": [{"opens": clock.iso(o.opens), "closes": clock.iso(o.closes)} for o in coming],
+            }
+        )
+        return
+    out.print(f"{stack} at {instant:%a %Y-%m-%d %H:%M} UTC: {'open' if verdict.open else 'closed'}, {verdict.reason}")
+    for opening in coming:
+        out.print(f"  next  {opening.opens:%a %Y-%m-%d %H:%M} - {opening.closes:%a %H:%M} UTC")
+
+
+@app.command()
+def inventory(stack: Stack, as_json: Json = False) -> None:
+    """The stack's hosts, from Azure."""
+    found = discover(stack_name(stack), load_stack(project(), stack).settings)
+    if as_json:
+        emit(
+            {
+                "stack": stack,
+                "at": clock.iso(clock.now()),
+                "complete": found.complete,
+                "hosts": [h.model_dump(mode="json") | {"power": found.power.get(h.name)} for h in found.hosts],
+                "notes": list(found.notes),
+            }
+        )
+        return
+    print_table(
+        ["name", "address", "source", "fleet", "ring", "slot", "live", "power"],
+        [
+            [
+                h.name,
+                h.address,
+                h.source,
+                h.fleet,
+                h.ring,
+                h.slot or "",
+                "live" if h.live else "",
+                found.power.get(h.name, ""),
+            ]
+            for h in found.hosts
+        ],
+    )
+    for note in found.notes:
+        out.print(f"note: {note}")
+
+
+@app.command(name="plan")
+def show_plan(stack: Stack, as_json: Json = False) -> None:
+    """Hosts, packages, batches, start times and reboots of the stack's next wave, and what misses its SLA."""
+    made = plan.make(project(), stack_name(stack), clock.now())
+    if as_json:
+        emit(made)
+        return
+    fits = "fits its window" if made["fits"] else "DOES NOT FIT its window"
+    out.print(f"{stack}  release {made['release']}  {made['starts']} - {made['ends']}  {fits}")
+    print_table(
+        ["host", "ring", "batch", "starts", "packages", "reboot"],
+        [
+            [
+                h["name"],
+                h["ring"],
+                str(h["batch"] or "-"),
+                h["starts"] or "-",
+                str(len(h["packages"])),
+                "yes" if h["reboot"] else "no",
+            ]
+            for h in made["hosts"]
+        ],
+    )
+    for note in made["notes"]:
+        out.print(f"note: {note}")
+    for miss in made["missed"]:
+        out.print(miss["says"])
+
+
+@app.command()
+def sla(stack: Stack, as_json: Json = False) -> None:
+    """Each fix on each host: since when it is published, when it is due, and whether it is there."""
+    at = clock.now()
+    found = findings.of_stack(project(), stack_name(stack), at)
+    if as_json:
+        emit({"stack": stack, "at": clock.iso(at), "items": [item.plain() for item in found]})
+        return
+    counts = Counter((item.severity, item.state) for item in found)
+    print_table(
+        ["severity", *get_args(State)],
+        [[level, *(str(counts[level, state]) for state in get_args(State))] for level in get_args(Severity)],
+    )
+    for item in sorted((item for item in found if item.overdue), key=lambda item: item.overdue or timedelta(0))[-10:]:
+        late = clock.hours(item.overdue or timedelta(0))
+        out.print(f"{item.host}  {item.package}  {item.advisory}  {item.severity}  {item.state}, {late} overdue")

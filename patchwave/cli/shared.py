@@ -1,0 +1,87 @@
+"""What the commands share: the project, options, printing."""
+
+import json
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from patchwave.admission import permission
+from patchwave.decisions.settings import STACKS, load_stack
+from patchwave.decisions.standard import StackName
+from patchwave.foundation import clock
+from patchwave.foundation.errors import Misuse
+from patchwave.records import signing
+from patchwave.releases import release
+
+Stack = Annotated[str, typer.Option("--stack", "-s", help="dev, staging or prod")]
+Json = Annotated[bool, typer.Option("--json", help="print one JSON object")]
+ReleaseOption = Annotated[str | None, typer.Option("--release", help="a release id; the stack's own otherwise")]
+As = Annotated[str | None, typer.Option("--as", help="who you are in allowed_signers; git's user.email otherwise")]
+Key = Annotated[Path | None, typer.Option("--key", help="your SSH key; git's user.signingkey otherwise")]
+out = Console(highlight=False, soft_wrap=True)
+
+
+def project() -> Path:
+    """The project folder: the nearest one upwards that holds Pulumi.yaml."""
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / "Pulumi.yaml").exists():
+            return folder
+    raise Misuse(f"{here}: no Pulumi.yaml here or above: change into the project's folder")
+
+
+def stack_name(name: str) -> StackName:
+    if name not in STACKS:
+        raise Misuse(f"stack {name!r}: choose dev, staging or prod")
+    return name
+
+
+def emit(data: Mapping[str, Any]) -> None:
+    sys.stdout.write(
+        json.dumps(data, ensure_ascii=False, default=lambda v: clock.iso(v) if isinstance(v, datetime) else str(v))
+        + "\n"
+    )
+
+
+def print_table(head: list[str], rows: list[list[str]]) -> None:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for title in head:
+        table.add_column(title, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    out.print(table)
+
+
+def instant_of(text: str, option: str = "--at") -> datetime:
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError:
+        raise Misuse(f"{option} {text!r}: write an ISO 8601 instant such as 2026-11-23T09:30:00Z") from None
+    if instant.tzinfo is None:
+        raise Misuse(f"{option} {text!r} has no zone: end it with Z or an offset")
+    if not 2000 <= instant.year <= 2999:
+        raise Misuse(f"{option} {text!r}: write a year from 2000 to 2999")
+    return instant.astimezone(UTC)
+
+
+def release_id_of(stack: StackName, named: str | None) -> str:
+    found = named or load_stack(project(), stack).release
+    if found is None:
+        raise Misuse(f"Pulumi.{stack}.yaml names no patchwave:release: name one with --release")
+    return found
+
+
+def signers() -> Path | None:
+    return signing.allowed_signers(project())
+
+
+def inputs_of(stack: StackName, chosen: release.Release, at: datetime | None = None) -> permission.Inputs:
+    """What a decision about work that takes no time would be made from, now or at another instant."""
+    calendar = load_stack(project(), stack).settings.calendar
+    return permission.gather(project(), stack, chosen, calendar, needs=timedelta(0), at=at or clock.now())
