@@ -7,8 +7,10 @@ Props = Mapping[str, Any]
 
 
 class Declared(NamedTuple):
-    """One resource as the engine shows it to a rule."""
+    """One resource as the engine shows it to a rule; only a rule over the whole stack sees what it depends on."""
 
     type: str
     name: str
     props: Props
+    urn: str = ""
+    depends_on: frozenset[str] = frozenset()

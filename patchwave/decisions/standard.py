@@ -8,7 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Literal, Self, get_args
 
-from pydantic import Field, model_validator
+from pydantic import Field, JsonValue, model_validator
 
 from patchwave.decisions.calendar import ExtraWindow, Monthly, Recurrence, Weekly, Window, Zone
 from patchwave.foundation.documents import parse, plain, read
@@ -20,6 +20,7 @@ Severity = Literal["critical", "high", "medium", "low"]
 StackName = Literal["dev", "staging", "prod"]
 Remedy = Literal["batch", "soak", "window", "emergency"]
 Reversibility = Literal["downgrade", "dump", "snapshot"]
+Mode = Literal["mandatory", "advisory", "disabled"]
 ApprovalKind = Literal["normal", "emergency", "break-glass"]
 Percent = Annotated[int, Field(ge=0, le=100)]
 Person = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*@[A-Za-z0-9][A-Za-z0-9.-]*$")]
@@ -27,6 +28,7 @@ Role = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9 -]*$")]
 Roles = Annotated[tuple[Role, ...], Field(min_length=1)]
 StepId = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")]
 Span = Annotated[timedelta, Field(ge=timedelta(0), le=timedelta(days=366))]
+RuleName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")]
 CriterionName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{2,40}$")]
 
 
@@ -334,6 +336,13 @@ class Targets(Model):
     overdue_high: int
 
 
+class RuleChoice(Model):
+    """How a stack enforces one rule of the policy pack, and the rule's parameters where they differ from its own."""
+
+    mode: Mode | None = None
+    parameters: dict[str, JsonValue] = Field(default_factory=dict)
+
+
 class SeverityRules(Model):
     """How severe a fix is, by when it is due, and who approves it."""
 
@@ -392,6 +401,7 @@ class Standard(SeverityRules):
     security_origins: Annotated[tuple[Origin, ...], Field(min_length=1)]
     reversibility: tuple[ReversibilityRule, ...]
     targets: Targets
+    policy: dict[StackName, dict[RuleName, RuleChoice]]
 
     @model_validator(mode="after")
     def _somebody_holds_each_role(self) -> Self:

@@ -129,12 +129,8 @@ def _urgent(advisory: Advisory, criteria: Criteria) -> bool:
 def _declared(stack: str, settings: Settings, fixes: Iterable[Fix]) -> dict[str, list[Seat]]:
     """The hosts that a stack declares, by ring, as if each lacked these fixes; one Arc machine stands for all."""
     lacks, live = frozenset(fixes), settings.slots.live
-    slots = [
-        (f"{stack}-{slot}-{n}", slot == live) for slot in ("blue", "green") for n in range(settings.slots.instances)
-    ]
-    others = [*(f"{stack}-vm-{n}" for n in range(settings.machines.instances)), "arc"]
     rings: dict[str, list[Seat]] = {}
-    for name, is_live in [*slots, *((name, False) for name in others)]:
+    for name, is_live in (settings.declared_hosts(stack) | {"arc": False}).items():
         rings.setdefault(settings.rollout.ring_of(name, live).name, []).append(Seat(name, is_live, lacks))
     return rings
 

@@ -30,8 +30,8 @@ def _stubs() -> tuple[str, ...]:
 
 _stubbed = _stubs()
 
-import grpc  # type: ignore[import-untyped]  # noqa: E402
-from google.protobuf import any_pb2, empty_pb2, struct_pb2  # type: ignore[import-untyped]  # noqa: E402
+import grpc  # noqa: E402
+from google.protobuf import any_pb2, empty_pb2, struct_pb2  # noqa: E402
 from google.rpc import status_pb2  # type: ignore[import-untyped]  # noqa: E402
 from pulumi.runtime.proto import (  # noqa: E402
     engine_pb2,

@@ -8,6 +8,7 @@ from typing import Any, get_args, get_origin
 
 import pytest
 import typer.main
+from policy.rules import RULES, STACK_RULES
 from pydantic import BaseModel
 
 from patchwave import cli
@@ -17,7 +18,6 @@ from patchwave.planning import sla
 from patchwave.planning.rollout import State
 from patchwave.records.evidence import FILE, SIGNATURE
 from patchwave.waves import wave
-from policy.rules import RULES, STACK_RULES
 
 PROJECT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*PROJECT.glob("*.md"), *(PROJECT / "docs").glob("*.md")])

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from policy.rules import RULES, Declared, Moment
 
 from patchwave.admission import emergency as emergencies
 from patchwave.admission import permission
@@ -21,7 +22,6 @@ from patchwave.releases import release as releases
 from patchwave.releases.feeds import concerning, import_files
 from patchwave.releases.release import ChangelogEntry, Release, Sealed
 from policy import rules
-from policy.rules import RULES, Declared, Moment
 from tests.fast.builders import AUTHOR, STANDARD, make_keys, pending
 from tests.fast.engine import PROJECT
 from tests.fast.test_advisories import NOTHING, catalog, vulnerability, write

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from policy.rules import RULES, STACK_RULES, Moment, Rule
 
 from patchwave.admission import permission
 from patchwave.decisions.settings import STACKS
@@ -14,7 +15,6 @@ from patchwave.records import evidence
 from patchwave.releases import release as releases
 from policy import rules
 from policy.declared import Declared
-from policy.rules import RULES, STACK_RULES, Moment, Rule
 from tests.fast.builders import release
 from tests.fast.engine import declare_stack
 

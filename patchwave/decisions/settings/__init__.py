@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, time, timedelta
 from itertools import takewhile
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Self, get_args
 
 from pydantic import Field, model_validator
 
@@ -115,6 +115,12 @@ class Settings(Model):
                         "instances would be replaced in the middle of a wave, move one of the two"
                     )
         return self
+
+    def declared_hosts(self, stack: str) -> dict[str, bool]:
+        """The hosts that the stack declares, and whether each answers users; Arc machines are not declared."""
+        live = self.slots.live
+        slots = {f"{stack}-{slot}-{n}": slot == live for slot in get_args(Slot) for n in range(self.slots.instances)}
+        return slots | {f"{stack}-vm-{n}": False for n in range(self.machines.instances)}
 
     def fleet(self, source: Source) -> str:
         """The name of the fleet that holds hosts of a source."""
