@@ -298,7 +298,7 @@ def alerts_reach_somebody(declared: Declared, context: Context) -> Iterator[str]
     """An action group is on, and tells at least one receiver."""
     if declared.props.get("enabled") is False:
         yield "enabled is false: set it to true"
-    if not any(items(value) for key, value in declared.props.items() if key.endswith("Receivers")):
+    if not any(items(declared.props.get(key)) for key in declared.props if key.endswith("Receivers")):
         yield "there are no receivers: name an e-mail address, a number or a webhook"
 
 
