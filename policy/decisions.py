@@ -5,10 +5,11 @@ from typing import Annotated
 
 from pydantic import Field
 
-from patchwave.decisions.settings import Settings, load_stack
+from patchwave.decisions.settings import Settings
 from patchwave.decisions.standard import StackName, Standard, load_standard, stack_name
 from patchwave.records import signing
 from policy.declared import Declared
+from policy.files import stack_file
 from policy.rule import Context, rule
 
 SITE = "patchwave:index:Site"
@@ -17,7 +18,7 @@ SITE = "patchwave:index:Site"
 def _read(declared: Declared, context: Context) -> tuple[StackName, Settings, Standard]:
     """The stack that a site stands for, its settings, and the standard."""
     stack = stack_name(declared.name)
-    return stack, load_stack(context.project, stack).settings, load_standard(context.project)
+    return stack, stack_file(context.project, stack).settings, load_standard(context.project)
 
 
 @rule(SITE, severity="critical")
@@ -86,6 +87,8 @@ def failures_stay_within_the_target(declared: Declared, context: Context) -> Ite
 def restore_points_outlast_the_soak(declared: Declared, context: Context) -> Iterator[str]:
     """A restore point is kept at least until the release has soaked, or could have gone on."""
     stack, settings, standard = _read(declared, context)
+    if all(fleet.way_back == "downgrade" for fleet in settings.fleets.values()):
+        return
     waits = [rules.soak for rules in standard.stacks.values() if rules.promoted_from == stack]
     waits += [one.after for one in standard.stacks[stack].criteria if one.proof == "record"]
     longest = max(waits, default=settings.snapshots.keep)
@@ -102,7 +105,8 @@ def approvals_can_be_given(declared: Declared, context: Context) -> Iterator[str
     file = signing.allowed_signers(context.project)
     known = file.read_text(encoding="utf-8") if file else ""
     principals = {name for line in known.splitlines() for name in line.split(" ")[0].split(",")}
-    asked = [role for row in standard.sla for role in row.approvers] + [*standard.emergency.approvers]
+    asked = [role for row in standard.sla for role in row.approvers]
+    asked += [*standard.emergency.approvers, *standard.approvals.break_glass_approvers]
     for role in dict.fromkeys(asked):
         if not principals.intersection(standard.roles[role]):
             yield f"policy/allowed_signers: no key of {role} ({', '.join(standard.roles[role])}): add it"
@@ -112,7 +116,7 @@ def approvals_can_be_given(declared: Declared, context: Context) -> Iterator[str
 def stacks_name_a_release(declared: Declared, context: Context) -> Iterator[str]:
     """A stack without a release is declared and not patched."""
     stack, _, standard = _read(declared, context)
-    if load_stack(context.project, stack).release is None:
+    if stack_file(context.project, stack).release is None:
         source = standard.stacks[stack].promoted_from
         mend = f"patchwave promote {source} {stack}" if source else f"patchwave seal --stack {stack}"
         yield f"Pulumi.{stack}.yaml names no patchwave:release, so nothing is patched: run `{mend}`"

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from patchwave.decisions.standard import Mode, load_standard
+from patchwave.decisions.standard import Mode, RuleChoice, load_standard
 from patchwave.foundation.model import first_problem
 from policy import commands, decisions, estate, service, wave
 from policy.rule import CannotRun, Context, Parameters, Rule, rules_of
@@ -42,23 +42,43 @@ class Enforced(NamedTuple):
     parameters: Mapping[str, Any]
 
 
-def enforced(rule: Rule, context: Context, asked: Mapping[str, tuple[Mode, Mapping[str, Any]]]) -> Enforced:
-    """By what the run was asked for on its command line, else by the standard, else by the rule itself.
+Asked = Mapping[str, tuple[Mode, Mapping[str, Any]]]
+"""Modes and parameters by the name of the rule, as a run's `--policy-pack-config` has them."""
 
-    CannotRun names a parameter that the rule does not have or take.
-    """
+
+def standing(rule: Rule, context: Context) -> Mode:
+    """The mode by the standard, else by the rule itself; CannotRun when the standard names a rule that is none."""
     choices = load_standard(context.project).policy
     if strangers := [name for chosen in choices.values() for name in chosen if name not in BY_NAME]:
         raise CannotRun(f"policy/standard.yaml: policy: there is no rule {strangers[0]}: see docs/rules.md")
-    chosen = next((rules.get(rule.name) for stack, rules in choices.items() if stack == context.stack), None)
-    mode = (chosen.mode if chosen else None) or rule.mode
+    chosen = _chosen(rule, context)
+    return (chosen.mode if chosen else None) or rule.mode
+
+
+def enforced(rule: Rule, context: Context, asked: Asked) -> Enforced:
+    """By what the run was asked for on its command line, else by the standard, else by the rule itself.
+
+    CannotRun names a rule that there is not, or a parameter that the rule does not have or take.
+    """
+    mode, chosen = standing(rule, context), _chosen(rule, context)
+    if strangers := [name for name in asked if name not in BY_NAME and name != "all"]:
+        raise CannotRun(f"the run's policy configuration: there is no rule {strangers[0]}: see docs/rules.md")
     parameters = dict(chosen.parameters) if chosen else {}
+    _valid(rule, parameters, "policy/standard.yaml")
     if rule.name in asked:
-        asked_mode, asked_parameters = asked[rule.name]
-        mode = asked_mode if asked_mode != rule.mode else mode
+        mode, asked_parameters = asked[rule.name]
         parameters |= asked_parameters
-    try:
-        valid = rule.parameters.model_validate(parameters)
-    except ValidationError as error:
-        raise CannotRun(f"policy/standard.yaml: {rule.name}: {first_problem(error)}") from None
+    valid = _valid(rule, parameters, "the run's policy configuration")
     return Enforced(mode, {name: getattr(valid, name) for name in type(valid).model_fields})
+
+
+def _chosen(rule: Rule, context: Context) -> RuleChoice | None:
+    choices = load_standard(context.project).policy
+    return next((rules.get(rule.name) for stack, rules in choices.items() if stack == context.stack), None)
+
+
+def _valid(rule: Rule, parameters: Mapping[str, Any], where: str) -> Parameters:
+    try:
+        return rule.parameters.model_validate(parameters)
+    except ValidationError as error:
+        raise CannotRun(f"{where}: {rule.name}: {first_problem(error)}") from None

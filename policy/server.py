@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
 from threading import Event
 
@@ -53,7 +54,7 @@ class Analyzer(analyzer_pb2_grpc.AnalyzerServicer):
         self._project = project
         self._stack = os.environ.get("PULUMI_STACK", "")
         self._preview = os.environ.get("PULUMI_DRY_RUN") == "true"
-        self._asked: dict[str, tuple[Mode, dict[str, object]]] = {}
+        self._asked: pack.Asked = {}
         self._enforced: dict[str, pack.Enforced | CannotRun] = {}
         self._by_type: dict[str, list[Rule]] = {}
         self._waiting: dict[str, list[str]] = {}
@@ -66,10 +67,12 @@ class Analyzer(analyzer_pb2_grpc.AnalyzerServicer):
         return proto.PluginInfo(version=VERSION)
 
     def GetAnalyzerInfo(self, request: Empty, context: grpc.ServicerContext) -> proto.AnalyzerInfo:  # noqa: N802
-        """What rules there are, each with its severity, mode and parameters."""
-        return proto.AnalyzerInfo(
-            name=NAME, version=VERSION, supportsConfig=True, policies=[_described(rule) for rule in RULES]
-        )
+        """What rules there are, each with its severity, parameters and the mode that this stack has it in.
+
+        The engine fills in with these what the run's configuration leaves out, so that `Configure` has the last word.
+        """
+        policies = [_described(rule, self._standing(rule)) for rule in RULES]
+        return proto.AnalyzerInfo(name=NAME, version=VERSION, supportsConfig=True, policies=policies)
 
     def Configure(self, request: proto.ConfigureAnalyzerRequest, context: grpc.ServicerContext) -> Empty:  # noqa: N802
         """Takes modes and parameters from the run's `--policy-pack-config`."""
@@ -112,10 +115,24 @@ class Analyzer(analyzer_pb2_grpc.AnalyzerServicer):
         """No rule changes what was declared."""
         return proto.RemediateResponse()
 
+    def _standing(self, rule: Rule) -> Mode:
+        """The mode by the standard; a standard that cannot be read is said by each rule when it is asked."""
+        try:
+            return pack.standing(rule, self._context(datetime.min))
+        except (CannotRun, PatchwaveError):
+            return rule.mode
+
+    def _context(self, now: datetime) -> Context:
+        return Context(self._project, self._stack, now, self._preview)
+
     def _judge(
         self, rules: Sequence[Rule], shown: Declared | Sequence[Declared], name: str
     ) -> Iterator[proto.AnalyzeDiagnostic]:
-        context = Context(self._project, self._stack, clock.now(), self._preview)
+        try:
+            context = self._context(clock.now())
+        except PatchwaveError as error:
+            yield _diagnostic(rules[0], "mandatory", str(CannotRun(str(error))))
+            return
         for rule in rules:
             try:
                 how = self._how(rule, context)
@@ -125,7 +142,11 @@ class Analyzer(analyzer_pb2_grpc.AnalyzerServicer):
                 for complaint in complaints(rule, shown, context, how.parameters):
                     yield _diagnostic(rule, mode, complaint)
             except UnknownValueError as unknown:
-                self._waiting.setdefault(rule.name, []).append(f"{name}.{'.'.join(unknown.props)}")
+                where = f"{name}.{'.'.join(unknown.props)}"
+                if self._preview:
+                    self._waiting.setdefault(rule.name, []).append(where)
+                else:
+                    yield _diagnostic(rule, "mandatory", str(CannotRun(f"{where} is not known")))
             except CannotRun as reason:
                 yield _diagnostic(rule, "mandatory", str(reason))
 
@@ -169,18 +190,21 @@ def _dependencies(one: proto.AnalyzerResource) -> Iterator[str]:
         yield from through.urns
 
 
-def _described(rule: Rule) -> proto.PolicyInfo:
+def _described(rule: Rule, mode: Mode) -> proto.PolicyInfo:
     schema = rule.parameters.model_json_schema()
+    parameters = schema.get("properties", {})
+    for parameter in parameters.values():
+        del parameter["default"]  # the engine would ask for it, over what the standard says
     described = proto.PolicyInfo(
         name=rule.name,
         description=rule.description,
-        enforcementLevel=MODES[rule.mode],
+        enforcementLevel=MODES[mode],
         severity=SEVERITIES[rule.severity],
         policy_type=proto.POLICY_TYPE_RESOURCE if rule.types else proto.POLICY_TYPE_STACK,
         url=rule.source,
     )
-    if schema.get("properties"):
-        described.configSchema.properties.update(schema["properties"])
+    if parameters:
+        described.configSchema.properties.update(parameters)
     return described
 
 

@@ -10,18 +10,23 @@ from typing import NamedTuple
 
 from patchwave.admission import permission
 from patchwave.admission.permission import Aspect, Decision
-from patchwave.decisions.settings import load_stack
+from patchwave.decisions.settings import stack_path
 from patchwave.decisions.standard import StackName, load_standard, stack_name
 from patchwave.planning import outlook, solver
+from patchwave.records import evidence
 from patchwave.releases import waivers
 from patchwave.releases.release import load as load_release
 from patchwave.releases.release import path_of
 from policy.declared import Declared
+from policy.files import Mark, mark, stack_file
 from policy.rule import Context, rule
 from policy.service.values import items, table
+from policy.wire import given, known
 
 COMMAND = "command:local:Command"
-PHASE = re.compile(r"\bpatchwave wave (preflight|protect|patch --ring [\w-]+|prove)\b")
+RUNS = re.compile(r"\bpatchwave(?:\.cli)?\s+wave\b")
+PHASE = re.compile(rf"{RUNS.pattern}\s+(preflight|protect|patch --ring [\w-]+|prove)\b")
+STACK = re.compile(r"--stack[\s=]+(\S+)")
 
 
 class Wave(NamedTuple):
@@ -34,7 +39,7 @@ class Wave(NamedTuple):
 
 
 def _phase(declared: Declared) -> str | None:
-    found = PHASE.search(str(declared.props.get("create"))) if declared.type == COMMAND else None
+    found = PHASE.search(str(known(declared.props, "create"))) if declared.type == COMMAND else None
     return found[1] if found else None
 
 
@@ -54,15 +59,21 @@ def _pending(declared: Declared, context: Context) -> Wave | None:
     wave = _wave(declared, context)
     if wave is None:
         return None
-    kept = waivers.named(context.project, load_stack(context.project, wave.stack).waivers)
-    done = permission.is_done(context.project, wave.stack, wave.release, wave.digest, kept)
-    return None if done else wave
+    place = permission.folder(context.project, wave.stack, wave.release) / evidence.FILE
+    marks = mark(place), mark(stack_path(context.project, wave.stack))
+    return None if _done(context.project, wave.stack, wave.release, wave.digest, marks) else wave
+
+
+@functools.lru_cache(maxsize=1)
+def _done(project: Path, stack: StackName, release: str, digest: str, marks: tuple[Mark, Mark]) -> bool:
+    kept = waivers.named(project, stack_file(project, stack).waivers)
+    return permission.is_done(project, stack, release, digest, kept)
 
 
 @functools.lru_cache(maxsize=1)
 def _decision(project: Path, stack: StackName, release: str, now: datetime) -> Decision:
     """The one decision that the hook and the wave ask for too."""
-    settings = load_stack(project, stack).settings
+    settings = stack_file(project, stack).settings
     needs = settings.rollout.host_takes
     chosen = load_release(project, release)
     return permission.decide(permission.gather(project, stack, chosen, settings.calendar, needs=needs, at=now))
@@ -76,9 +87,18 @@ def _refused(about: Aspect, declared: Declared, context: Context) -> Iterator[st
 
 @rule(COMMAND, severity="critical")
 def waves_name_what_they_run(declared: Declared, context: Context) -> Iterator[str]:
-    """A command that runs a wave says for which stack, release and digest."""
-    if "patchwave wave" in str(declared.props.get("create")) and _wave(declared, context) is None:
-        yield "environment names no stack, release and digest: declare waves by components.Wave"
+    """A command that runs a wave says for which stack, release and digest, and these are what it will run."""
+    create = str(declared.props.get("create"))
+    if not RUNS.search(create):
+        return
+    wave = _wave(declared, context)
+    if wave is None:
+        yield "create and environment name no phase, stack, release and digest: declare waves by components.Wave"
+        return
+    if STACK.findall(create) != [wave.stack]:
+        yield f"create does not run --stack {wave.stack}, which environment names: declare waves by components.Wave"
+    if (named := stack_file(context.project, wave.stack).release) != wave.release:
+        yield f"release {wave.release} is declared, Pulumi.{wave.stack}.yaml names {named}: name the same release"
 
 
 @rule(COMMAND, severity="critical")
@@ -135,7 +155,7 @@ def waves_rely_on_waivers_that_count(declared: Declared, context: Context) -> It
     if wave := _wave(declared, context):
         project = context.project
         known = load_release(project, wave.release) if path_of(project, wave.release).exists() else None
-        found = waivers.relied(project, load_stack(project, wave.stack).waivers, load_standard(project), known)
+        found = waivers.relied(project, stack_file(project, wave.stack).waivers, load_standard(project), known)
         yield from waivers.objections(found, wave.stack, context.now)
 
 
@@ -143,12 +163,19 @@ def _missed(declared: Declared, context: Context, *, remedied: bool) -> Iterator
     wave = _pending(declared, context)
     if wave is None or wave.phase != "preflight" or not context.preview:
         return
-    project, now = context.project, context.now
-    file, standard = load_stack(project, wave.stack), load_standard(project)
-    seen = outlook.view(project, wave.stack, file, load_release(project, wave.release), standard, now)
-    for miss in solver.misses(outlook.ask(seen, seen.declared(now), now)):
-        if (miss.remedy is not None) == remedied:
-            yield seen.line(miss)
+    for line, has_remedy in _late(context.project, wave.stack, wave.release, context.now):
+        if has_remedy == remedied:
+            yield line
+
+
+@functools.lru_cache(maxsize=1)
+def _late(project: Path, stack: StackName, release: str, now: datetime) -> list[tuple[str, bool]]:
+    """Each fix that would be late, and whether a change would bring it in time."""
+    file, standard = stack_file(project, stack), load_standard(project)
+    seen = outlook.view(project, stack, file, load_release(project, release), standard, now)
+    return [
+        (seen.line(miss), miss.remedy is not None) for miss in solver.misses(outlook.ask(seen, seen.declared(now), now))
+    ]
 
 
 @rule(COMMAND, severity="high")
@@ -167,7 +194,7 @@ def missed_slas_are_named(declared: Declared, context: Context) -> Iterator[str]
 def waves_run_again_only_for_another_release(declared: Declared, context: Context) -> Iterator[str]:
     """A wave's triggers are the release's digest and the marks of its waivers, so that nothing else runs it again."""
     if wave := _wave(declared, context):
-        kept = waivers.named(context.project, load_stack(context.project, wave.stack).waivers)
+        kept = waivers.named(context.project, stack_file(context.project, wave.stack).waivers)
         expected = [wave.digest, *(waiver.mark for waiver in kept)]
         if list(items(declared.props.get("triggers"))) != expected:
             yield "triggers are not the digest and the waivers' marks: set triggers to exactly these"
@@ -176,28 +203,33 @@ def waves_run_again_only_for_another_release(declared: Declared, context: Contex
 @rule(COMMAND, severity="high")
 def waves_leave_nothing_to_destroy(declared: Declared, context: Context) -> Iterator[str]:
     """Taking a stack down runs nothing on its hosts: a wave's command has neither `delete` nor `update`."""
-    if _phase(declared):
-        for key in ("delete", "update"):
-            if declared.props.get(key):
-                yield f"{key} would run on hosts without a wave: leave it out"
+    for key in ("delete", "update"):
+        runs_a_wave = RUNS.search(str(known(declared.props, key)))
+        if runs_a_wave or (_phase(declared) and given(declared.props, key)):
+            yield f"{key} would run on hosts without a wave: leave it out"
 
 
 @rule(severity="critical")
 def waves_go_ring_by_ring(resources: Sequence[Declared], context: Context) -> Iterator[str]:
     """Preflight, protect, each ring in its order with the canary first, prove: each waits for the one before."""
     by_urn = {one.urn: one for one in resources}
-    waves = {wave: one for one in resources if (wave := _wave(one, context))}
-    for stack in dict.fromkeys(wave.stack for wave in waves):
-        rings = load_stack(context.project, stack).settings.rollout.rings
+    waves = [(wave, one) for one in resources if (wave := _wave(one, context))]
+    for stack in dict.fromkeys(wave.stack for wave, _ in waves):
+        rings = stack_file(context.project, stack).settings.rollout.rings
         wanted = ["preflight", "protect", *(f"patch --ring {ring.name}" for ring in rings), "prove"]
-        found = {wave.phase: one for wave, one in waves.items() if wave.stack == stack}
-        for phase in wanted:
-            if phase not in found:
+        found = [(wave.phase, one) for wave, one in waves if wave.stack == stack]
+        phases = [phase for phase, _ in found]
+        for phase in dict.fromkeys([*wanted, *phases]):
+            if phase not in phases:
                 yield f"{stack}: no command runs `patchwave wave {phase}`: declare waves by components.Wave"
-        here = [phase for phase in wanted if phase in found]
-        for before, after in itertools.pairwise(here):
-            if found[before].urn not in _upstream(found[after], by_urn):
-                yield f"{found[after].name}: does not wait for {found[before].name}: let it depend on it"
+            elif phase not in wanted:
+                yield f"{stack}: `patchwave wave {phase}` is no phase of its wave: name a ring of Pulumi.{stack}.yaml"
+            elif phases.count(phase) > 1:
+                yield f"{stack}: `patchwave wave {phase}` is declared twice: declare one wave a stack"
+        ordered = [dict(found)[phase] for phase in wanted if phase in phases]
+        for before, after in itertools.pairwise(ordered):
+            if before.urn not in _upstream(after, by_urn):
+                yield f"{after.name}: does not wait for {before.name}: let it depend on it"
 
 
 def _upstream(one: Declared, by_urn: Mapping[str, Declared]) -> set[str]:

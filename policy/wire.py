@@ -1,6 +1,6 @@
 """Properties as the engine's messages hold them, and as the rules read them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from google.protobuf.struct_pb2 import Struct, Value
@@ -25,6 +25,32 @@ def known(values: Mapping[str, Any], key: str) -> Any:
         return values.get(key)
     except proxy.UnknownValueError:
         return None
+
+
+def given(values: Mapping[str, Any], key: str) -> bool:
+    """Whether there is a value, also one that only an update knows."""
+    try:
+        return values.get(key) is not None
+    except proxy.UnknownValueError:
+        return True
+
+
+def texts(value: Any, where: str = "") -> Iterator[tuple[str, str]]:
+    """Every text inside of a value, by its dotted path; what only an update knows is left out."""
+    if isinstance(value, str):
+        yield where, value
+        return
+    keys: Sequence[Any] = ()
+    if isinstance(value, Mapping):
+        keys = list(value)
+    elif isinstance(value, Sequence):
+        keys = range(len(value))
+    for key in keys:
+        try:
+            inner = value[key]
+        except proxy.UnknownValueError:
+            continue
+        yield from texts(inner, f"{where}.{key}" if where else str(key))
 
 
 def props_of(message: Struct) -> Props:
@@ -70,5 +96,7 @@ class _Reader:
         if kind == REFERENCE_SIG:
             return fields["urn"].string_value
         if kind == SPECIAL_ASSET_SIG:
-            return next((fields[key].string_value for key in ("text", "path", "uri") if key in fields), "")
+            return next(
+                (self._value(fields[key], secret=secret) for key in ("text", "path", "uri") if key in fields), ""
+            )
         return {}
