@@ -1,16 +1,18 @@
 """Commands that look and plan, and touch nothing."""
 
 from collections import Counter
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, get_args
 
 import typer
 
 from patchwave.cli.shared import Json, Stack, emit, instant_of, out, print_table, project, stack_name
+from patchwave.decisions.calendar import time_zone, zone_names
 from patchwave.decisions.settings import load_stack
 from patchwave.decisions.standard import Severity
 from patchwave.fleet.inventory import discover
 from patchwave.foundation import clock
+from patchwave.foundation.errors import Misuse
 from patchwave.planning import findings, plan
 from patchwave.planning.sla import State
 
@@ -21,13 +23,17 @@ app = typer.Typer()
 def windows(
     stack: Stack,
     at: Annotated[str | None, typer.Option(help="an instant such as 2026-11-23T09:30:00Z")] = None,
+    count: Annotated[int, typer.Option(min=1, max=200, help="how many of the next openings")] = 3,
+    zone: Annotated[str, typer.Option(help="whose clock to show, such as Europe/Berlin")] = "Etc/UTC",
     as_json: Json = False,
 ) -> None:
-    """Whether the stack may be disrupted, why, until when, and the next three openings."""
-    calendar = load_stack(project(), stack_name(stack)).settings.calendar
+    """Whether the stack may be disrupted, why, until when, and the next openings."""
+    if zone not in zone_names():
+        raise Misuse(f"--zone {zone!r} is no IANA zone: write one such as Europe/Berlin")
+    calendar, here = load_stack(project(), stack_name(stack)).settings.calendar, time_zone(zone)
     instant = instant_of(at) if at else clock.now()
     verdict = calendar.at(instant)
-    coming = calendar.next(instant, 3)
+    coming = calendar.next(instant, count)
     if as_json:
         closes = verdict.closes and clock.iso(verdict.closes)
         emit(
@@ -41,9 +47,16 @@ def windows(
             }
         )
         return
-    out.print(f"{stack} at {instant:%a %Y-%m-%d %H:%M} UTC: {'open' if verdict.open else 'closed'}, {verdict.reason}")
+    state = "open" if verdict.open else "closed"
+    out.print(f"{stack} at {instant.astimezone(here):%a %Y-%m-%d %H:%M %Z}: {state}, {verdict.reason}")
     for opening in coming:
-        out.print(f"  next  {opening.opens:%a %Y-%m-%d %H:%M} - {opening.closes:%a %H:%M} UTC")
+        opens, closes = opening.opens.astimezone(here), opening.closes.astimezone(here)
+        out.print(f"  next  {opens:%a %Y-%m-%d %H:%M} - {closes:%a %H:%M} {_clock_names(opens, closes)}")
+
+
+def _clock_names(opens: datetime, closes: datetime) -> str:
+    """The zone's name, both where the clock changes in between."""
+    return f"{opens:%Z}" if opens.tzname() == closes.tzname() else f"({opens:%Z} to {closes:%Z})"
 
 
 @app.command()

@@ -445,3 +445,14 @@ def test_windows_refuses_an_instant_that_it_cannot_judge(at: str, monkeypatch: p
     monkeypatch.chdir(PROJECT)
     ran = CliRunner().invoke(app, ["windows", "--stack", "dev", "--at", at])
     assert "Misuse" in repr(ran.exception)
+
+
+def test_openings_are_shown_on_the_clock_of_who_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(PROJECT)
+    words = ["windows", "--stack", "prod", "--at", "2027-03-13T12:00Z", "--zone", "America/New_York", "--count", "2"]
+    assert CliRunner().invoke(app, words).stdout.splitlines()[1:] == [
+        "  next  Sat 2027-03-13 21:00 - Sun 01:00 EST",
+        "  next  Sat 2027-04-17 22:00 - Sun 02:00 EDT",
+    ]
+    berlin = [*words[:4], "2026-10-24T12:00Z", "--zone", "Europe/Berlin", "--count", "1"]
+    assert CliRunner().invoke(app, berlin).stdout.splitlines()[1:] == ["  next  Sun 2026-11-15 03:00 - Sun 07:00 CET"]
