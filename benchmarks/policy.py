@@ -179,6 +179,7 @@ def previews(lab: Laboratory, scratch: Path) -> Iterator[str]:
     (program / "Pulumi.yaml").write_text("name: many\nruntime: python\n", encoding="utf-8")
     (program / "__main__.py").write_text(MANY.replace("COUNT", str(RESOURCES)), encoding="utf-8")
     (program / "scale_set.json").write_text(json.dumps([SCALE_SET, scale_set()]), encoding="utf-8")
+    lab.sandbox("preview", "--stack", "prod")
     environment = lab.environment()
     made = ["pulumi", "stack", "init", "prod"]
     subprocess.run(made, cwd=program, env=environment, check=True, stdout=subprocess.DEVNULL)
