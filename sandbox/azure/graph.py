@@ -7,22 +7,17 @@ https://learn.microsoft.com/azure/governance/resource-graph/reference/supported-
 from __future__ import annotations
 
 import base64
-import datetime
-import decimal
 import hashlib
 import json
+import sys
 import threading
 import time
 import uuid
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import duckdb
-import duckdb_kql
-
-from . import graph_language
+from . import graph_language, kql
 from .complete import interfaces
 from .effects import ARC, INSTANCE, MACHINE
 from .errors import AzureError
@@ -31,16 +26,14 @@ from .ids import SUBSCRIPTION, TENANT
 from .store import Row, Store
 
 Json = Any
-COLUMNS = (
-    "id", "name", "type", "tenantId", "kind", "location", "resourceGroup", "subscriptionId", "managedBy", "sku", "plan",
-    "properties", "tags", "identity", "zones", "extendedLocation",
-)  # fmt: skip
-_DYNAMIC = ("sku", "plan", "properties", "tags", "identity", "zones", "extendedLocation")
-TABLES = (
+COLUMNS = dict.fromkeys(
+    ("id", "name", "type", "tenantId", "kind", "location", "resourceGroup", "subscriptionId", "managedBy"), "string"
+) | dict.fromkeys(("sku", "plan", "properties", "tags", "identity", "zones", "extendedLocation"), "dynamic")
+TABLES = dict.fromkeys((
     "resources", "resourcecontainers", "computeresources", "networkresources", "authorizationresources",
     "maintenanceresources", "patchassessmentresources", "patchinstallationresources", "alertsmanagementresources",
     "recoveryservicesresources",
-)  # fmt: skip
+), COLUMNS)  # fmt: skip
 INSTANCE_NIC = f"{INSTANCE}/networkinterfaces"
 _ELSEWHERE = {
     "microsoft.resources/resourcegroups": "resourcecontainers",
@@ -58,25 +51,15 @@ _NOT_TRACKED = (
 )
 _HOSTED = (MACHINE, INSTANCE, ARC)
 _FORMATS = ("objectArray", "table")
+_SHOWN_AS = {
+    "string": "string", "int": "integer", "long": "integer", "real": "number", "decimal": "number", "bool": "boolean",
+    "datetime": "datetime",
+}  # fmt: skip
+"""https://learn.microsoft.com/rest/api/azureresourcegraph/resourcegraph/resources/resources#columndatatype"""
 QUOTA, PERIOD = 15, 5.0
 LARGEST_PAGE, DEFAULT_PAGE = 1000, 100
 ANSWERS_KEPT = 8
-
-
-@dataclass(frozen=True)
-class _Found:
-    """All rows of one query at one moment."""
-
-    name: str
-    columns: tuple[str, ...]
-    kinds: tuple[str, ...]
-    rows: Sequence[tuple[Json, ...]]
-
-    def page(self, skip: int, size: int) -> list[dict[str, Json]]:
-        return [
-            {name: _plain(value, kind) for name, value, kind in zip(self.columns, values, self.kinds, strict=True)}
-            for values in self.rows[skip : skip + size]
-        ]
+PATIENCE = 60.0
 
 
 class Graph:
@@ -91,11 +74,11 @@ class Graph:
         self._asked: deque[float] = deque()
         self._quota_guard = threading.Lock()
         self._guard = threading.Lock()
-        self._tables: Any = None
+        self._tables = kql.Database({})
         self._version = (-1, -1)
         self._hosted: list[Row] = []
         self._seen_of_hosts: list[dict[str, Json]] = []
-        self._kept: OrderedDict[str, _Found] = OrderedDict()
+        self._kept: OrderedDict[str, kql.Found] = OrderedDict()
 
     def query(self, body: Json) -> tuple[dict[str, Json], dict[str, str]]:
         """One page of rows and the quota's headers."""
@@ -122,18 +105,22 @@ class Graph:
         if (token := options.get("$skipToken")) is not None:
             name, skip = _read_token(token, asked)
         with self._guard:
-            found = self._kept.get(name) or self._ask(body["query"], seen)
-        page = found.page(skip, size)
-        more, pageable = skip + len(page) < len(found.rows), "id" in found.columns
+            if name not in self._kept:
+                name = self._ask(body["query"], seen)
+            found = self._kept[name]
+        page, names = found.page(skip, size), [column for column, _ in found.columns]
+        more, pageable = skip + len(page) < len(found.cells), "id" in names
         answer: dict[str, Json] = {
-            "totalRecords": len(found.rows),
+            "totalRecords": len(found.cells),
             "count": len(page),
             "resultTruncated": "true" if more and not pageable else "false",
             "facets": [],
-            "data": page if shape == "objectArray" else _table(page, found.columns),
+            "data": _table(page, found.columns)
+            if shape == "table"
+            else [dict(zip(names, row, strict=True)) for row in page],
         }
         if more and pageable:
-            answer["$skipToken"] = _token(found.name, skip + len(page), asked)
+            answer["$skipToken"] = _token(name, skip + len(page), asked)
         return answer
 
     def _quota(self) -> dict[str, str]:
@@ -159,20 +146,24 @@ class Graph:
             )  # fmt: skip
         return headers
 
-    def _ask(self, query: str, seen: bool) -> _Found:
-        """The answer as things are now; it is kept for the requests that follow with its token."""
+    def _ask(self, query: str, seen: bool) -> str:
+        """Under which name the answer, as things are now, is kept for the requests that follow with its token."""
         graph_language.check(query, TABLES)
         self._refresh()
+        tables = self._tables if seen else _tables({})
         try:
-            found = duckdb_kql.query(self._tables if seen else _empty_tables(), query, allow_write=False)
-            kinds = tuple(str(kind).upper() for kind in found.types)
-            answer = _Found(uuid.uuid4().hex, tuple(found.columns), kinds, found.fetchall())
-        except (duckdb_kql.KqlError, duckdb.Error, ValueError) as error:
-            raise graph_language.invalid("SemanticError", " ".join(str(error).split())) from None
-        self._kept[answer.name] = answer
+            found = tables.ask(query, most=sys.maxsize, seconds=PATIENCE)
+        except kql.Unsupported as problem:
+            raise AzureError(501, "NotImplemented", f"Azure may know this, the sandbox does not: {problem}") from None
+        except kql.TooLong as problem:
+            raise GraphError(504, "GatewayTimeout", ("GatewayTimeout", str(problem))) from None
+        except kql.Problem as problem:
+            raise graph_language.invalid("SemanticError", str(problem)) from None
+        name = uuid.uuid4().hex
+        self._kept[name] = found
         while len(self._kept) > ANSWERS_KEPT:
             self._kept.popitem(last=False)
-        return answer
+        return name
 
     def _refresh(self) -> None:
         """Makes the tables anew when the store or what the hosts do has changed."""
@@ -182,25 +173,17 @@ class Graph:
         rows = [row for row in self._store.all() if row.type not in _NOT_TRACKED and not row.deleting]
         self._hosted = [row for row in rows if row.type in _HOSTED]
         self._seen_of_hosts = [self._extended(row) for row in self._hosted]
-        self._tables = _empty_tables()
-        by_table: dict[str, list[tuple[Json, ...]]] = {}
+        by_table: dict[str, list[list[Json]]] = {}
         shown = {row.key: seen for row, seen in zip(self._hosted, self._seen_of_hosts, strict=True)}
         for row in (*rows, *_instance_interfaces(rows)):
-            cells = tuple(_cells(row, shown.get(row.key, {})))
+            cells = _cells(row, shown.get(row.key, {}))
             by_table.setdefault(_ELSEWHERE.get(row.type, "resources"), []).append(cells)
-        values = ", ".join(["unnest(?)"] * len(COLUMNS))
-        for table, lines in by_table.items():
-            columns = [list(column) for column in zip(*lines, strict=True)]
-            self._tables.execute(f"insert into {table} select {values}", columns)
+        self._tables = _tables(by_table)
         self._version = version
 
 
-def _empty_tables() -> Any:
-    connection = duckdb_kql.connect()
-    columns = ", ".join(f'"{name}" {"json" if name in _DYNAMIC else "varchar"}' for name in COLUMNS)
-    for table in TABLES:
-        connection.execute(f"create table {table} ({columns})")
-    return connection
+def _tables(rows: Mapping[str, Sequence[Sequence[Json]]]) -> kql.Database:
+    return kql.Database({name: kql.Table(columns, rows.get(name, [])) for name, columns in TABLES.items()})
 
 
 def _instance_interfaces(rows: Sequence[Row]) -> Iterator[Row]:
@@ -212,7 +195,7 @@ def _instance_interfaces(rows: Sequence[Row]) -> Iterator[Row]:
                 yield Row(body["id"], INSTANCE_NIC, row.id, {**body, "location": row.body.get("location")})
 
 
-def _cells(row: Row, extended: Mapping[str, Json]) -> Iterator[Json]:
+def _cells(row: Row, extended: Mapping[str, Json]) -> list[Json]:
     body = dict(row.body)
     if extended:
         body["properties"] = {**body.get("properties", {}), **extended}
@@ -220,12 +203,7 @@ def _cells(row: Row, extended: Mapping[str, Json]) -> Iterator[Json]:
         body["type"] = "microsoft.resources/subscriptions/resourcegroups"
     body |= {"type": str(body.get("type", row.type)).lower(), "tenantId": TENANT, "subscriptionId": SUBSCRIPTION}
     body["resourceGroup"] = row.group.lower()
-    for name in COLUMNS:
-        value = body.get(name)
-        if name in _DYNAMIC:
-            yield None if value is None else json.dumps(value)
-        else:
-            yield value or ""
+    return [body.get(name) for name in COLUMNS]
 
 
 def _options(options: Mapping[str, Json]) -> tuple[int, int, str]:
@@ -258,22 +236,8 @@ def _read_token(token: Json, asked: str) -> tuple[str, int]:
     return name, offset
 
 
-def _plain(value: Json, kind: str) -> Json:
-    if isinstance(value, str) and kind == "JSON":
-        return json.loads(value)
-    if isinstance(value, datetime.datetime):
-        return value.replace(tzinfo=None).isoformat() + "Z"
-    if isinstance(value, decimal.Decimal):
-        return float(value)
-    if isinstance(value, datetime.timedelta):
-        return str(value)
-    if isinstance(value, list):
-        return [_plain(one, kind.removesuffix("[]")) for one in value]
-    return value
-
-
-def _table(page: list[dict[str, Json]], columns: Sequence[str]) -> dict[str, Json]:
+def _table(page: list[list[Json]], columns: Sequence[tuple[str, str]]) -> dict[str, Json]:
     return {
-        "columns": [{"name": name, "type": "object" if name in _DYNAMIC else "string"} for name in columns],
-        "rows": [[row[name] for name in columns] for row in page],
+        "columns": [{"name": name, "type": _SHOWN_AS.get(kind, "object")} for name, kind in columns],
+        "rows": page,
     }

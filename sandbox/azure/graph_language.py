@@ -6,15 +6,13 @@ https://learn.microsoft.com/azure/governance/resource-graph/concepts/query-langu
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any
 
-import duckdb_kql
 from duckdb_kql import ir
-from duckdb_kql.lower import lower
 
+from . import kql
 from .errors import AzureError
 
 Json = Any
@@ -54,21 +52,24 @@ def invalid(code: str, message: str) -> GraphError:
     return GraphError(400, "BadRequest", _INVALID, (code, message))
 
 
-def check(query: str, tables: Collection[str]) -> None:
-    """Refuses what the service refuses: unknown tables and operators, other joins, and too many of them."""
-    if problem := _problem(query, tuple(tables)):
-        raise invalid(*problem)
+def check(query: str, tables: Mapping[str, Mapping[str, str]]) -> None:
+    """Refuses what the service refuses: unknown names and operators, other joins, and too many of them.
 
-
-@lru_cache(64)
-def _problem(query: str, tables: tuple[str, ...]) -> tuple[str, str] | None:
+    `tables` are columns by a name in lower case; a query may spell a table's name as it likes.
+    """
     try:
-        return next(_problems(lower(query), tables), None)
-    except duckdb_kql.KqlError as error:
-        return "ParserFailure", " ".join(str(error).split())
+        found = kql.parsed(query)
+        if problem := next(_problems(found, tables), None):
+            raise invalid(*problem)
+        spelled = {name: tables[name.lower()] for name in map(_table, _parts(found))}
+        kql.resolve(query, spelled)
+    except kql.Unresolved as problem:
+        raise invalid("SemanticError", str(problem)) from None
+    except kql.Problem as problem:
+        raise invalid("ParserFailure", str(problem)) from None
 
 
-def _problems(query: Any, tables: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+def _problems(query: Any, tables: Collection[str]) -> Iterator[tuple[str, str]]:
     queries = list(_parts(query))
     for name in (_table(one) for one in queries):
         if name.lower() not in tables:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime as dt
 import json
@@ -9,7 +10,8 @@ import math
 import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -26,6 +28,9 @@ _COMMAND = re.compile(r"((?:\s|//[^\n]*\n)*)\.")
 # a name that is no table's is no file either, and no variable of this process
 _CLOSED = {"enable_external_access": "false", "python_enable_replacements": "false"}
 
+_AGAIN = 0.05
+"""Seconds between two interruptions of a query whose time is up."""
+
 
 class Table(NamedTuple):
     """Columns with their Kusto types, and rows of JSON values in that order; what a type cannot hold becomes null."""
@@ -34,11 +39,23 @@ class Table(NamedTuple):
     rows: Sequence[Sequence[Json]]
 
 
-class Found(NamedTuple):
-    """What a query gave: columns with their Kusto types, and plain JSON values; a dynamic is JSON data."""
+@dataclass(frozen=True)
+class Found:
+    """What a query gave: columns with their Kusto types, and cells as the engine has them."""
 
     columns: list[tuple[str, str]]
-    rows: list[list[Json]]
+    cells: Sequence[Sequence[Json]]
+
+    @property
+    def rows(self) -> list[list[Json]]:
+        return self.page(0, len(self.cells))
+
+    def page(self, skip: int, size: int) -> list[list[Json]]:
+        """Some of the rows in plain JSON values; a dynamic is JSON data."""
+        return [
+            [_plain(value, kind) for value, (_, kind) in zip(values, self.columns, strict=True)]
+            for values in self.cells[skip : skip + size]
+        ]
 
 
 class Problem(Exception):
@@ -69,28 +86,84 @@ class TooLong(Problem):
     """Its time was up."""
 
 
+class Database:
+    """Tables to be queried, one query at a time."""
+
+    def __init__(self, tables: Mapping[str, Table]) -> None:
+        import duckdb_kql
+
+        self._connection = duckdb_kql.connect(config=_CLOSED)
+        for name, table in tables.items():
+            _fill(self._connection, name, table)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def ask(self, query: str, *, most: int, seconds: float) -> Found:
+        """Answers a query with at most so many rows and within that time, or raises Problem."""
+        import duckdb_kql
+
+        with _problems(query, seconds), _interrupted(self._connection, seconds):
+            answer = duckdb_kql.execute(self._connection, query, allow_write=False)
+            return Found([(name, _kind(kind)) for name, kind, *_ in answer.description or ()], answer.fetchmany(most))
+
+    def columns(self, query: str) -> list[tuple[str, str]]:
+        """The columns that a query would give, which is not carried out; raises Problem."""
+        import duckdb_kql
+
+        with _problems(query):
+            found = duckdb_kql.kql(self._connection, query, allow_write=False)
+            return [(name, _kind(kind)) for name, kind in zip(found.columns, found.types, strict=True)]
+
+
 def run(tables: Mapping[str, Table], query: str, *, most: int, seconds: float) -> Found:
-    """Answers a query with at most so many rows and within that time, or raises Problem."""
+    """One query over these tables."""
+    with Database(tables) as database:
+        return database.ask(query, most=most, seconds=seconds)
+
+
+def check(query: str, tables: Mapping[str, Mapping[str, str]]) -> list[tuple[str, str]]:
+    """The columns that a query over such tables would give; raises Problem when it could not be answered."""
+    resolve(query, tables)
+    with Database({name: Table(columns, []) for name, columns in tables.items()}) as database:
+        return database.columns(query)
+
+
+@contextlib.contextmanager
+def _interrupted(connection: DuckDBPyConnection, seconds: float) -> Iterator[None]:
+    """Ends what the connection does when the time is up."""
+    done = threading.Event()
+
+    def interrupt() -> None:
+        # the engine forgets an interruption that comes before it has begun
+        waiting = seconds
+        while not done.wait(waiting):
+            connection.interrupt()
+            waiting = _AGAIN
+
+    clock = threading.Thread(target=interrupt, name="clock", daemon=True)
+    clock.start()
+    try:
+        yield
+    finally:
+        done.set()
+        clock.join()
+
+
+@contextlib.contextmanager
+def _problems(query: str, seconds: float = math.inf) -> Iterator[None]:
+    """Control commands and the engine's errors as Problem."""
     import duckdb
     import duckdb_kql
-    from duckdb_kql.types import kusto_type
 
     if command := _COMMAND.match(query):
         before = command[1].rpartition("\n")
         raise Syntax(command[1].count("\n") + 1, len(before[2]), ".")
-    connection = duckdb_kql.connect(config=_CLOSED)
-    clock = threading.Timer(seconds, connection.interrupt)
     try:
-        for name, table in tables.items():
-            _fill(connection, name, table)
-        clock.start()
-        answer = duckdb_kql.execute(connection, query, allow_write=False)
-        columns = [(name, kusto_type(kind)) for name, kind, *_ in answer.description or ()]
-        rows = [
-            [_plain(value, kind) for value, (_, kind) in zip(values, columns, strict=True)]
-            for values in answer.fetchmany(most)
-        ]
-        return Found(columns, rows)
+        yield
     except duckdb_kql.KqlSyntaxError as error:
         raise _syntax(query, error) from None
     except (duckdb_kql.KqlUnsupportedError, duckdb_kql.KqlSchemaError) as error:
@@ -101,9 +174,12 @@ def run(tables: Mapping[str, Table], query: str, *, most: int, seconds: float) -
         raise TooLong(f"The query was not done after {seconds:g} s.") from None
     except (duckdb_kql.KqlError, duckdb.Error) as error:
         raise Wrong(_first_line(error)) from None
-    finally:
-        clock.cancel()
-        connection.close()
+
+
+def _kind(duckdb_type: object) -> str:
+    from duckdb_kql.types import kusto_type
+
+    return kusto_type(duckdb_type)
 
 
 def resolve(query: str, tables: Mapping[str, Mapping[str, str]]) -> None:
@@ -111,15 +187,19 @@ def resolve(query: str, tables: Mapping[str, Mapping[str, str]]) -> None:
 
     The engine does not, so a query that Azure refuses would be answered here.
     """
-    from duckdb_kql import KqlError, KqlSyntaxError
+    try:
+        found = parsed(query)
+    except (Unsupported, Wrong):
+        return  # the engine does not know it, and `ask` says so
+    _resolve(found, {name: list(columns) for name, columns in tables.items()})
+
+
+def parsed(query: str) -> ir.Query:
+    """The query as the engine reads it; raises Problem."""
     from duckdb_kql.lower import lower
 
-    try:
-        _resolve(lower(query), {name: list(columns) for name, columns in tables.items()})
-    except KqlSyntaxError as error:
-        raise _syntax(query, error) from None
-    except KqlError:
-        return  # the engine does not know it, and `run` says so
+    with _problems(query):
+        return lower(query)
 
 
 def _resolve(query: ir.Query, known: Mapping[str, list[str]]) -> None:

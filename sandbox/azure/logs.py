@@ -174,10 +174,10 @@ def _parsed(content: bytes) -> Json:
 
 def _cut(found: kql.Found) -> tuple[list[list[Json]], str]:
     """The rows that fit into an answer, a dynamic as its JSON text, and what limit kept others out."""
+    rows = found.page(0, MOST_ROWS)
     for place in (place for place, (_, kind) in enumerate(found.columns) if kind == "dynamic"):
-        for row in found.rows:
+        for row in rows:
             row[place] = _text(row[place])
-    rows = found.rows[:MOST_ROWS]
     room = MOST_BYTES
     for begin in range(0, len(rows), _AT_ONCE):
         some = rows[begin : begin + _AT_ONCE]
@@ -187,7 +187,7 @@ def _cut(found: kql.Found) -> tuple[list[list[Json]], str]:
             fit = sum(total <= room for total in sizes)
             return rows[: begin + fit], f"{MOST_BYTES} bytes"
         room -= size
-    return rows, f"{MOST_ROWS} records" if len(found.rows) > MOST_ROWS else ""
+    return rows, f"{MOST_ROWS} records" if len(found.cells) > MOST_ROWS else ""
 
 
 def _text(value: Json) -> str | None:
