@@ -44,3 +44,8 @@ def group_not_found(group: str) -> AzureError:
 def too_many(code: str, message: str, seconds: int, headers: dict[str, str] | None = None) -> AzureError:
     """A 429 that says how long to wait."""
     return AzureError(429, code, message, {**(headers or {}), "Retry-After": str(max(1, seconds))})
+
+
+def not_implemented(problem: Exception) -> AzureError:
+    """For what Azure may take and the sandbox cannot judge."""
+    return AzureError(501, "NotImplemented", f"Azure may know this, the sandbox does not: {problem}")

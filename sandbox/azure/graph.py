@@ -20,7 +20,7 @@ from typing import Any
 from . import graph_language, kql
 from .complete import interfaces
 from .effects import ARC, INSTANCE, MACHINE
-from .errors import AzureError
+from .errors import AzureError, not_implemented
 from .graph_language import GraphError
 from .ids import SUBSCRIPTION, TENANT
 from .store import Row, Store
@@ -154,7 +154,7 @@ class Graph:
         try:
             found = tables.ask(query, most=sys.maxsize, seconds=PATIENCE)
         except kql.Unsupported as problem:
-            raise AzureError(501, "NotImplemented", f"Azure may know this, the sandbox does not: {problem}") from None
+            raise not_implemented(problem) from None
         except kql.TooLong as problem:
             raise GraphError(504, "GatewayTimeout", ("GatewayTimeout", str(problem))) from None
         except kql.Problem as problem:

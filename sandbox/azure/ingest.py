@@ -11,6 +11,7 @@ from typing import Any
 from . import kql
 from .errors import AzureError, bad_request
 from .rules import dig
+from .rules.logs import kinds
 from .store import Row, Store
 
 Json = Any
@@ -100,13 +101,9 @@ def _transformed(
     if transform.strip() == "source":
         yield from (dict(row) for row in rows)
         return
-    kinds = {name: "bool" if kind == "boolean" else kind for name, kind in columns.items()}
-    source = {"source": kql.Table(kinds, [[row[name] for name in columns] for row in rows])}
+    source = {"source": kql.Table(kinds(columns), [[row[name] for name in columns] for row in rows])}
     try:
-        kql.resolve(transform, {"source": kinds})
         found = kql.run(source, transform, most=_MOST_ROWS, seconds=_PATIENCE)
-    except kql.Unsupported as problem:
-        raise AzureError(501, "NotImplemented", f"Azure may know this, the sandbox does not: {problem}") from None
     except kql.Problem as problem:
         raise bad_request("InvalidTransformOutput", f"The transformation failed: {problem}") from None
     for values in found.rows:

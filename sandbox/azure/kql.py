@@ -188,10 +188,10 @@ def resolve(query: str, tables: Mapping[str, Mapping[str, str]]) -> None:
     The engine does not, so a query that Azure refuses would be answered here.
     """
     try:
-        found = parsed(query)
+        with _problems(query):
+            _resolve(parsed(query), {name: list(columns) for name, columns in tables.items()})
     except (Unsupported, Wrong):
         return  # the engine does not know it, and `ask` says so
-    _resolve(found, {name: list(columns) for name, columns in tables.items()})
 
 
 def parsed(query: str) -> ir.Query:

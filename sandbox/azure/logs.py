@@ -18,8 +18,9 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from patchwave.foundation.model import first_problem
 
 from . import kql
-from .errors import AzureError
+from .errors import AzureError, not_implemented
 from .manager import Answer
+from .rules.logs import table_columns
 from .store import Row, Store
 
 Json = Any
@@ -28,7 +29,6 @@ _AT_ONCE = 1000
 WAIT, LONGEST_WAIT = 180.0, 600.0
 _WORKSPACE = "microsoft.operationalinsights/workspaces"
 _INVALID = "The request had some invalid properties"
-_STANDARD = {"TenantId": "string", "Type": "string"}
 
 
 class Refusal(AzureError):
@@ -114,13 +114,14 @@ class Logs:
     ) -> Iterator[tuple[str, kql.Table]]:
         for place in places:
             for table in self._store.children(place.key, f"{_WORKSPACE}/tables"):
-                columns = {one["name"]: _kind(one["type"]) for one in table.properties["schema"]["columns"]}
+                columns = table_columns(table)
+                known = {"TenantId": place.properties["customerId"], "Type": table.name}
                 rows = [
-                    [*(row.get(name) for name in columns), place.properties["customerId"], table.name]
+                    [(row | known).get(name) for name in columns]
                     for row in self._store.logged(place.id, table.name)
                     if _within(_instant(row["TimeGenerated"]), begins, ends)
                 ]
-                yield table.name, kql.Table(columns | _STANDARD, rows)
+                yield table.name, kql.Table(columns, rows)
 
 
 def _united(tables: Iterator[tuple[str, kql.Table]]) -> dict[str, kql.Table]:
@@ -157,7 +158,8 @@ def _answered(tables: Mapping[str, kql.Table], query: str, seconds: float) -> kq
     except kql.TooLong as problem:
         raise Refusal(504, "GatewayTimeout", str(problem)) from None
     except kql.Unsupported as problem:
-        raise Refusal(501, "NotImplemented", f"Azure may know this, the sandbox does not: {problem}") from None
+        refusal = not_implemented(problem)
+        raise Refusal(refusal.status, refusal.code, refusal.message) from None
 
 
 def _invalid(code: str, message: str, **more: Json) -> Refusal:
@@ -209,11 +211,6 @@ def _partial(why: str) -> Json:
             "innererror": {"code": "-2133196797", "message": message, "severity": 2, "severityName": "Error"},
         }],
     }  # fmt: skip
-
-
-def _kind(declared: str) -> str:
-    """A table's type as KQL spells it."""
-    return {"dateTime": "datetime", "boolean": "bool"}.get(declared, declared)
 
 
 def _within(at: datetime, begins: datetime | None, ends: datetime | None) -> bool:

@@ -123,7 +123,11 @@ def collection_rule() -> dict[str, Json]:
         "location": LOCATION,
         "properties": {
             "dataCollectionEndpointId": f"{INSIGHTS}/dataCollectionEndpoints/dce",
-            "streamDeclarations": {"Custom-Wave": {"columns": [{"name": "TimeGenerated", "type": "datetime"}]}},
+            "streamDeclarations": {
+                "Custom-Wave": {
+                    "columns": [{"name": "TimeGenerated", "type": "datetime"}, {"name": "Host", "type": "string"}]
+                }
+            },
             "destinations": {"logAnalytics": [{"name": "logs", "workspaceResourceId": WORKSPACE}]},
             "dataFlows": [{"streams": ["Custom-Wave"], "destinations": ["logs"], "outputStream": "Custom-Wave_CL"}],
         },

@@ -105,6 +105,11 @@ def test_the_primary_interface_of_a_machine_is_marked_while_it_is_attached(azure
         ("resources" + " | mv-expand one = tags" * 4, "DisallowedMaxNumberOfMvExpand"),
         ("resources | lookup kind=leftouter (resourcecontainers) on id", "OperatorNotSupported"),
         ("resources | wherex", "ParserFailure"),
+        ("resources | where Id has 'x'", "SemanticError"),
+        (
+            "resources | join kind=inner (Resources | project other = id) on $left.id == $right.other | project Location",
+            "SemanticError",
+        ),
     ],
 )
 def test_what_the_service_does_not_take_is_refused_in_its_shape(azure: StandIn, query: str, code: str) -> None:

@@ -148,6 +148,17 @@ def test_rows_and_time_are_bounded() -> None:
         run({}, f"{many} | join kind=inner ({many}) on key | count", seconds=0.2)
 
 
+def test_a_query_ends_also_when_its_time_is_up_before_the_engine_begins() -> None:
+    many = "range x from 1 to 60000 step 1 | extend key = x % 10"
+    with pytest.raises(kql.TooLong):
+        run({}, f"{many} | join kind=inner ({many}) on key | count", seconds=0)
+
+
+def test_a_query_is_judged_without_being_carried_out() -> None:
+    asked = "range x from 1 to 1000000000000 step 1 | summarize n = count(), most = tostring(max(x))"
+    assert kql.check(asked, {}) == [("n", "long"), ("most", "string")]
+
+
 def test_ten_thousand_rows_are_all_there() -> None:
     rows = [[f"host-{number}", {"number": number}] for number in range(10_000)]
     query = "Hosts_CL | summarize dcount(Host), sum(toint(More.number)), Now = max(now())"

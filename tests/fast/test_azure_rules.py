@@ -43,6 +43,7 @@ from .azure_stand_in import ADDRESS, BALANCER, BLUE, GROUP, LOCATION, MACHINE, c
 
 Json = Any
 MISSING = object()
+LOGS = "microsoft.operationalinsights/workspaces"
 
 
 class Known:
@@ -52,8 +53,8 @@ class Known:
         address = BODIES["ip"][2]()
         address["properties"]["dnsSettings"]["fqdn"] = "patchwave-dev.westeurope.cloudapp.azure.com"
         rows = (
-            Row(f"{WORKSPACE}/tables/Wave_CL", "", "", table()),
-            Row(WORKSPACE, "", "", {"location": LOCATION}),
+            Row(f"{WORKSPACE}/tables/Wave_CL", f"{LOGS}/tables", WORKSPACE, table()),
+            Row(WORKSPACE, LOGS, "", {"location": LOCATION}),
             Row(CONFIGURATION, "", "", in_guest()),
             Row(MACHINE, "", "", scheduled_machine()),
             Row(DISK, "", "", {"location": LOCATION}),
@@ -70,7 +71,7 @@ class Known:
         return [row for row in self.others if row.type == type_.lower()]
 
     def children(self, key: str, type_: str) -> list[Row]:
-        return []
+        return [row for row in self.rows.values() if (row.parent.lower(), row.type) == (key.lower(), type_.lower())]
 
 
 def changed(body: dict[str, Json], path: str, value: Json) -> dict[str, Json]:
@@ -105,6 +106,7 @@ ROLLING = "upgradePolicy.rollingUpgradePolicy"
 EXTENSION = "virtualMachineProfile.extensionProfile.extensions.0.properties"
 PATCHING = "osProfile.linuxConfiguration.patchSettings"
 CONDITION = "criteria.allOf.0"
+TRANSFORM = "dataFlows.0.transformKql"
 AUTOMATIC = {"patchMode": "AutomaticByPlatform"}
 SYDNEY = {"timeZone": "AUS Eastern Standard Time", "recurEvery": "Day", "duration": "03:00"}
 REQUEST, BACKUP, TRAFFIC = "InvalidRequest", "BMSUserErrorInvalidPolicyInput", "BadRequest"
@@ -226,6 +228,10 @@ TABLE = [
     ("alert", "severity", 5, WRONG, 4),
     ("alert", "scopes", [WORKSPACE, GROUP], WRONG, [WORKSPACE]),
     ("alert", "muteActionsDuration", "PT5M", WRONG, MISSING),
+    ("alert", CONDITION + ".query", "Wave_CL | where host == 'a'", "BadRequest", "Wave_CL | where Host == 'a'"),
+    ("alert", CONDITION + ".query", "Waves_CL", "BadRequest", "Wave_CL | where Type == 'Wave_CL'"),
+    ("alert", CONDITION + ".query", "Wave_CL | where", "BadRequest", "Wave_CL | where true"),
+    ("alert", CONDITION + ".query", "Wave_CL | where Host > 1", "BadRequest", "Wave_CL | where Host > '1'"),
     ("alert", CONDITION + ".operator", "gt", WRONG, "LessThan"),
     ("alert", CONDITION + ".metricMeasureColumn", "x", WRONG, MISSING),
     ("alert", CONDITION + ".timeAggregation", "Average", WRONG, "Count"),
@@ -254,7 +260,17 @@ TABLE = [
     ("dcr", "dataFlows.0.destinations", ["elsewhere"], "InvalidPayload", ["logs"]),
     ("dcr", "dataFlows.0.outputStream", "Custom-Other_CL", "InvalidPayload", "Custom-Wave_CL"),
     ("dcr", "dataFlows.0.outputStream", "Wave_CL", "InvalidPayload", "Custom-Wave_CL"),
-    ("dcr", "dataFlows.0.transformKql", "x" * 15361, "InvalidPayload", "x" * 15360),
+    ("dcr", TRANSFORM, "source//" + "x" * 15353, "InvalidPayload", "source//" + "x" * 15352),
+    ("dcr", TRANSFORM, "source | project TimeGenerated,", "InvalidPayload", "source | project TimeGenerated"),
+    ("dcr", TRANSFORM, "source | where host != ''", "InvalidPayload", "source | where Host != ''"),
+    ("dcr", TRANSFORM, "Wave_CL", "InvalidPayload", "source"),
+    ("dcr", TRANSFORM, "source | summarize TimeGenerated = max(TimeGenerated)", "InvalidPayload",
+     "source | extend TimeGenerated = now()"),
+    ("dcr", TRANSFORM, "source | project Host", "InvalidPayload", "source | project-away Host"),
+    ("dcr", TRANSFORM, "source | extend Host = strlen(Host)", "InvalidPayload",
+     "source | extend Host = tostring(strlen(Host))"),
+    ("dcr", TRANSFORM, "source | extend TimeGenerated = tostring(TimeGenerated)", "InvalidPayload",
+     "source | extend Other = tostring(TimeGenerated)"),
     ("dcr", "streamDeclarations.Custom-Wave.columns.0.type", "dateTime", "InvalidPayload", "datetime"),
     ("dcr", "dataCollectionEndpointId", MISSING, "InvalidPayload", f"{INSIGHTS}/dataCollectionEndpoints/dce"),
     ("alert", "overrideQueryTimeRange", "PT10M", WRONG, "PT15M"),
@@ -435,6 +451,14 @@ def test_what_is_settled_at_creation_cannot_change(name: str, path: str, value: 
     old = BODIES[name][2]()
     assert refusal(name, changed(old, path, value), old) == code
     assert refusal(name, copy.deepcopy(old), old) == ""
+
+
+def test_a_query_is_judged_unless_the_rule_says_not_to_or_the_engine_cannot() -> None:
+    nowhere = changed(BODIES["alert"][2](), CONDITION + ".query", "Nowhere_CL")
+    assert refusal("alert", changed(nowhere, "skipQueryValidation", False)) == "BadRequest"
+    assert refusal("alert", changed(nowhere, "skipQueryValidation", True)) == ""
+    series = "Wave_CL | make-series n = count() on TimeGenerated step 1h"
+    assert refusal("alert", changed(nowhere, CONDITION + ".query", series)) == "status 501"
 
 
 def test_an_image_keeps_what_it_is_and_a_version_is_three_numbers() -> None:

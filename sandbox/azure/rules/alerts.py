@@ -7,8 +7,10 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from ..errors import AzureError, bad_request
+from .. import kql
+from ..errors import AzureError, bad_request, not_implemented
 from .change import Change, dig, minutes, refuses
+from .logs import table_columns
 
 Json = Any
 
@@ -77,6 +79,23 @@ def query_rule(change: Change) -> Iterator[AzureError]:
                 )
     if change.old is not None and change.at("scopes") != change.was("scopes"):
         yield bad_request("InvalidRequestContent", "Scopes can not be updated.")
+
+
+@refuses("Microsoft.Insights/scheduledQueryRules")
+def query(change: Change) -> Iterator[AzureError]:
+    """The workspace answers the rule's queries, unless the rule says to skip that."""
+    workspace = change.view.get(str(change.at("scopes", [""])[0]))
+    kind = "microsoft.operationalinsights/workspaces"
+    if change.at("skipQueryValidation") or workspace is None or workspace.type != kind:
+        return
+    tables = {table.name: table_columns(table) for table in change.view.children(workspace.key, f"{kind}/tables")}
+    for one in change.at("criteria.allOf", []):
+        try:
+            kql.check(one["query"], tables)
+        except kql.Unsupported as problem:
+            yield not_implemented(problem)
+        except kql.Problem as problem:
+            yield bad_request("BadRequest", str(problem))
 
 
 @refuses("Microsoft.Insights/actionGroups")

@@ -3,14 +3,36 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-from ..errors import AzureError, bad_request
-from .change import Change, refuses
+from .. import kql
+from ..errors import AzureError, bad_request, not_implemented
+from ..store import Row
+from .change import Change, dig, refuses
+
+Json = Any
 
 _STREAM_TYPES = ("string", "int", "long", "real", "boolean", "dynamic", "datetime")
 _COLUMN_TYPES = ("string", "int", "long", "real", "boolean", "dateTime", "guid", "dynamic")
+_STANDARD = {"TenantId": "string", "Type": "string"}
+_TRANSFORMS = ("Extend", "Parse", "Project", "ProjectAway", "ProjectRename", "Where")
+_NAMED = {
+    "string": "String", "int": "Int", "long": "Long", "real": "Double", "bool": "Boolean", "datetime": "DateTime",
+    "guid": "Guid", "dynamic": "Dynamic",
+}  # fmt: skip
 _RESERVED = ("_resourceid", "id", "_subscriptionid", "tenantid", "type", "uniqueid", "title")
+
+
+def kinds(columns: Mapping[str, str]) -> dict[str, str]:
+    """Columns of a table or a stream with their types as KQL spells them."""
+    spelled = {"dateTime": "datetime", "boolean": "bool"}
+    return {name: spelled.get(kind, kind) for name, kind in columns.items()}
+
+
+def table_columns(table: Row) -> dict[str, str]:
+    """What a query finds in a table: its own columns and those that every table has."""
+    return kinds({one["name"]: one["type"] for one in dig(table.body, "properties.schema.columns", [])}) | _STANDARD
 
 
 @refuses("Microsoft.OperationalInsights/workspaces/tables")
@@ -108,3 +130,55 @@ def collection_rule(change: Change) -> Iterator[AzureError]:
         yield bad_request(
             "InvalidPayload", "InvalidProperty: a rule with custom streams must have a dataCollectionEndpointId."
         )
+
+
+@refuses("Microsoft.Insights/dataCollectionRules")
+def transformation(change: Change) -> Iterator[AzureError]:
+    """https://learn.microsoft.com/azure/azure-monitor/data-collection/data-collection-transformations-kql."""
+    places = {one.get("name"): one.get("workspaceResourceId") for one in change.at("destinations.logAnalytics", [])}
+    for flow in change.at("dataFlows", []):
+        table = str(flow.get("outputStream", "")).removeprefix("Custom-")
+        outputs = [change.view.get(f"{places.get(name)}/tables/{table}") for name in flow.get("destinations", [])]
+        for stream in flow.get("streams", []):
+            columns = change.at("streamDeclarations", {}).get(stream, {}).get("columns", [])
+            source = {one.get("name"): one.get("type") for one in columns}
+            if source and set(source.values()) <= set(_STREAM_TYPES):
+                query = str(flow.get("transformKql") or "source")
+                yield from _transformed(query, kinds(source), [row for row in outputs if row])
+
+
+def _transformed(query: str, source: Mapping[str, str], outputs: list[Row]) -> Iterator[AzureError]:
+    def wrong(code: str, why: str) -> AzureError:
+        return bad_request("InvalidPayload", f"Data collection rule is invalid. {code}: {why}")
+
+    try:
+        operators = [type(one).__name__ for one in kql.parsed(query).operators]
+        if others := [name for name in operators if name not in _TRANSFORMS]:
+            yield wrong("InvalidTransformQuery", f"Operator '{others[0]}' is not supported in a transformation.")
+            return
+        produced = dict(kql.check(query, {"source": source}))
+    except kql.Syntax as problem:
+        why = f"SyntaxError at {problem.line}:{problem.column} : unexpected '{problem.token}'"
+        yield wrong("InvalidTransformQuery", f"Error occurred while compiling query in query: {why}")
+        return
+    except kql.Unsupported as problem:
+        yield not_implemented(problem)
+        return
+    except kql.Problem as problem:
+        yield wrong("InvalidTransformQuery", f"Error occurred while compiling query in query: {problem}")
+        return
+    if produced.get("TimeGenerated") != "datetime":
+        yield wrong("InvalidTransformQuery", "Transform output must contain TimeGenerated of type datetime.")
+    for table in outputs:
+        there = table_columns(table)
+        other = [
+            f"{name} [produced:'{_NAMED.get(kind, kind)}', output:'{_NAMED[there[name]]}']"
+            for name, kind in produced.items()
+            if there.get(name, kind) != kind
+        ]
+        if other:
+            yield wrong(
+                "InvalidTransformOutput",
+                "Types of transform output columns do not match the ones defined by the output stream: "
+                + ", ".join(other),
+            )
