@@ -8,12 +8,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, NamedTuple
 
-from pulumi_policy.proxy import UnknownValueError
 from pydantic import BaseModel, ConfigDict, create_model
 
 from patchwave.decisions.standard import Mode
 from patchwave.foundation.errors import PatchwaveError
 from policy.declared import Declared
+from policy.wire import UnknownValueError
 
 Severity = Literal["low", "medium", "high", "critical"]
 Check = Callable[..., Iterator[str]]

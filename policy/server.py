@@ -17,18 +17,20 @@ from threading import Event
 import grpc
 from google.protobuf import json_format
 from google.protobuf.empty_pb2 import Empty
-from pulumi.runtime import proto
-from pulumi.runtime.proto import analyzer_pb2_grpc
-from pulumi_policy.proxy import UnknownValueError
 
 from patchwave.decisions.standard import Mode
 from patchwave.foundation import clock
 from patchwave.foundation.errors import PatchwaveError
+from patchwave.foundation.protocol import without_the_sdk
 from policy import pack
 from policy.declared import Declared
 from policy.pack import RULES
 from policy.rule import CannotRun, Context, Rule, complaints
-from policy.wire import props_of
+from policy.wire import LateProps, UnknownValueError, props_of
+
+with without_the_sdk():
+    from pulumi.runtime import proto
+    from pulumi.runtime.proto import analyzer_pb2_grpc
 
 NAME = "patchwave"
 VERSION = "0.1.0"
@@ -105,7 +107,7 @@ class Analyzer(analyzer_pb2_grpc.AnalyzerServicer):
     ) -> proto.AnalyzeResponse:
         """What the rules have against all resources together, and which rules wait for an update."""
         shown = [
-            Declared(one.type, one.name, props_of(one.properties), one.urn, frozenset(_dependencies(one)))
+            Declared(one.type, one.name, LateProps(one.properties), one.urn, frozenset(_dependencies(one)))
             for one in request.resources
         ]
         found = self._judge([rule for rule in RULES if not rule.types], shown, "the stack")

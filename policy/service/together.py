@@ -31,8 +31,8 @@ def scheduled_machines_are_patched_by_their_schedule(resources: Sequence[Declare
 def image_windows_are_of_sets_that_upgrade_themselves(resources: Sequence[Declared]) -> Iterator[str]:
     """A window of scope OSImage does nothing for scale sets without automatic image upgrades."""
     windows = [r for r in resources if r.type == CONFIGURATION and r.props.get("maintenanceScope") == "OSImage"]
-    sets = [r.props for r in resources if r.type == SCALE_SET]
-    policies = [at(props, "upgradePolicy", "automaticOSUpgradePolicy") for props in sets]
+    sets = [r.props for r in resources if r.type == SCALE_SET] if windows else []
+    policies = (at(props, "upgradePolicy", "automaticOSUpgradePolicy") for props in sets)
     if sets and not any(at(policy, "enableAutomaticOSUpgrade") is True for policy in policies):
         for window in windows:
             yield f"{window.name}: no scale set has enableAutomaticOSUpgrade: set it, or leave the window out"

@@ -2,49 +2,29 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import signal
 import sys
-import types
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
+import grpc
+from google.protobuf import any_pb2, empty_pb2, struct_pb2
+from google.rpc import status_pb2  # type: ignore[import-untyped]
 
-def _stubs() -> tuple[str, ...]:
-    """Lets `pulumi.runtime.proto` be imported while `pulumi` itself, two thirds of the time, is not."""
-    if "pulumi" in sys.modules:
-        return ()
-    spec = importlib.util.find_spec("pulumi")
-    if spec is None or spec.origin is None:
-        raise ImportError("pulumi is not installed in this environment")
-    root = Path(spec.origin).parent
-    for name, folder in (("pulumi", root), ("pulumi.runtime", root / "runtime")):
-        module = types.ModuleType(name)
-        module.__path__ = [str(folder)]
-        sys.modules[name] = module
-    return ("pulumi", "pulumi.runtime")
+from patchwave.foundation.protocol import without_the_sdk
 
+from .wire import UNKNOWN
 
-_stubbed = _stubs()
-
-import grpc  # noqa: E402
-from google.protobuf import any_pb2, empty_pb2, struct_pb2  # noqa: E402
-from google.rpc import status_pb2  # type: ignore[import-untyped]  # noqa: E402
-from pulumi.runtime.proto import (  # noqa: E402
-    engine_pb2,
-    engine_pb2_grpc,
-    plugin_pb2,
-    provider_pb2,
-    provider_pb2_grpc,
-)
-
-from .wire import UNKNOWN  # noqa: E402
-
-for _name in _stubbed:  # whoever wants all of pulumi later gets it
-    del sys.modules[_name]
+with without_the_sdk():
+    from pulumi.runtime.proto import (
+        engine_pb2,
+        engine_pb2_grpc,
+        plugin_pb2,
+        provider_pb2,
+        provider_pb2_grpc,
+    )
 
 Json = Any
 SIGNATURE = "4dabf18193072939515e22adb298388d"
