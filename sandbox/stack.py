@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -24,6 +25,7 @@ from sandbox.environment import SUBSCRIPTION, complete
 
 PROGRAM = "patchwave"
 _GROUP = "engine"
+_DENIED = re.compile(r"- \[mandatory\](?: \[severity: \w+\])? +(\S+)")
 
 
 class Stack:
@@ -210,9 +212,9 @@ def reason(lines: Sequence[str]) -> str:
         if (start := line.find("patchwave: ")) >= 0:
             return " ".join(line[start + len("patchwave: ") :].split())
     for number, line in enumerate(lines):
-        if line.startswith("- [mandatory]"):
-            rule, said = line.split()[2], " ".join(lines[number + 2 : number + 3])
-            return f"refused by policy {rule}: {said}"
+        if found := _DENIED.match(line):
+            said = " ".join(lines[number + 2 : number + 3])
+            return f"refused by policy {found[1]}: {said}"
     dull = ("error: update failed", "error: preview failed")
     errors = [line for line in lines if "error: " in line and not line.endswith(dull)]
     chosen = (errors or lines[-1:] or ["it wrote nothing"])[0]

@@ -176,7 +176,7 @@ def test_a_version_that_is_no_version_is_refused(tmp_path: Path, version: str) -
     ("lines", "expected"),
     [
         (["error: update failed", "x error: exit status 1", "x patchwave: dev: no way"], "dev: no way"),
-        (["- [mandatory]  a-rule  (x)", "What it asks.", "y: do z", "error: preview failed"],
+        (["- [mandatory] [severity: high]  a-rule  (x)", "What it asks.", "y: do z", "error: preview failed"],
          "refused by policy a-rule: y: do z"),
         (["error: update failed", "vm error: QuotaExceeded: no"], "QuotaExceeded: no"),
         ([], "it wrote nothing"),
