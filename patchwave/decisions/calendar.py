@@ -237,6 +237,17 @@ class Calendar(Model):
         return self
 
     @model_validator(mode="after")
+    def _extra_windows_open(self) -> Self:
+        denied = self._denied("routine")
+        for extra in self.extra:
+            if not any(_less(Opening(extra.starts, extra.ends), denied)):
+                frozen = next(freeze.reason for freeze in self.freezes if freeze.holds(extra.starts))
+                raise ValueError(
+                    f"extra window {extra.reason!r} never opens, freeze {frozen!r} covers it: move one of them"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _glass_breaks_something(self) -> Self:
         for glass in self.break_glass:
             if not any(freeze.starts < glass.ends and glass.starts < freeze.ends for freeze in self.freezes):

@@ -10,9 +10,14 @@ class Model(BaseModel):
 
 
 def first_problem(error: ValidationError) -> str:
-    """The first complaint of a validation as `where: what`, on one line."""
-    problem = error.errors(include_url=False)[0]
-    where = ".".join(str(part) for part in problem["loc"]) or "the document"
+    """The first complaint of a validation as `where: what`, on one line; without the where when it is about the whole.
+
+    A list that is too short only because its items are wrong is not counted as a complaint more.
+    """
+    found = error.errors(include_url=False)
+    problem = found[0]
+    where = ".".join(str(part) for part in problem["loc"])
     what = problem["msg"].removeprefix("Value error, ")
-    more = error.error_count() - 1
-    return f"{where}: {what}" + (f" (and {more} more)" if more else "")
+    within = [one["loc"][:depth] for one in found for depth in range(len(one["loc"]))]
+    more = sum(one["loc"] not in within for one in found[1:])
+    return (f"{where}: {what}" if where else what) + (f" (and {more} more)" if more else "")

@@ -379,6 +379,7 @@ def test_an_impossible_window_is_refused_in_one_line(window: dict[str, object], 
     assert "\n" not in line
 
 
+EXTRA = {"starts": "2026-12-20T09:00:00Z", "ends": "2026-12-20T11:00:00Z", "reason": "urgent"}
 YEAR = {"starts": "2026-12-18T00:00:00Z", "ends": "2027-12-27T00:00:00Z"}
 
 
@@ -410,6 +411,15 @@ YEAR = {"starts": "2026-12-18T00:00:00Z", "ends": "2027-12-27T00:00:00Z"}
             },
             "shorten freeze 'merger'",
         ),
+        (
+            {"freezes": [FREEZE], "extra": [EXTRA]},
+            "extra window 'urgent' never opens, freeze 'year end' covers it: move one of them",
+        ),
+        (
+            {"freezes": [FREEZE | {"kind": "soft"}], "extra": [EXTRA]},
+            "extra window 'urgent' never opens, freeze 'year end' covers it",
+        ),
+        ({"extra": [EXTRA | {"ends": "2026-12-25T00:00:00Z"}]}, "extra window 'urgent' lasts 4 days"),
         ({"break_glass": [FREEZE]}, "break_glass.0.owner: Field required"),
         ({"break_glass": [FREEZE | {"owner": "Kim"}]}, "lasts 17 days, 0:00:00: at most 1 day, or end the freeze"),
         (
@@ -429,6 +439,18 @@ def test_an_impossible_calendar_is_refused_in_one_line(calendar: dict[str, objec
         Calendar.model_validate_json(json.dumps({"windows": [GOOD_WINDOW]} | calendar))
     assert says in (line := first_problem(caught.value))
     assert "\n" not in line
+
+
+def test_an_extra_window_opens_where_a_freeze_ends_or_glass_is_broken() -> None:
+    partly = EXTRA | {"starts": "2027-01-03T23:00:00Z", "ends": "2027-01-04T01:00:00Z"}
+    glass = FREEZE | {"owner": "Kim", "starts": "2026-12-20T10:00:00Z", "ends": "2026-12-20T12:00:00Z"}
+    lifted = {"freezes": [FREEZE | {"kind": "soft"}], "extra": [EXTRA], "break_glass": [glass]}
+    for calendar, opens in (
+        ({"freezes": [FREEZE], "extra": [partly]}, datetime(2027, 1, 4, 0, tzinfo=UTC)),
+        (lifted, datetime(2026, 12, 20, 10, tzinfo=UTC)),
+    ):
+        made = Calendar.model_validate_json(json.dumps({"windows": [GOOD_WINDOW], **calendar}))
+        assert made.next(datetime(2026, 12, 19, tzinfo=UTC), 1)[0].opens == opens
 
 
 def test_a_freeze_may_swallow_a_whole_year_of_openings_but_no_more() -> None:

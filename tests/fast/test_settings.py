@@ -44,6 +44,11 @@ def test_every_stack_file_keeps_the_standard(stack: str) -> None:
         (("service", "units"), ["nginx; reboot"], "service.units.0"),
         (("fleets", "sites", "way_back"), "snapshot", "Azure takes none of arc"),
         (("fleets", "web", "method"), "update_manager", "does not patch scale sets"),
+        (
+            ("rollout", "host_takes"),
+            "PT2H1M",
+            "host_takes is 121 min, the longest window lasts 120 min",
+        ),
         (("calendar", "windows"), [], "calendar.windows"),
         (("address_space",), "8.8.0.0/16", "private IPv4"),
         (("alerts", "emails"), [], "alerts.emails"),
@@ -61,6 +66,18 @@ def test_a_wrong_decision_is_named_in_one_line(tmp_path: Path, path: tuple[str, 
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
     assert "Pulumi.dev.yaml" in str(caught.value)
+
+
+@pytest.mark.parametrize(("field", "value"), [("lasts", "PT25H"), ("zone", "Mars/Olympus"), ("starts", "25:00")])
+def test_one_wrong_field_of_a_window_is_one_complaint(tmp_path: Path, field: str, value: str) -> None:
+    document = dev()
+    document["config"]["patchwave:settings"]["calendar"]["windows"][0][field] = value
+    with pytest.raises(Misuse, match=rf"calendar\.windows\.0\.{field}: ") as caught:
+        load_stack(write(tmp_path, document), "dev")
+    assert "more)" not in str(caught.value)
+    document["config"]["patchwave:settings"]["slots"]["live"] = "red"
+    with pytest.raises(Misuse, match=r"\(and 1 more\)"):
+        load_stack(write(tmp_path, document), "dev")
 
 
 @pytest.mark.parametrize("stack", ["qa", "../dev", ""])

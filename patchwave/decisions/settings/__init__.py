@@ -36,6 +36,7 @@ __all__ = [
 
 STACKS: tuple[StackName, ...] = ("dev", "staging", "prod")
 GUESTS: Scope = "InGuestPatch"
+MINUTE = timedelta(minutes=1)
 IMAGES: Scope = "OSImage"
 
 
@@ -85,6 +86,18 @@ class Settings(Model):
         rings = [ring.name for ring in self.rollout.rings]
         if lost := next((one for one in self.maintenance.assigned if one.ring not in rings), None):
             raise ValueError(f"maintenance.assigned: {lost.name} is in ring {lost.ring}, choose of {', '.join(rings)}")
+        return self
+
+    @model_validator(mode="after")
+    def _a_host_fits_a_window(self) -> Self:
+        since = datetime.combine(self.maintenance.starts_on, time(), UTC)
+        year = takewhile(lambda one: one.opens < since + timedelta(days=366), self.calendar.openings(since))
+        takes, longest = self.rollout.host_takes, max(one.closes - one.opens for one in year)
+        if takes > longest:
+            raise ValueError(
+                f"rollout.host_takes is {takes // MINUTE} min, the longest window lasts {longest // MINUTE} min: "
+                "nothing could ever start, widen calendar.windows or take less"
+            )
         return self
 
     @model_validator(mode="after")
