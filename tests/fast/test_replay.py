@@ -16,6 +16,7 @@ from patchwave.admission import emergency as emergencies
 from patchwave.admission.replay import Replay, replay
 from patchwave.decisions.settings import load_stack
 from patchwave.decisions.standard import StackName
+from patchwave.foundation import clock
 from patchwave.foundation.errors import Misuse
 from patchwave.records import evidence, signing
 from patchwave.releases import release as releases
@@ -351,7 +352,7 @@ def test_proof_that_somebody_changed_later_is_named(project: Path) -> None:
 
 
 def command(monkeypatch: pytest.MonkeyPatch, at: datetime, *arguments: str) -> int:
-    monkeypatch.setattr(cli.clock, "now", lambda environ=None: at)
+    monkeypatch.setattr(clock, "now", lambda environ=None: at)
     monkeypatch.setattr("sys.argv", ["patchwave", *arguments])
     with pytest.raises(SystemExit) as ended:
         cli.main()
