@@ -313,7 +313,7 @@ def schedules_select_only_their_own_stack(declared: Declared, context: Context) 
     chosen, stacks = list(items(at(settings, "tags", "patchwave-stack"))), load_standard(context.project).stacks
     wanted = [context.stack] if context.stack in stacks else list(stacks)
     if len(chosen) != 1 or chosen[0] not in wanted:
-        yield f"filter.tagSettings.tags selects patchwave-stack {chosen}: write one of {wanted}"
+        yield f"filter.tagSettings.tags selects patchwave-stack {chosen}: write {' or '.join(wanted)}"
     if settings.get("filterOperator") != "All":
         yield f"filter.tagSettings.filterOperator is {settings.get('filterOperator')!r}: set All"
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from patchwave.admission import permission
 from patchwave.admission.permission import Aspect, Decision
-from patchwave.decisions.settings import stack_path
+from patchwave.decisions.settings import STACKS, stack_path
 from patchwave.decisions.standard import StackName, load_standard, stack_name
 from patchwave.planning import outlook, solver
 from patchwave.records import evidence
@@ -47,11 +47,9 @@ def _wave(declared: Declared, context: Context) -> Wave | None:
     """The wave that a command belongs to; None for other commands, and for one that `waves-name-what-they-run` has."""
     phase, variables = _phase(declared), table(declared.props.get("environment"))
     stack, release, digest = (variables.get(f"PATCHWAVE_{key}") for key in ("STACK", "RELEASE", "DIGEST"))
-    if phase is None or not isinstance(release, str) or not isinstance(digest, str):
+    if phase is None or not isinstance(stack, str) or not isinstance(release, str) or not isinstance(digest, str):
         return None
-    if stack not in load_standard(context.project).stacks:
-        return None
-    return Wave(stack_name(str(stack)), release, digest, phase)
+    return Wave(stack_name(stack), release, digest, phase) if stack in STACKS else None
 
 
 def _pending(declared: Declared, context: Context) -> Wave | None:

@@ -49,7 +49,7 @@ def texts(value: Any, where: str = "") -> Iterator[tuple[str, str]]:
         return
     keys: Sequence[Any] = ()
     if isinstance(value, Mapping):
-        keys = list(value)
+        keys = sorted(value)  # a message keeps no order
     elif isinstance(value, Sequence):
         keys = range(len(value))
     for key in keys:

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import yaml
-from policy.rules import RULES, Declared, Moment
 
 from patchwave.admission import emergency as emergencies
 from patchwave.admission import permission
@@ -21,7 +20,10 @@ from patchwave.records import evidence
 from patchwave.releases import release as releases
 from patchwave.releases.feeds import concerning, import_files
 from patchwave.releases.release import ChangelogEntry, Release, Sealed
-from policy import rules
+from policy import pack, wave
+from policy import rule as rules
+from policy.declared import Declared
+from policy.rule import Context
 from tests.fast.builders import AUTHOR, STANDARD, make_keys, pending
 from tests.fast.engine import PROJECT
 from tests.fast.test_advisories import NOTHING, catalog, vulnerability, write
@@ -227,12 +229,11 @@ def test_a_wave_that_fits_no_window_takes_more_hosts_at_once(project: Project) -
     ],
 )
 def test_the_preview_fails_and_passes_after_the_change_that_it_names(
-    project: Project, monkeypatch: pytest.MonkeyPatch, stack: StackName, edit: Edit
+    project: Project, stack: StackName, edit: Edit
 ) -> None:
-    monkeypatch.setattr(rules, "PROJECT", project.root)
     project.edit(stack, edit)
     command = Declared(
-        rules.COMMAND,
+        wave.COMMAND,
         f"{stack}-wave-preflight",
         {
             "create": f"exec patchwave wave preflight --stack {stack}",
@@ -243,13 +244,16 @@ def test_the_preview_fails_and_passes_after_the_change_that_it_names(
             },
         },
     )
-    (rule,) = (rule for rule in RULES if rule.name == "slas-can-be-met")
-    preview = Moment(MONDAY, preview=True)
+    rule = pack.BY_NAME["slas-can-be-met"]
+
+    def refused(moment: datetime) -> list[str]:
+        return rules.complaints(rule, command, Context(project.root, stack, moment, preview=True), {})
+
     (miss,) = project.misses(stack).values()
     assert miss.remedy is not None
-    (complaint,) = rules.complaints(rule, command, preview)
+    (complaint,) = refused(MONDAY)
     assert all(str(change) in complaint for change in miss.remedy)
     for change in miss.remedy:
         project.make(change)
-    assert list(rules.complaints(rule, command, preview)) == []
+    assert refused(MONDAY + timedelta(seconds=1)) == []
     assert project.misses(stack) == {}

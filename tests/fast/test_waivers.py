@@ -21,7 +21,9 @@ from patchwave.releases import release as releases
 from patchwave.releases import waivers
 from patchwave.releases.release import Advisory, Release
 from patchwave.releases.waivers import Waiver
-from policy import rules
+from policy import wave
+from policy.declared import Declared
+from policy.rule import Context
 from tests.fast.builders import NOW, STANDARD, host, pending, release, settings
 from tests.fast.engine import PROJECT, declare_stack
 
@@ -386,15 +388,16 @@ def consequences(project: Path, now: datetime) -> Consequences:
 
 
 def test_at_its_expiry_everything_that_follows_from_a_waiver_goes_back_in_the_same_preview(
-    project: Path, monkeypatch: pytest.MonkeyPatch
+    project: Path,
 ) -> None:
-    monkeypatch.setattr(rules, "PROJECT", project)
     digest = releases.load(project, "2026-11-22.1").digest
     environment = {"PATCHWAVE_STACK": "dev", "PATCHWAVE_RELEASE": "2026-11-22.1", "PATCHWAVE_DIGEST": digest}
-    command = rules.Declared(rules.COMMAND, "dev-wave-preflight", {"environment": environment})
+    create = "exec patchwave wave preflight --stack dev"
+    command = Declared(wave.COMMAND, "dev-wave-preflight", {"create": create, "environment": environment})
 
     def refused(at: datetime) -> list[str]:
-        return list(rules.waivers_are_not_expired(command, rules.Moment(at, preview=True)))
+        context = Context(project, "dev", at, preview=True)
+        return list(wave.waves_rely_on_waivers_that_count.check(command, context))
 
     last = END - timedelta(seconds=1)
     pin(project, last)
