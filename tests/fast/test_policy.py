@@ -238,7 +238,7 @@ FAULTS = ("closed", "unproved", "untested", "taken back", "unapproved", "expired
 
 
 @pytest.mark.parametrize("count", range(len(FAULTS) + 1))
-def test_rules_hook_and_wave_refuse_together_and_for_the_same_reasons(
+def test_rules_and_hook_refuse_together_and_for_the_reasons_of_the_decision(
     count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ARM_ENDPOINT", "https://127.0.0.1:1")
