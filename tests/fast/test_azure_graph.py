@@ -107,7 +107,7 @@ def test_the_primary_interface_of_a_machine_is_marked_while_it_is_attached(azure
         ("resources | wherex", "ParserFailure"),
         ("resources | where Id has 'x'", "SemanticError"),
         (
-            "resources | join kind=inner (Resources | project other = id) on $left.id == $right.other | project Location",
+            "resources | join kind=inner (Resources | project other = id) on $left.id == $right.other | project Kind",
             "SemanticError",
         ),
     ],
