@@ -23,7 +23,7 @@ _RECURRENCE = re.compile(
     rf"(Months?)( {_MONTH_DAY}(?:, ?{_MONTH_DAY})*| (?:First|Second|Third|Fourth|Last) {_DAY}(?: Offset-?[0-6])?)?)",
     re.IGNORECASE,
 )
-_LINUX_CLASSES = ("Critical", "Security", "Other")
+LINUX_CLASSES = ("Critical", "Security", "Other")
 _WINDOWS_CLASSES = (
     "Critical",
     "Security",
@@ -178,7 +178,7 @@ def guest_patching(change: Change) -> Iterator[AzureError]:
     reboot = change.at("installPatches.rebootSetting", "IfRequired")
     if reboot not in ("IfRequired", "Never", "Always"):
         yield bad_request("InvalidRequestContent", f"RebootSetting '{reboot}' is not one of IfRequired, Never, Always")
-    for system, allowed in (("linux", _LINUX_CLASSES), ("windows", _WINDOWS_CLASSES)):
+    for system, allowed in (("linux", LINUX_CLASSES), ("windows", _WINDOWS_CLASSES)):
         for name in change.at(f"installPatches.{system}Parameters.classificationsToInclude", []):
             if name not in allowed:
                 yield bad_request(
