@@ -25,7 +25,9 @@ KINDS: Mapping[str, tuple[str, str]] = {
 
 
 class Maintenance(pulumi.ComponentResource):
-    """Machines left to Update Manager are patched in the stack's own windows, and only in their ring's.
+    """Machines left to Update Manager are patched in the stack's own windows, ring after ring in each.
+
+    Where the service will differ from the calendar, a preview warns.
 
     Attributes: `configuration_ids` (by ring, and by ring and number for a calendar's further windows).
     """
@@ -43,6 +45,8 @@ class Maintenance(pulumi.ComponentResource):
     ) -> None:
         super().__init__("patchwave:index:Maintenance", name, None, opts)
         decisions = settings.maintenance
+        for note in update_manager.notes(settings.calendar, settings.rollout.ring_names, decisions.starts_on):
+            pulumi.log.warn(note, resource=self)
         self.configuration_ids: dict[str, pulumi.Output[str]] = {}
         for key, ring, schedule in schedules(settings):
             configuration = azure.maintenance.MaintenanceConfiguration(
@@ -108,10 +112,10 @@ class Maintenance(pulumi.ComponentResource):
 
 def schedules(settings: Settings) -> Iterator[tuple[str, str, Schedule]]:
     """Key, ring and schedule of each configuration, which has one window; a ring's first goes by the ring's name."""
-    compiled = update_manager.schedules(settings.calendar, settings.maintenance.starts_on)
-    for ring in settings.rollout.rings:
-        for number, schedule in enumerate(compiled, 1):
-            yield ring.name if number == 1 else f"{ring.name}-{number}", ring.name, schedule
+    rings, since = settings.rollout.ring_names, settings.maintenance.starts_on
+    for number, window in enumerate(settings.calendar.windows, 1):
+        for part in update_manager.parts(window, rings, since):
+            yield part.ring if number == 1 else f"{part.ring}-{number}", part.ring, part.schedule
 
 
 def updates(

@@ -101,6 +101,21 @@ class Hosts:
                 self.release_address(record["address"])
             self._write_ssh_files()
 
+    def run(self, name: str, script: str, seconds: float) -> str:
+        """What a shell on the host prints of the script; HostError when it fails or takes longer."""
+        self._known(name)
+        command = ["ssh", "-F", str(self.sandbox.ssh_config), "-o", "BatchMode=yes", name, script]
+        try:
+            done = subprocess.run(
+                command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=seconds
+            )
+        except subprocess.TimeoutExpired:
+            raise HostError(f"{name} is not done after {seconds:.0f} s: {script}") from None
+        if done.returncode:
+            said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+            raise HostError(f"{name}: {said[-1]}")
+        return done.stdout
+
     def names(self) -> list[str]:
         """Every host, running or not."""
         return sorted(path.parent.name for path in self.sandbox.hosts.glob("*/host.json"))

@@ -530,6 +530,19 @@ def refusals(to: Clients) -> dict[str, tuple[str, Callable[[], Any]]]:
         made = monitor.DataCollectionRuleResource.deserialize(body("dcr", dataFlows=[flow]))
         return to.monitor.data_collection_rules.create(RG, "tableless", made)
 
+    def shapeless() -> Any:
+        made = body("dcr")
+        made["properties"]["dataFlows"][0]["transformKql"] = "source | where Nowhere != ''"
+        return to.monitor.data_collection_rules.create(
+            RG, "shapeless", monitor.DataCollectionRuleResource.deserialize(made)
+        )
+
+    def blindfolded() -> Any:
+        made = body("alert")
+        made["properties"]["criteria"]["allOf"][0]["query"] = "Wave_CL | where Nowhere != ''"
+        rule = monitor.ScheduledQueryRuleResource.deserialize(made)
+        return to.monitor.scheduled_query_rules.create_or_update(RG, "blindfolded", rule)
+
     def elsewhere() -> Any:
         made = monitor.ActionGroupResource.deserialize(body("group") | {"location": LOCATION})
         return to.monitor.action_groups.create_or_update(RG, "elsewhere", made)
@@ -595,6 +608,11 @@ def refusals(to: Clients) -> dict[str, tuple[str, Callable[[], Any]]]:
             "ServiceResourceNotEmptyWithContainerDetails", lambda: to.vaults.vaults.begin_delete(RG, "vault"),
         ),
         "a weight of 1001": ("BadRequest", heavy),
+        "an alert over a column that is not there": ("BadRequest", blindfolded),
+        "a transformation of such a column": ("InvalidPayload", shapeless),
+        "an installation that is silent about reboots": (
+            "InvalidParameter", lambda: machines.begin_install_patches(RG, "dev-vm-0", {"maximumDuration": "PT1H"}),
+        ),
     }  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, get_args
 import typer
 
 from patchwave.cli.shared import Json, Stack, emit, instant_of, out, print_table, project, stack_name
+from patchwave.decisions import update_manager
 from patchwave.decisions.calendar import time_zone, zone_names
 from patchwave.decisions.settings import load_stack
 from patchwave.decisions.standard import Severity
@@ -27,13 +28,15 @@ def windows(
     zone: Annotated[str, typer.Option(help="whose clock to show, such as Europe/Berlin")] = "Etc/UTC",
     as_json: Json = False,
 ) -> None:
-    """Whether the stack may be disrupted, why, until when, and the next openings."""
+    """Whether the stack may be disrupted, why, until when, the next openings, and where Update Manager differs."""
     if zone not in zone_names():
         raise Misuse(f"--zone {zone!r} is no IANA zone: write one such as Europe/Berlin")
-    calendar, here = load_stack(project(), stack_name(stack)).settings.calendar, time_zone(zone)
+    settings, here = load_stack(project(), stack_name(stack)).settings, time_zone(zone)
+    calendar = settings.calendar
     instant = instant_of(at) if at else clock.now()
     verdict = calendar.at(instant)
     coming = calendar.next(instant, count)
+    notes = list(update_manager.notes(calendar, settings.rollout.ring_names, settings.maintenance.starts_on))
     if as_json:
         closes = verdict.closes and clock.iso(verdict.closes)
         emit(
@@ -44,6 +47,7 @@ def windows(
                 "reason": verdict.reason,
                 "closes": closes,
                 "next": [{"opens": clock.iso(o.opens), "closes": clock.iso(o.closes)} for o in coming],
+                "notes": notes,
             }
         )
         return
@@ -52,6 +56,8 @@ def windows(
     for opening in coming:
         opens, closes = opening.opens.astimezone(here), opening.closes.astimezone(here)
         out.print(f"  next  {opens:%a %Y-%m-%d %H:%M} - {closes:%a %H:%M} {_clock_names(opens, closes)}")
+    for note in notes:
+        out.print(f"note: {note}")
 
 
 def _clock_names(opens: datetime, closes: datetime) -> str:

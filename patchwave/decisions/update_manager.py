@@ -11,11 +11,22 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import AfterValidator, ValidationError, model_validator
 
-from patchwave.decisions.calendar import HORIZON, WEEKDAYS, WEEKS, Calendar, Freeze, Monthly, Opening, Window, time_zone
+from patchwave.decisions.calendar import (
+    HORIZON,
+    WEEKDAYS,
+    WEEKS,
+    Calendar,
+    Freeze,
+    Monthly,
+    Opening,
+    Recurrence,
+    Window,
+    time_zone,
+)
 from patchwave.foundation.model import Model
 
 Scope = Literal["InGuestPatch", "OSImage"]
@@ -23,6 +34,12 @@ LIMITS: Mapping[Scope, tuple[timedelta, timedelta]] = {
     "InGuestPatch": (timedelta(hours=1, minutes=30), timedelta(hours=3, minutes=55)),
     "OSImage": (timedelta(hours=5), timedelta(hours=23, minutes=59)),
 }
+LEAD = timedelta(minutes=30)
+"""By how much a ring goes ahead of the next, at least: the service allots 25 minutes to one installation and reboot.
+
+https://learn.microsoft.com/azure/update-manager/troubleshoot
+"""
+_MINUTE = timedelta(minutes=1)
 LATEST_START = time(23, 45)
 FARTHEST_OFFSET = 6
 
@@ -106,18 +123,19 @@ class Schedule(Model):
         nowhere; those runs are read as the calendar reads them, and `in_doubt` lists them.
         """
         lasts = _length(self.duration)
-        return (Opening(start.astimezone(UTC), start.astimezone(UTC) + lasts) for start in self._starts())
+        return (Opening(start.astimezone(UTC), start.astimezone(UTC) + lasts) for start in self.starts())
 
     def in_doubt(self) -> Iterator[datetime]:
         """The local starts that its clock skips or repeats."""
-        return (start for start in self._starts() if start.utcoffset() != start.replace(fold=1).utcoffset())
+        return (start for start in self.starts() if start.utcoffset() != start.replace(fold=1).utcoffset())
 
     @property
     def _first(self) -> datetime:
         zone = time_zone(windows_zones()[self.time_zone][0])
         return datetime.fromisoformat(self.start_date_time).replace(tzinfo=zone)
 
-    def _starts(self) -> Iterator[datetime]:
+    def starts(self) -> Iterator[datetime]:
+        """When its runs start on its own clock."""
         first = self._first
         runs_on = _reading(self.recur_every, first.date())
         for day in range(HORIZON.days):
@@ -161,29 +179,97 @@ def _other_clock(window: Window, at: datetime) -> ValueError:
     )
 
 
-def schedules(calendar: Calendar, starts_on: date) -> list[Schedule]:
-    """One schedule a window: a maintenance configuration holds one, so a ring needs as many as there are windows."""
-    return [schedule(window, starts_on) for window in calendar.windows]
+class Part(NamedTuple):
+    """What a ring gets of a window: its own stretch, `lead` after the window's start."""
+
+    ring: str
+    whole: Window
+    lead: timedelta
+    window: Window
+    schedule: Schedule
 
 
-def notes(calendar: Calendar, starts_on: date) -> Iterator[str]:
+def parts(window: Window, rings: Sequence[str], starts_on: date) -> list[Part]:
+    """The window shared among rings, each of which begins when the one before it has ended.
+
+    A ring has the service's shortest run and the last ring what is left. In a window that is too short for that,
+    rings begin as far apart as it lets them, `LEAD` at least; ValueError says what it would need.
+    """
+    shortest = LIMITS["InGuestPatch"][0]
+    after = len(rings) - 1
+    needed = shortest + LEAD * after
+    if window.lasts < needed:
+        raise ValueError(
+            f"a window of {window.lasts} is too short for InGuestPatch of {len(rings)} rings, each {LEAD} after the "
+            f"one before: give it at least {needed}"
+        )
+    apart = min(shortest, (window.lasts - shortest) / after // _MINUTE * _MINUTE) if after else timedelta(0)
+    made = []
+    for number, ring in enumerate(rings):
+        lead = number * apart
+        starts = datetime.combine(starts_on, window.starts) + lead
+        days = (starts.date() - starts_on).days
+        own = Window(
+            recurs=_moved(window.recurs, days),
+            starts=starts.time(),
+            lasts=shortest if number < after else window.lasts - lead,
+            zone=window.zone,
+        )
+        made.append(Part(ring, window, lead, own, schedule(own, starts.date())))
+    return made
+
+
+def _moved(recurs: Recurrence, days: int) -> Recurrence:
+    """The recurrence some days later; an offset may go beyond what a calendar takes."""
+    if isinstance(recurs, Monthly):
+        return recurs.model_copy(update={"offset_days": recurs.offset_days + days})
+    later = tuple(WEEKDAYS[(WEEKDAYS.index(day) + days) % 7] for day in recurs.weekdays)
+    return recurs.model_copy(update={"weekdays": later})
+
+
+def notes(calendar: Calendar, rings: Sequence[str], starts_on: date) -> Iterator[str]:
     """Where Update Manager will differ from the calendar, each with its mend."""
-    for window, made in zip(calendar.windows, schedules(calendar, starts_on), strict=True):
-        if window.lasts > LIMITS["InGuestPatch"][1]:
-            yield f"{window}: Update Manager stops after {made.duration}, its longest: plan for that"
-        if window.starts >= LATEST_START:
-            yield f"{window}: Update Manager may miss starts from 23:45 to midnight: start at 23:30 or 00:00"
-        if start := next(made.in_doubt(), None):
+    for window in calendar.windows:
+        shared = parts(window, rings, starts_on)
+        if len(shared) > 1 and (apart := shared[1].lead) < (shortest := LIMITS["InGuestPatch"][0]):
             yield (
-                f"{window}: the clock skips or repeats {start:%Y-%m-%d %H:%M}, what Update Manager does then is "
-                "documented nowhere: start at an hour that every day has once"
+                f"{window}: each ring of Update Manager's begins {apart} after the one before, which may still run: "
+                f"{shortest * len(rings)} keep them apart"
             )
-        for freeze, runs in itertools.groupby(frozen(calendar, made), key=lambda found: found[1]):
-            when = ", ".join(f"{run.opens:%Y-%m-%d %H:%M}" for run, _ in runs)
-            yield (
-                f"{window}: Update Manager knows no freezes and runs in {freeze.reason!r} at {when} UTC: "
-                "cancel these runs"
-            )
+        for part in shared:
+            yield from _differences(calendar, part)
+
+
+def _differences(calendar: Calendar, part: Part) -> Iterator[str]:
+    window, made = f"{part.window}, ring {part.ring}", part.schedule
+    if part.window.lasts > LIMITS["InGuestPatch"][1]:
+        yield f"{window}: Update Manager stops after {made.duration}, its longest: plan for that"
+    if part.window.starts >= LATEST_START:
+        yield f"{window}: Update Manager may miss starts from 23:45 to midnight: start at 23:30 or 00:00"
+    if start := next(made.in_doubt(), None):
+        yield (
+            f"{window}: the clock skips or repeats {start:%Y-%m-%d %H:%M}, what Update Manager does then is "
+            "documented nowhere: start at an hour that every day has once"
+        )
+    if start := next(displaced(part), None):
+        yield (
+            f"{window}: the clock changes while the window is open, first on {start:%Y-%m-%d}, and the run comes too "
+            "early or too late: cancel it, or count the window in a zone whose clock keeps still"
+        )
+    for freeze, runs in itertools.groupby(frozen(calendar, made), key=lambda found: found[1]):
+        when = ", ".join(f"{run.opens:%Y-%m-%d %H:%M}" for run, _ in runs)
+        yield (
+            f"{window}: Update Manager knows no freezes and runs in {freeze.reason!r} at {when} UTC: cancel these runs"
+        )
+
+
+def displaced(part: Part) -> Iterator[datetime]:
+    """The local starts of runs that do not come `lead` after their window's, since the clock has changed in between."""
+    zone = time_zone(part.whole.zone)
+    for start in part.schedule.starts():
+        whole = (start.replace(tzinfo=None) - part.lead).replace(tzinfo=zone)
+        if start.astimezone(UTC) - whole.astimezone(UTC) != part.lead:
+            yield start
 
 
 def frozen(calendar: Calendar, made: Schedule) -> Iterator[tuple[Opening, Freeze]]:

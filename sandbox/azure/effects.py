@@ -19,9 +19,11 @@ from typing import Any, Protocol
 
 from sandbox.hosts import HostSpec
 
+from . import patching
 from .complete import stable
 from .errors import AzureError, conflict
 from .ids import under
+from .patching import Patching
 from .places import Hosts, Places, host_files
 from .references import followers
 from .rules import dig, health_extension
@@ -58,24 +60,31 @@ class World:
         self._balancer = balancer
         self._locks: dict[str, threading.RLock] = defaultdict(threading.RLock)
         self._guard = threading.Lock()
+        self._patching = Patching(store, hosts)
 
     def run(self, operation: Operation) -> None:
         """Carries the operation out and writes down how it ended; never raises."""
         with self._own(operation.key):
+            error, result = None, None
             try:
-                self._carry_out(operation)
-                error = None
+                result = self._carry_out(operation)
             except AzureError as refusal:
                 error = {"code": refusal.code, "message": refusal.message}
             except Exception as failure:
                 error = {"code": "InternalExecutionError", "message": " ".join(str(failure).split()) or repr(failure)}
             with self._store.change():
-                if error and (row := self._store.get(operation.key)) and "provisioningState" in row.properties:
+                if (
+                    error
+                    and operation.verb not in patching.VERBS
+                    and (row := self._store.get(operation.key))
+                    and "provisioningState" in row.properties
+                ):
                     row.properties["provisioningState"] = "Failed"
                     self._store.put(row)
-                self._store.finish(operation.id, error)
+                self._store.finish(operation.id, error, result)
 
-    def _carry_out(self, operation: Operation) -> None:
+    def _carry_out(self, operation: Operation) -> Any:
+        """The operation's result, where it has one."""
         row = self._store.get(operation.key)
         if operation.verb == "delete":
             if row is not None:
@@ -84,8 +93,11 @@ class World:
             raise AzureError(404, "ResourceNotFound", f"{operation.key} was deleted before the operation was done.")
         elif operation.verb == "put":
             self.converge(row)
+        elif operation.verb in patching.VERBS:
+            return self._patching.act(row, operation.verb, operation.detail["wanted"])
         else:
             self.act(row, operation.verb)
+        return None
 
     def _own(self, key: str) -> threading.RLock:
         with self._guard:

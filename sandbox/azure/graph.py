@@ -17,7 +17,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from . import graph_language, kql
+from . import graph_language, kql, patching, runs
 from .complete import interfaces
 from .effects import ARC, INSTANCE, MACHINE
 from .errors import AzureError, not_implemented
@@ -36,6 +36,7 @@ TABLES = dict.fromkeys((
 ), COLUMNS)  # fmt: skip
 INSTANCE_NIC = f"{INSTANCE}/networkinterfaces"
 _ELSEWHERE = {
+    runs.TYPE: "maintenanceresources",
     "microsoft.resources/resourcegroups": "resourcecontainers",
     INSTANCE: "computeresources",
     INSTANCE_NIC: "computeresources",
@@ -44,6 +45,7 @@ _ELSEWHERE = {
     "microsoft.recoveryservices/vaults/backuppolicies": "recoveryservicesresources",
     "microsoft.recoveryservices/vaults/backupfabrics/protectioncontainers/protecteditems": "recoveryservicesresources",
 }
+_ELSEWHERE |= dict(patching.tables((MACHINE, ARC)))
 _NOT_TRACKED = (
     "microsoft.compute/restorepointcollections/restorepoints",
     "microsoft.operationalinsights/workspaces/tables",

@@ -57,8 +57,13 @@ class Kind:
 
     @property
     def shape(self) -> str:
-        module, _, name = self.model.partition(":")
-        return f"{module.removeprefix('azure.mgmt.').removesuffix('.models')}.{name}"
+        return shape_of(self.model)
+
+
+def shape_of(model: str) -> str:
+    """The name of a model's shape."""
+    module, _, name = model.partition(":")
+    return f"{module.removeprefix('azure.mgmt.').removesuffix('.models')}.{name}"
 
 
 def _in_group(type_: str, *arguments: str) -> str:
@@ -169,5 +174,10 @@ KINDS: tuple[Kind, ...] = (
          fixed=("principalId", "scope"), located=False),
 )  # fmt: skip
 
+INSTALLS: Mapping[str, str] = {
+    "microsoft.compute/virtualmachines": "azure.mgmt.compute.models:VirtualMachineInstallPatchesParameters",
+    "microsoft.hybridcompute/machines": "azure.mgmt.hybridcompute.models:MachineInstallPatchesParameters",
+}
+"""The model of what the installation of patches takes, by the machine's type."""
 BY_TOKEN: Mapping[str, Kind] = {f"azure-native:{kind.token}": kind for kind in KINDS}
 BY_TYPE: Mapping[str, Kind] = {kind.type.lower(): kind for kind in reversed(KINDS)}

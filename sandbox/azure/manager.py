@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from . import complete, effects, readback, references, roles, rules
+from . import complete, effects, patching, readback, references, roles, rules, runs
 from .differences import WRITE_ONLY
 from .errors import AzureError, bad_request, conflict, group_not_found, not_found
 from .ids import SUBSCRIPTION, ResourceId, under
-from .kinds import BY_TYPE, KINDS, Kind, Polling
+from .kinds import BY_TYPE, INSTALLS, KINDS, Kind, Polling
 from .operations import Answer, Operations
 from .places import Hosts, Places
 from .rules import dig
@@ -79,6 +79,8 @@ class Manager:
             return self._act(target, action[1], body)
         if method == "HEAD":
             return Answer(204 if references.exists(self.store, target.key) else 404)
+        if target.type.lower() == runs.TYPE:
+            return self._run_of(method, target, body)
         if method == "GET" and target.type == roles.TYPE:
             return self._role(target, query)
         if method == "GET":
@@ -99,6 +101,18 @@ class Manager:
                 404, "RoleDefinitionDoesNotExist", f"The specified role definition with ID '{guid}' does not exist."
             )
         return Answer(200, roles.definition(guid))
+
+    def _run_of(self, method: str, target: ResourceId, body: Json) -> Answer:
+        if method == "GET" and not target.names:
+            return Answer(200, {"value": [row.body for row in runs.listed(self.store, target.scope)]})
+        owner = self.store.get(target.scope)
+        if owner is None:
+            raise self._missing(ResourceId.parse(target.scope) or target)
+        if method == "GET":
+            return Answer(200, runs.found(self.store, target).body)
+        if method != "PUT":
+            raise AzureError(405, "MethodNotAllowed", f"The HTTP method '{method}' is not supported for a run.")
+        return Answer(201, runs.apply(self.store, owner, target, body).body)
 
     def _check_version(self, query: Mapping[str, str]) -> None:
         version = query.get("api-version")
@@ -453,6 +467,8 @@ class Manager:
             raise self._missing(target)
         if verb == "setorchestrationservicestate" and row.type == effects.SCALE_SET:
             return self._hold_repairs(row, body)
+        if verb in patching.VERBS and row.type in INSTALLS:
+            return self._patch(row, action, body or {})
         if verb not in _ACTIONS or row.type not in (effects.MACHINE, effects.SCALE_SET, INSTANCES):
             raise bad_request(
                 "InvalidResourceType", f"The action '{action}' on '{target.type}' is not known to the sandbox."
@@ -475,6 +491,17 @@ class Manager:
         for operation in operations[:-1]:
             self.operations.wait(operation, 120)
         return self.operations.accepted(kind, operations[-1])
+
+    def _patch(self, row: Row, action: str, body: Json) -> Answer:
+        if not isinstance(body, Mapping):
+            raise bad_request("InvalidRequestContent", "The request content was invalid: a JSON object is needed.")
+        patching.check(row, action.lower(), body, self._wire)
+        if not self.running(row):
+            raise conflict("OperationNotAllowed", f"Operation '{action}' is not allowed: '{row.name}' is not running.")
+        with self.store.change():
+            operation = self.store.begin(row.key, action.lower(), wanted=dict(body))
+        self.operations.submit(operation)
+        return self.operations.begun(BY_TYPE[row.type], operation)
 
     def _hold_repairs(self, row: Row, body: Json) -> Answer:
         """The sandbox repairs nothing by itself; it keeps the state that a caller asked for."""

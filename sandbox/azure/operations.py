@@ -72,6 +72,10 @@ class Operations:
             return {}
         return self._headers(kind, operation, location=status == 202)
 
+    def begun(self, kind: Kind, operation: Operation) -> Answer:
+        """The answer to a POST whose result is fetched later."""
+        return Answer(202, None, self._headers(kind, operation, location=True))
+
     def accepted(self, kind: Kind, operation: Operation) -> Answer:
         """The answer to a DELETE or a POST."""
         _raise_failed(operation)
@@ -112,6 +116,8 @@ class Operations:
             body["endTime"] = _iso(operation.finished)
         if operation.error:
             body["error"] = operation.error
+        if operation.result is not None:
+            body["properties"] = {"output": operation.result}
         return Answer(200, body, {"Retry-After": "1"} if operation.status == "InProgress" else {})
 
     def _result(self, path: str, operation: Operation, shown: Callable[[Row], Json]) -> Answer:
@@ -119,6 +125,8 @@ class Operations:
         if operation.status == "InProgress":
             again = f"{self._endpoint}{path}?api-version=2024-03-01"
             return Answer(202, None, {"Retry-After": "1", "Location": again})
+        if operation.result is not None:
+            return Answer(200, operation.result)
         made = self._store.get(operation.key) if operation.verb == "put" else None
         return Answer(200, shown(made) if made else None)
 

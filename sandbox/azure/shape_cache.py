@@ -11,25 +11,28 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from .kinds import KINDS
+from .kinds import INSTALLS, KINDS
 from .shapes import Field, Shape, Shapes
 
 FORMAT = "4"
 """Changes when shapes are read otherwise, so that an old cache is not used."""
 
 
+_MODELS = (*(kind.model for kind in KINDS), *INSTALLS.values())
+
+
 def build() -> Shapes:
     """Reads every model of the table from the SDK; takes seconds, so callers use `shapes`."""
     found = Shapes()
-    for kind in KINDS:
-        found.add(kind.model)
+    for model in _MODELS:
+        found.add(model)
     return found
 
 
 def versions() -> str:
     """What the cached shapes depend on: the table and the SDK packages."""
-    packages = sorted({f"azure-mgmt-{kind.model.split('.')[2]}" for kind in KINDS})
-    text = "|".join([FORMAT, *(f"{p}={metadata.version(p)}" for p in packages), *(kind.model for kind in KINDS)])
+    packages = sorted({f"azure-mgmt-{model.split('.')[2]}" for model in _MODELS})
+    text = "|".join([FORMAT, *(f"{p}={metadata.version(p)}" for p in packages), *_MODELS])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

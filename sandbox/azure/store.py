@@ -77,6 +77,11 @@ class Operation:
     started: float
     finished: float | None
 
+    @property
+    def result(self) -> Any:
+        """What an operation gave that has more to say than that it is done."""
+        return self.detail.get("result")
+
 
 class Store:
     """One connection, one writer at a time; use `with store.change():` for everything that belongs together."""
@@ -165,12 +170,14 @@ class Store:
             )
         return operation
 
-    def finish(self, operation: str, error: dict[str, str] | None = None) -> None:
+    def finish(self, operation: str, error: dict[str, str] | None = None, result: Any = None) -> None:
         """Closes an operation, well or with Azure's error."""
+        status = "Failed" if error else "Succeeded"
         with self.change():
             self._db.execute(
-                "update operations set status = ?, error = ?, finished = ? where id = ?",
-                ("Failed" if error else "Succeeded", json.dumps(error) if error else None, time.time(), operation),
+                "update operations set status = ?, error = ?, finished = ?, "
+                "detail = json_set(detail, '$.result', json(?)) where id = ?",
+                (status, json.dumps(error) if error else None, time.time(), json.dumps(result), operation),
             )
 
     def operation(self, identity: str) -> Operation | None:

@@ -11,9 +11,11 @@ from azure.mgmt.resourcegraph.models import QueryRequest, QueryRequestOptions
 from sandbox.azure.conditions import Conditions
 from sandbox.azure.doors import Doors
 from sandbox.azure.kinds import KINDS
-from tests.clients import RG, Clients, Trial, code, done, doors, refusals, table
+from tests.clients import ARC, RG, Clients, Trial, code, done, doors, refusals, table
 from tests.fast.azure_bodies import WORKSPACE
 from tests.fast.azure_stand_in import MACHINE, RecordedHosts
+
+UPDATE = "Inst openssl [1] (2 Debian-Security:12/stable-security [amd64])\n"
 
 
 class Standing(NamedTuple):
@@ -72,6 +74,46 @@ def test_built_in_roles_are_found_by_name(standing: Standing) -> None:
     scope = f"/subscriptions/{MACHINE.split('/')[2]}"
     (found,) = standing.to.access.role_definitions.list(scope, filter="roleName eq 'Monitoring Metrics Publisher'")
     assert found.name == "3913510d-42f4-4e42-8a64-420c390055eb"
+
+
+def test_patches_are_assessed_and_installed_by_the_machines_own_client(standing: Standing) -> None:
+    machines, pending = standing.to.compute.virtual_machines, [UPDATE]
+
+    def system(name: str, script: str) -> str:
+        if "install openssl=2" in script:
+            pending.clear()
+        return "".join(pending) if "dist-upgrade" in script else ""
+
+    standing.hosts.system = system
+    assessed = done(machines.begin_assess_patches(RG, "dev-vm-0"))
+    assert (assessed.critical_and_security_patch_count, assessed.other_patch_count) == (1, 0)
+    assert [patch.name for patch in assessed.available_patches] == ["openssl"]
+    linux = {"classificationsToInclude": ["Security"]}
+    wanted = {"rebootSetting": "IfRequired", "maximumDuration": "PT1H", "linuxParameters": linux}
+    installed = done(machines.begin_install_patches(RG, "dev-vm-0", wanted))
+    assert (installed.status, installed.installed_patch_count, installed.reboot_status) == ("Succeeded", 1, "NotNeeded")
+    assert done(machines.begin_assess_patches(RG, "dev-vm-0")).critical_and_security_patch_count == 0
+    standing.hosts.system = None
+    with pytest.raises(HttpResponseError, match="there is no system to ask"):
+        done(machines.begin_assess_patches(RG, "dev-vm-0"))
+
+
+def test_an_arc_machine_is_assessed_and_patched_by_its_own_client(standing: Standing) -> None:
+    arc, name = standing.to.hybrid.machines, ARC.rsplit("/", 1)[1]
+    standing.hosts.system = lambda host, script: UPDATE if "dist-upgrade" in script else ""
+    assessed = done(arc.begin_assess_patches("sites", name))
+    assert (assessed.status, assessed.available_patch_count_by_classification.security) == ("Succeeded", 1)
+    wanted = {"rebootSetting": "Never", "maximumDuration": "PT1H", "linuxParameters": {}}
+    assert done(arc.begin_install_patches("sites", name, wanted)).not_selected_patch_count == 1
+    standing.hosts.system = None
+
+
+def test_updates_applied_to_a_machine_are_found_again(standing: Standing) -> None:
+    updates = standing.to.maintenance.apply_updates
+    made = updates.create_or_update(RG, "Microsoft.Compute", "virtualMachines", "dev-vm-0")
+    assert made.status == "NoUpdatesPending"
+    assert updates.get(RG, "Microsoft.Compute", "virtualMachines", "dev-vm-0", made.name).id == made.id
+    assert made.id in [one.id for one in updates.list()]
 
 
 def test_a_poller_waits_for_what_takes_long_and_reports_how_it_fails(standing: Standing) -> None:

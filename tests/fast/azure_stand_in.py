@@ -6,7 +6,7 @@ import ssl
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -22,7 +22,7 @@ from sandbox.azure.machines import IMAGE
 from sandbox.azure.shape_cache import shapes
 from sandbox.azure.wire import Wire
 from sandbox.config import Sandbox
-from sandbox.hosts import HostSpec
+from sandbox.hosts import HostError, HostSpec
 
 ROOT = f"/subscriptions/{SUBSCRIPTION}"
 GROUP = f"{ROOT}/resourceGroups/dev"
@@ -39,6 +39,7 @@ class RecordedHosts:
         self.specs: dict[str, HostSpec] = {}
         self.asked: list[tuple[str, str]] = []
         self.broken: set[str] = set()
+        self.system: Callable[[str, str], str] | None = None
         self.gate = threading.Event()
         self.gate.set()
 
@@ -65,6 +66,11 @@ class RecordedHosts:
     def delete(self, name: str) -> None:
         self.asked.append(("delete", name))
         self.on.pop(name, None)
+
+    def run(self, name: str, script: str, seconds: float) -> str:
+        if self.system is None:
+            raise HostError(f"{name} is only remembered: there is no system to ask")
+        return self.system(name, script)
 
     def names(self) -> list[str]:
         return sorted(self.on)

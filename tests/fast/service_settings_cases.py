@@ -97,8 +97,8 @@ MODEL_CASES: tuple[ModelCase, ...] = (
     ),
     ModelCase(
         f"{_LEARN}/virtual-machines/maintenance-configurations",
-        {"calendar.windows.0.lasts": "PT1H29M"},
-        {"calendar.windows.0.lasts": "PT1H30M"},
+        {"calendar.windows.0.lasts": "PT1H59M"},
+        {"calendar.windows.0.lasts": "PT2H"},
         "too short for InGuestPatch",
     ),
     ModelCase(

@@ -109,6 +109,7 @@ CONDITION = "criteria.allOf.0"
 TRANSFORM = "dataFlows.0.transformKql"
 AUTOMATIC = {"patchMode": "AutomaticByPlatform"}
 SYDNEY = {"timeZone": "AUS Eastern Standard Time", "recurEvery": "Day", "duration": "03:00"}
+TOKYO = {"timeZone": "Tokyo Standard Time", "startDateTime": "2022-12-31 13:00", "recurEvery": "Day"}
 REQUEST, BACKUP, TRAFFIC = "InvalidRequest", "BMSUserErrorInvalidPolicyInput", "BadRequest"
 SMS = {"name": "phone", "countryCode": "49", "phoneNumber": "15112345678"}
 HOOK = {"endpointType": "WebHook", "properties": {"endpointUrl": "https://hooks.example/go"}}
@@ -125,7 +126,9 @@ TABLE = [
     ("os", "maintenanceWindow.duration", "04:59", WINDOW, "05:00"),
     ("mc", "maintenanceWindow.startDateTime", MISSING, WINDOW, "2026-12-01 09:00"),
     ("mc", "maintenanceWindow.startDateTime", "2026-12-01T09:00", WINDOW, "2026-12-01 09:01"),
-    ("mc", "maintenanceWindow.expirationDateTime", "2026-11-21 00:00", WINDOW, "2026-11-23 00:00"),
+    ("mc", "maintenanceWindow.expirationDateTime", "2026-11-21 00:00", WINDOW, "9999-12-31 23:59:59"),
+    ("mc", "maintenanceWindow", TOKYO | {"expirationDateTime": "2026-11-22 09:00"}, WINDOW,
+     TOKYO | {"expirationDateTime": "2026-11-22 09:01"}),
     ("mc", "maintenanceWindow.timeZone", "Europe/Berlin", WINDOW, "W. Europe Standard Time"),
     ("mc", "maintenanceWindow.timeZone", MISSING, WINDOW, "UTC"),
     ("mc", "maintenanceWindow.recurEvery", "Month", WINDOW, "Month day1"),

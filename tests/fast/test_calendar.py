@@ -217,6 +217,14 @@ def test_windows_answers_like_the_timetable(row: str, monkeypatch: pytest.Monkey
     assert when(said["next"][0]["opens"]) == then
 
 
+def test_windows_names_where_update_manager_differs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(PROJECT)
+    words = ["windows", "--stack", "dev", "--at", "2026-12-01T12:00Z"]
+    (note,) = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)["notes"]
+    assert "each ring of Update Manager's begins 0:30:00 after the one before" in note
+    assert f"note: {note}" in " ".join(CliRunner().invoke(app, words).stdout.split())
+
+
 def when(instant: str) -> str:
     return f"{datetime.fromisoformat(instant):%a %Y-%m-%d %H:%M}"
 

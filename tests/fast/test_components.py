@@ -80,7 +80,7 @@ def test_a_ring_has_a_schedule_for_each_of_the_calendars_windows() -> None:
     }
     declared = declare_stack("dev", change=WEBHOOK | {"calendar.windows.1": evening, "maintenance.assigned": [GATEWAY]})
     found = {d.props["resourceName"]: d.props["startDateTime"][-5:] for d in of(declared, "MaintenanceConfiguration")}
-    names = {"canary": "09:00", "canary-2": "20:00", "rest": "09:00", "rest-2": "20:00"}
+    names = {"canary": "09:00", "canary-2": "20:00", "rest": "09:30", "rest-2": "20:30"}
     assert found == {f"dev-maintenance-{name}": starts for name, starts in names.items()}
     assert len({d.props["systemTopicName"] for d in of(declared, "SystemTopic")}) == 4
     assert len(of(declared, "ConfigurationAssignment")) == 2

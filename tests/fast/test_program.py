@@ -1,16 +1,18 @@
 """The whole program for each stack, on the mock engine: its shape, its names, its maintenance windows."""
 
+import json
 import re
 from collections.abc import Iterator
-from datetime import datetime, time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from patchwave.decisions.calendar import Freeze
 from patchwave.decisions.settings import STACKS
+from patchwave.decisions.update_manager import notes
 from patchwave.releases import release as releases
-from tests.fast.builders import release
+from tests.fast.builders import release, settings
 from tests.fast.engine import PROJECT, Declared, declare_stack
 
 UNTAGGABLE = {
@@ -88,8 +90,25 @@ def test_a_release_adds_a_wave_whose_phases_follow_each_other(tmp_path: Path, mo
 
 
 @pytest.mark.parametrize("stack", STACKS)
-def test_declared_maintenance_starts_with_the_stacks_own_window(stack: str) -> None:
-    for configuration in [d for d in declare_stack(stack) if d.type.endswith("MaintenanceConfiguration")]:
-        starts = datetime.strptime(configuration.props["startDateTime"], "%Y-%m-%d %H:%M")
-        own = {"dev": time(9), "staging": time(14), "prod": time(2)}[stack]
-        assert starts.time() == (own if configuration.props["maintenanceScope"] == "InGuestPatch" else time(16))
+def test_declared_maintenance_starts_ring_after_ring_in_the_stacks_own_window(stack: str) -> None:
+    found = {
+        d.props["resourceName"].removeprefix(f"{stack}-maintenance-"): d.props["startDateTime"][-5:]
+        for d in declare_stack(stack)
+        if d.type.endswith("MaintenanceConfiguration") and d.props["maintenanceScope"] == "InGuestPatch"
+    }
+    canary, rest = {"dev": ("09:00", "09:30"), "staging": ("14:00", "14:30"), "prod": ("02:00", "03:30")}[stack]
+    assert found == {"canary": canary, "rest": rest}
+
+
+@pytest.mark.parametrize("stack", STACKS)
+def test_a_preview_warns_once_of_each_difference_of_update_manager(
+    stack: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    freeze = {"starts": "2026-12-01T00:00:00Z", "ends": "2027-01-04T00:00:00Z", "reason": "year end"}
+    declare_stack(stack, change={"calendar.freezes": [freeze]})
+    decided = settings(stack)
+    frozen = decided.calendar.model_copy(update={"freezes": (Freeze.model_validate_json(json.dumps(freeze)),)})
+    wanted = list(notes(frozen, decided.rollout.ring_names, decided.maintenance.starts_on))
+    warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warned == wanted
+    assert any("runs in 'year end'" in note for note in wanted)

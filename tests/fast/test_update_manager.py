@@ -22,14 +22,17 @@ from patchwave.decisions.calendar import (
     zone_names,
 )
 from patchwave.decisions.update_manager import (
+    LEAD,
     LIMITS,
+    Part,
     Schedule,
+    displaced,
     duration,
     frozen,
     notes,
+    parts,
     recur_every,
     schedule,
-    schedules,
     windows_zone,
     windows_zones,
 )
@@ -291,19 +294,118 @@ def test_a_rhythm_that_never_comes_has_no_runs() -> None:
     assert list(Schedule.model_validate(never).openings()) == []
 
 
+# Rings
+
+RINGS = ("canary", "early", "rest", "late")
+apart = st.tuples(windows, st.integers(1, 4)).filter(lambda one: one[0].lasts >= SHORTEST + LEAD * (one[1] - 1))
+
+
+@settings(max_examples=100, deadline=None)
+@given(apart, days)
+def test_each_ring_runs_in_the_window_after_the_ring_before(given: tuple[Window, int], begins: date) -> None:
+    window, count = given
+    compiled(window, begins)
+    shared = shared_among(window, RINGS[:count], begins)
+    wholes = {opens.astimezone(UTC).date(): opens for opens, _ in itertools.islice(window.openings(BEFORE), 2000)}
+    for number, part in enumerate(shared):
+        skipped = {start.astimezone(UTC) for start in displaced(part)}
+        for run in itertools.islice(part.schedule.openings(), 300):
+            if run.opens not in skipped:
+                opens = wholes[(run.opens - part.lead).date()]
+                assert run.opens - opens == part.lead
+                assert run.closes <= opens + window.lasts
+                assert run.closes - run.opens >= SHORTEST
+        if number:
+            lead = part.lead - shared[number - 1].lead
+            assert LEAD <= lead <= SHORTEST
+            assert lead == SHORTEST or window.lasts < SHORTEST * count
+    assert part.schedule.duration == duration(window.model_copy(update={"lasts": window.lasts - part.lead}))
+
+
+BEFORE = datetime(2025, 12, 30, tzinfo=UTC)
+
+
+def shared_among(window: Window, rings: tuple[str, ...], begins: date) -> list[Part]:
+    """Its parts; the example is given up when a ring's own part can not be told."""
+    try:
+        return parts(window, rings, begins)
+    except ValueError:
+        assume(False)
+        raise
+
+
+@pytest.mark.parametrize(
+    ("lasts", "told"),
+    [
+        ("4:00", "02:00+01:30 03:30+02:30"),
+        ("3:00", "02:00+01:30 03:30+01:30"),
+        ("2:20", "02:00+01:30 02:50+01:30"),
+        ("2:00", "02:00+01:30 02:30+01:30"),
+        ("8:00", "02:00+01:30 03:30+03:55"),
+    ],
+)
+def test_a_window_is_shared_like_the_timetable(lasts: str, told: str) -> None:
+    hours, minutes = map(int, lasts.split(":"))
+    shared = parts(patch_sunday(lasts=timedelta(hours=hours, minutes=minutes)), ["canary", "rest"], TODAY)
+    assert " ".join(f"{p.schedule.start_date_time[11:]}+{p.schedule.duration}" for p in shared) == told
+
+
+def test_a_window_that_is_too_short_for_its_rings_is_refused_with_what_it_needs() -> None:
+    short = weekly("Monday", lasts=timedelta(hours=2, minutes=29))
+    assert len(parts(short, RINGS[:2], TODAY)) == 2
+    with pytest.raises(ValueError, match=r"too short for InGuestPatch of 3 rings, .*: give it at least 2:30:00"):
+        parts(short, RINGS[:3], TODAY)
+
+
+@pytest.mark.parametrize(
+    ("window", "told"),
+    [
+        (weekly("Saturday", starts=time(23), lasts=4 * HOUR), ["1Week Saturday", "1Week Sunday"]),
+        (weekly("Sunday", starts=time(23), lasts=4 * HOUR), ["1Week Sunday", "1Week Monday"]),
+        (
+            patch_sunday(4 * HOUR).model_copy(update={"starts": time(23)}),
+            ["1Month Second Tuesday Offset5", "1Month Second Tuesday Offset6"],
+        ),
+    ],
+)
+def test_a_ring_that_begins_after_midnight_begins_on_the_next_day(window: Window, told: list[str]) -> None:
+    first, second = parts(window, RINGS[:2], TODAY)
+    assert [first.schedule.recur_every, second.schedule.recur_every] == told
+    assert (first.schedule.start_date_time, second.schedule.start_date_time) == ("2026-12-01 23:00", "2026-12-02 00:30")
+    runs = zip(first.schedule.openings(), second.schedule.openings(), strict=True)
+    assert {after.opens - before.opens for before, after in runs} == {SHORTEST}
+
+
+def test_a_ring_that_a_change_of_the_clock_moves_out_of_step_is_named() -> None:
+    night = weekly("Sunday", starts=time(2), lasts=4 * HOUR, zone="Europe/Berlin")
+    first, rest = parts(night, RINGS[:2], TODAY)
+    assert list(displaced(first)) == []
+    assert [f"{start:%Y-%m-%d}" for start in itertools.islice(displaced(rest), 2)] == ["2027-03-28", "2027-10-31"]
+    assert any(
+        "ring early: the clock changes while the window is open, first on 2027-03-28" in note
+        for note in notes(Calendar(windows=(night,)), RINGS[:2], TODAY)
+    )
+
+
+def test_rings_that_may_overlap_are_said_once_a_window() -> None:
+    calendar = Calendar(windows=(weekly("Monday"), weekly("Tuesday", lasts=3 * HOUR)))
+    (note,) = notes(calendar, RINGS[:2], TODAY)
+    assert note.startswith("Monday 09:00 for 2 h 00 (Etc/UTC): each ring of Update Manager's begins 0:30:00 after")
+
+
 YEAR_END = Freeze(
     starts=datetime(2026, 12, 12, tzinfo=UTC), ends=datetime(2027, 1, 4, tzinfo=UTC), reason="year end", kind="soft"
 )
 
 
 def test_what_fits_the_service_needs_no_note() -> None:
-    assert list(notes(Calendar(windows=(weekly("Monday"), weekly("Tuesday"))), TODAY)) == []
+    assert list(notes(Calendar(windows=(weekly("Monday"), weekly("Tuesday"))), ["all"], TODAY)) == []
 
 
 @pytest.mark.parametrize(
     ("window", "says"),
     [
-        (patch_sunday(), "for 4 h 00 (Etc/UTC): Update Manager stops after 03:55"),
+        (patch_sunday(), "for 4 h 00 (Etc/UTC), ring all: Update Manager stops after 03:55"),
         (weekly("Monday", starts=time(23, 45)), "may miss starts from 23:45 to midnight: start at 23:30 or 00:00"),
         (
             weekly("Sunday", starts=time(2, 30), zone="Europe/Berlin"),
@@ -312,20 +414,20 @@ def test_what_fits_the_service_needs_no_note() -> None:
     ],
 )
 def test_where_the_service_differs_it_is_said(window: Window, says: str) -> None:
-    (note,) = notes(Calendar(windows=(window,)), TODAY)
+    (note,) = notes(Calendar(windows=(window,)), ["all"], TODAY)
     assert says in note
 
 
 def test_runs_in_a_freeze_are_named_since_the_service_knows_none() -> None:
     calendar = Calendar(windows=(patch_sunday(lasts=2 * HOUR), weekly("Monday")), freezes=(YEAR_END,))
-    assert [note.split("runs in ")[1] for note in notes(calendar, TODAY)] == [
+    assert [note.split("runs in ")[1] for note in notes(calendar, ["all"], TODAY)] == [
         "'year end' at 2026-12-13 02:00 UTC: cancel these runs",
         "'year end' at 2026-12-14 09:00, 2026-12-21 09:00, 2026-12-28 09:00 UTC: cancel these runs",
     ]
 
 
 def test_a_run_that_a_freeze_only_touches_is_frozen_and_one_beside_it_is_not() -> None:
-    (made,) = schedules(Calendar(windows=(weekly("Monday"),)), TODAY)
+    made = schedule(weekly("Monday"), TODAY)
     for starts, count in ((10, 1), (11, 0)):
         freeze = Freeze(
             starts=datetime(2026, 12, 7, starts, tzinfo=UTC), ends=datetime(2026, 12, 14, 9, tzinfo=UTC), reason="x"
@@ -338,4 +440,4 @@ def test_a_run_whose_soft_freeze_is_lifted_is_not_frozen() -> None:
         starts=datetime(2026, 12, 13, tzinfo=UTC), ends=datetime(2026, 12, 14, tzinfo=UTC), owner="Kim", reason="worm"
     )
     lifted = Calendar(windows=(patch_sunday(lasts=2 * HOUR),), freezes=(YEAR_END,), break_glass=(glass,))
-    assert list(notes(lifted, TODAY)) == []
+    assert list(notes(lifted, ["all"], TODAY)) == []

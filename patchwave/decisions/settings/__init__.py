@@ -17,7 +17,7 @@ from patchwave.decisions.settings.slots import Slot, Slots
 from patchwave.decisions.settings.snapshots import Backup, Snapshots
 from patchwave.decisions.settings.types import AddressSpace, Guid, Name
 from patchwave.decisions.standard import StackName
-from patchwave.decisions.update_manager import Scope, schedule
+from patchwave.decisions.update_manager import parts, schedule
 from patchwave.foundation.documents import parse, read_yaml
 from patchwave.foundation.errors import Misuse
 from patchwave.foundation.model import Model
@@ -35,9 +35,7 @@ __all__ = [
 ]
 
 STACKS: tuple[StackName, ...] = ("dev", "staging", "prod")
-GUESTS: Scope = "InGuestPatch"
 MINUTE = timedelta(minutes=1)
-IMAGES: Scope = "OSImage"
 
 
 class Runner(Model):
@@ -83,7 +81,7 @@ class Settings(Model):
 
     @model_validator(mode="after")
     def _assigned_to_a_ring(self) -> Self:
-        rings = [ring.name for ring in self.rollout.rings]
+        rings = self.rollout.ring_names
         if lost := next((one for one in self.maintenance.assigned if one.ring not in rings), None):
             raise ValueError(f"maintenance.assigned: {lost.name} is in ring {lost.ring}, choose of {', '.join(rings)}")
         return self
@@ -104,15 +102,15 @@ class Settings(Model):
     def _schedules_can_be_told(self) -> Self:
         """Every window that Azure keeps can be said in its words, as the program will have to say it."""
         upgrade, since = self.slots.image_upgrade, self.maintenance.starts_on
-        for where, scope, windows in (
-            ("calendar.windows", GUESTS, self.calendar.windows),
-            ("slots.image_upgrade.window", IMAGES, (upgrade.window,) if upgrade else ()),
-        ):
-            for window in windows:
-                try:
-                    schedule(window, since, scope)
-                except ValueError as error:
-                    raise ValueError(f"{where}: {error}") from None
+        try:
+            where = "calendar.windows"
+            for window in self.calendar.windows:
+                parts(window, self.rollout.ring_names, since)
+            where = "slots.image_upgrade.window"
+            if upgrade:
+                schedule(upgrade.window, since, "OSImage")
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from None
         return self
 
     @model_validator(mode="after")

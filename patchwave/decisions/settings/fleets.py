@@ -53,11 +53,16 @@ class Rollout(Model):
 
     @model_validator(mode="after")
     def _last_ring_takes_the_rest(self) -> Self:
-        if len({ring.name for ring in self.rings}) != len(self.rings):
+        if len(set(self.ring_names)) != len(self.rings):
             raise ValueError("two rings share a name: name each ring once")
         if "*" not in self.rings[-1].hosts:
             raise ValueError(f'ring {self.rings[-1].name!r} is the last: give it hosts ["*"], or some host has no ring')
         return self
+
+    @property
+    def ring_names(self) -> list[str]:
+        """The first ring first."""
+        return [ring.name for ring in self.rings]
 
     def ring_of(self, host: str, live: Slot) -> Ring:
         """The first ring whose globs match the host."""
