@@ -577,8 +577,8 @@ CASES = (
     ),
     Case(
         "schedules-keep-within-the-standard",
-        Scene({"startDateTime": "2026-12-01 02:06"}),
-        Scene({"startDateTime": "2026-12-01 02:05"}),
+        Scene({"startDateTime": "2026-12-01 04:31"}),
+        Scene({"startDateTime": "2026-12-01 04:30"}),
     ),
     Case(
         "schedules-keep-within-the-standard",
@@ -602,7 +602,7 @@ CASES = (
         Scene({"startDateTime": "2026-12-01 15:00"}),
         stack="dev",
     ),
-    Case("schedules-keep-within-the-standard", Scene({"startDateTime": "2026-12-01 15:01"}), stack="dev"),
+    Case("schedules-keep-within-the-standard", Scene({"startDateTime": "2026-12-01 15:31"}), stack="dev"),
     Case(
         "schedules-bring-security-and-critical",
         Scene({"installPatches.linuxParameters.classificationsToInclude": ["Critical"]}),
