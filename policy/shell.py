@@ -7,23 +7,18 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+import tree_sitter_bash
+from tree_sitter import Language, Node, Parser
+
 Command = list[str]
 """Words without their quotes."""
 Pipeline = list[Command]
 
-_TOKEN = re.compile(
-    r"""(?P<blank>[ \t\r]+|\\\n)
-      | (?P<comment>(?<![^\s;&|()])\#[^\n]*)
-      | (?P<here>\d*<<-?(?!<)[ \t]*(?P<quote>['"]?)(?P<end>[\w.-]+)(?P=quote))
-      | (?P<inner><\(|>\(|`)
-      | (?P<redirect>\d*(?:<<<|>>|>&|<&|<>|>\||[<>])|&>>?)
-      | (?P<operator>\|\||&&|;;|\|&|[;&|()\n])
-      | (?P<word>(?:\\.|'[^']*'|"(?:\\.|[^"\\])*"|[^\s;&|()<>`'"\\])+)
-      | (?P<other>.)""",
-    re.VERBOSE | re.DOTALL,
-)
+_BASH = Parser(Language(tree_sitter_bash.language()))
 _QUOTED = re.compile(r"""\\(.)|'([^']*)'|"((?:\\.|[^"\\])*)\"""", re.DOTALL)
-_INNER = re.compile(r"\$\(([^()]*)\)|`([^`]*)`")
+_TEXTS = ("string", "raw_string", "ansi_c_string", "concatenation", "word")
+_SUBSTITUTIONS = ("command_substitution", "process_substitution")
+_REDIRECTS = ("file_redirect", "herestring_redirect", "heredoc_redirect")
 _SHELLS = {"sh", "bash", "dash", "zsh", "ksh", "ash", "python", "python3", "perl", "ruby", "node", "pwsh"}
 _EVALUATORS = {"eval", "source", "."}
 _CARRIERS = {"ssh", "su"}
@@ -62,74 +57,88 @@ def pipelines(text: str) -> Iterator[Pipeline]:
 
     What a shell reads from a substitution is shown as what is piped into it.
     """
-    reader = _Reader(text)
-    yield from reader.read()
+    return _inside(_BASH.parse(text.encode()).root_node)
 
 
-class _Reader:
-    def __init__(self, text: str) -> None:
-        self._text, self._at = text, 0
-        self._documents: list[tuple[str, Command]] = []
+def _inside(node: Node) -> Iterator[Pipeline]:
+    """The pipelines of a piece of a script."""
+    if node.type in ("pipeline", "command", "redirected_statement"):
+        parts = list(_parts(node))
+        yield [_words(part) for part in parts]
+        for part in parts:
+            yield from _given(part)
+        yield from _documents(node)
+    elif node.type != "comment":
+        for child in node.children:
+            yield from _inside(child)
 
-    def read(self, end: str = "") -> Iterator[Pipeline]:
-        pipeline: Pipeline = [[]]
-        while found := _TOKEN.match(self._text, self._at):
-            self._at = found.end()
-            kind, mark = str(found.lastgroup), found[0]
-            here = pipeline[-1]
-            if mark == end and kind in ("operator", "inner"):
-                break
-            if kind == "word" and mark.endswith("$") and self._text[self._at : self._at + 1] == "(":
-                self._at += 1
-                yield from self._inside(here, ")")
-                here.append("$")
-            elif kind == "word":
-                here.append(_plain(mark))
-                yield from self._quoted(here, mark)
-            elif kind == "inner":
-                yield from self._inside(here, "`" if mark == "`" else ")")
-            elif kind == "here":
-                self._documents.append((found["end"], here))
-            elif kind == "redirect":
-                self._skip_target()
-            elif kind == "operator" and mark in ("|", "|&"):
-                pipeline.append([])
-            elif kind == "operator":
-                yield pipeline
-                pipeline = [[]]
-                if mark == "\n":
-                    yield from self._bodies()
-        yield pipeline
 
-    def _inside(self, around: Command, end: str) -> Iterator[Pipeline]:
-        """What a substitution runs; a shell around it runs what that writes."""
-        for pipeline in self.read(end):
-            yield [*pipeline, around[:1]] if _runs_what_it_reads(around) else pipeline
+def _parts(node: Node) -> Iterator[Node]:
+    """The commands of a pipeline, in order; what stands behind a here-document's mark belongs to it too."""
+    if node.type == "command":
+        yield node
+    elif node.type in ("pipeline", "redirected_statement"):
+        for child in node.named_children:
+            if child.type == "heredoc_redirect":
+                yield from (part for one in child.named_children if one.type == "pipeline" for part in _parts(one))
+            elif child.type not in _REDIRECTS:
+                yield from _parts(child)
+    else:
+        yield node
 
-    def _quoted(self, command: Command, token: str) -> Iterator[Pipeline]:
-        """What a quoted word runs: a substitution inside of it, or a script that another program is given."""
-        if token[0] == '"' or '"' in token:
-            for inner in _INNER.finditer(token):
-                for pipeline in pipelines(inner[1] or inner[2] or ""):
-                    yield [*pipeline, command[:1]] if _runs_what_it_reads(command) else pipeline
-        if any(mark in command[-1] for mark in " \n") and program(command) not in _SAYS and len(command) > 1:
-            yield from pipelines(command[-1])
 
-    def _skip_target(self) -> None:
-        while (found := _TOKEN.match(self._text, self._at)) and found.lastgroup in ("blank", "word"):
-            self._at = found.end()
-            if found.lastgroup == "word":
-                return
+def _words(part: Node) -> Command:
+    """A command's words without their quotes; a group of commands has none of its own."""
+    if part.type != "command":
+        return []
+    return [_plain(_text(word)) for word in part.named_children if word.type not in _REDIRECTS]
 
-    def _bodies(self) -> Iterator[Pipeline]:
-        """Here-documents that a shell reads, here or elsewhere, and those that are scripts themselves."""
-        for end, command in self._documents:
-            stop = re.compile(rf"^\t*{re.escape(end)}[ \t]*$", re.MULTILINE).search(self._text, self._at)
-            body = self._text[self._at : stop.start() if stop else len(self._text)]
-            self._at = stop.end() if stop else len(self._text)
-            if body.startswith("#!") or any(_name(word) in _SHELLS | _CARRIERS for word in command):
-                yield from pipelines(body)
-        self._documents.clear()
+
+def _given(part: Node) -> Iterator[Pipeline]:
+    """What runs inside of a command: its substitutions, a script that it is given, a group's commands."""
+    command = _words(part)
+    if part.type != "command":
+        for child in part.children:
+            yield from _inside(child)
+        return
+    for word in part.named_children:
+        for substitution in _substitutions(word):
+            for pipeline in _inside_of(substitution):
+                yield [*pipeline, command[:1]] if _runs_what_it_reads(command) else pipeline
+        script = _plain(_text(word))
+        is_script = word.type in _TEXTS and re.search(r"[ \n]", script) and script != command[0]
+        if is_script and program(command) not in _SAYS:
+            yield from pipelines(script)
+
+
+def _substitutions(node: Node) -> Iterator[Node]:
+    if node.type in _SUBSTITUTIONS:
+        yield node
+    else:
+        for child in node.children:
+            yield from _substitutions(child)
+
+
+def _inside_of(substitution: Node) -> Iterator[Pipeline]:
+    for child in substitution.children:
+        yield from _inside(child)
+
+
+def _documents(statement: Node) -> Iterator[Pipeline]:
+    """Here-documents that a shell reads, here or elsewhere, and those that are scripts themselves."""
+    for redirect in (child for child in statement.children if child.type == "heredoc_redirect"):
+        words = [word for part in _parts(statement) for word in _words(part)]
+        for child in redirect.named_children:
+            body = _text(child)
+            if child.type == "heredoc_body":
+                if body.startswith("#!") or any(_name(word) in _SHELLS | _CARRIERS for word in words):
+                    yield from pipelines(body)
+            elif child.type not in ("heredoc_start", "heredoc_end", "pipeline"):
+                yield from _inside(child)
+
+
+def _text(node: Node) -> str:
+    return (node.text or b"").decode()
 
 
 def program(command: Command) -> str:
