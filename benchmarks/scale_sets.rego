@@ -99,11 +99,12 @@ deny contains sprintf("scale-sets-roll-within-the-standard: %s: set at most %d",
 	some props in sets
 	some key, limit in most
 	value := object.get(props, ["upgradePolicy", "rollingUpgradePolicy", key], 1000)
-	value > limit
+	outside(value, 0, limit)
 }
 
 deny contains "scale-sets-go-back-by-themselves: set it to true" if {
 	some props in sets
+	object.get(props, "orchestrationMode", "") != "Flexible"
 	object.get(props, ["upgradePolicy", "rollingUpgradePolicy", "rollbackFailedInstancesOnPolicyBreach"], false) != true
 }
 
@@ -333,4 +334,28 @@ deny contains "scale-sets-have-a-size: name a size" if {
 deny contains "scale-sets-have-a-size: set 0 to 1000" if {
 	some props in sets
 	outside(object.get(props, ["sku", "capacity"], null), 0, 1000)
+}
+
+configuration(props) := props.virtualMachineProfile.osProfile.windowsConfiguration
+
+configuration(props) := props.virtualMachineProfile.osProfile.linuxConfiguration if {
+	not props.virtualMachineProfile.osProfile.windowsConfiguration
+}
+
+deny contains "hosts-are-not-patched-unattended: set bypassPlatformSafetyChecksOnUserSchedule" if {
+	some props in sets
+	attended(props)
+	patching := configuration(props).patchSettings
+	patching.patchMode == "AutomaticByPlatform"
+	bypass := ["automaticByPlatformSettings", "bypassPlatformSafetyChecksOnUserSchedule"]
+	object.get(patching, bypass, false) != true
+}
+
+deny contains "hosts-are-not-patched-unattended: set Manual" if {
+	some props in sets
+	attended(props)
+	windows := props.virtualMachineProfile.osProfile.windowsConfiguration
+	mode := object.get(windows, ["patchSettings", "patchMode"], "")
+	mode != "AutomaticByPlatform"
+	{mode, object.get(windows, "enableAutomaticUpdates", null)} != {"Manual", false}
 }
