@@ -13,8 +13,8 @@ import threading
 from ipaddress import IPv4Network
 from pathlib import Path
 
-from sandbox.azure.conditions import Conditions
-from sandbox.azure.doors import Doors
+from sandbox.azure.door.conditions import Conditions
+from sandbox.azure.door.doors import Doors
 from sandbox.config import Sandbox
 from tests.door import environment
 from tests.fast.azure_stand_in import StillBalancer

@@ -22,8 +22,8 @@ from azure.identity import ManagedIdentityCredential
 from patchwave.azure.arm import GRAPH, MANAGEMENT, PAGE
 from patchwave.decisions.settings import load_stack
 from patchwave.fleet.inventory import QUERY, discover
-from sandbox.azure.conditions import VARIABLE
-from sandbox.azure.graph import PERIOD
+from sandbox.azure.door.conditions import VARIABLE
+from sandbox.azure.queries.graph import PERIOD
 from sandbox.config import cache_folder
 
 PROJECT = Path(__file__).resolve().parents[1]

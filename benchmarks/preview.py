@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from sandbox.azure.store import Store
+from sandbox.azure.resources.store import Store
 from tests.fast.engine import declare_stack
 from tests.fleet import clear, seed
 from tests.laboratory import Laboratory, descendants, laboratory

@@ -19,7 +19,7 @@ from patchwave.decisions.standard import StackName
 from patchwave.foundation.clock import SHIFT
 from patchwave.foundation.errors import Failed, Misuse, PatchwaveError, Refused
 from sandbox import cgroups, children, daemon, processes
-from sandbox.azure.kinds import BY_TOKEN
+from sandbox.azure.resources.kinds import BY_TOKEN
 from sandbox.config import Sandbox
 from sandbox.environment import SUBSCRIPTION, complete
 

@@ -104,7 +104,7 @@ def set_up(sandbox: Sandbox) -> Engine:
 
 
 def _plugins(sandbox: Sandbox, made: Engine) -> dict[str, str]:
-    from sandbox.azure.install import install_plugins
+    from sandbox.azure.plugins.install import install_plugins
 
     return install_plugins(sandbox, made.path, official=not made.built)
 

@@ -8,8 +8,8 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from sandbox.azure.doors import Doors
-from sandbox.azure.ids import SUBSCRIPTION
+from sandbox.azure.door.doors import Doors
+from sandbox.azure.resources.ids import SUBSCRIPTION
 from sandbox.config import Sandbox
 
 

@@ -6,9 +6,9 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
-from sandbox.azure.complete import stable
-from sandbox.azure.ids import SUBSCRIPTION
-from sandbox.azure.store import Row, Store
+from sandbox.azure.arm.complete import stable
+from sandbox.azure.resources.ids import SUBSCRIPTION
+from sandbox.azure.resources.store import Row, Store
 from sandbox.hosts import HostSpec
 
 GROUP = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/patchwave-prod"

@@ -12,11 +12,10 @@ from pathlib import Path
 
 from patchwave.foundation.errors import PatchwaveError
 from sandbox import base, package
+from sandbox.azure.door.conditions import Conditions
+from sandbox.azure.door.doors import Doors
 from sandbox.config import DEFAULT_NAME, Sandbox
 from sandbox.hosts import Hosts
-
-from .conditions import Conditions
-from .doors import Doors
 
 LOGGING = {
     "version": 1, "disable_existing_loggers": False,

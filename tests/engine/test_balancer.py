@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from sandbox import processes
-from sandbox.azure.haproxy import PROCESS, Backend, Balancer, Frontend, Server, frontends, render, rules
+from sandbox.azure.door.haproxy import PROCESS, Backend, Balancer, Frontend, Server, frontends, render, rules
 from sandbox.config import Sandbox
 from tests.fast.azure_stand_in import BALANCER, BLUE, balancer, declare, scale_set, stand_in
 

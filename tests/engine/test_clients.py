@@ -8,9 +8,9 @@ import pytest
 from azure.core.exceptions import HttpResponseError
 from azure.mgmt.resourcegraph.models import QueryRequest, QueryRequestOptions
 
-from sandbox.azure.conditions import Conditions
-from sandbox.azure.doors import Doors
-from sandbox.azure.kinds import KINDS
+from sandbox.azure.door.conditions import Conditions
+from sandbox.azure.door.doors import Doors
+from sandbox.azure.resources.kinds import KINDS
 from tests.clients import ARC, RG, Clients, Trial, code, done, doors, refusals, table
 from tests.fast.azure_bodies import WORKSPACE
 from tests.fast.azure_stand_in import MACHINE, RecordedHosts

@@ -12,9 +12,9 @@ import pytest
 from patchwave.decisions.settings import STACKS, load_stack, stack_path
 from patchwave.decisions.standard import StackName
 from sandbox import engine, environment
-from sandbox.azure.doors import Doors
-from sandbox.azure.install import install_plugins
-from sandbox.azure.machines import enrol
+from sandbox.azure.arm.machines import enrol
+from sandbox.azure.door.doors import Doors
+from sandbox.azure.plugins.install import install_plugins
 from sandbox.config import Sandbox
 from sandbox.stack import Stack
 from tests.clients import serving

@@ -3,9 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from sandbox.azure.ids import PRINCIPAL
-
-from .azure_stand_in import (
+from sandbox.azure.resources.ids import PRINCIPAL
+from tests.fast.azure_stand_in import (
     ADDRESS,
     BALANCER,
     BLUE,

@@ -15,12 +15,12 @@ from typing import Any
 import httpx
 from starlette.applications import Starlette
 
-from sandbox.azure.conditions import Conditions
-from sandbox.azure.doors import Doors
-from sandbox.azure.ids import SUBSCRIPTION
-from sandbox.azure.machines import IMAGE
-from sandbox.azure.shape_cache import shapes
-from sandbox.azure.wire import Wire
+from sandbox.azure.arm.machines import IMAGE
+from sandbox.azure.bodies.shape_cache import shapes
+from sandbox.azure.bodies.wire import Wire
+from sandbox.azure.door.conditions import Conditions
+from sandbox.azure.door.doors import Doors
+from sandbox.azure.resources.ids import SUBSCRIPTION
 from sandbox.config import Sandbox
 from sandbox.hosts import HostError, HostSpec
 

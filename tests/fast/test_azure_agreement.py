@@ -8,15 +8,14 @@ from typing import Any
 import pytest
 
 from policy import service
-from sandbox.azure.kinds import BY_TOKEN, Kind
-from sandbox.azure.rules import RULES, Change
-from sandbox.azure.store import Row
-
-from .azure_bodies import BODIES, CONFIGURATION, in_guest
-from .azure_stand_in import LOCATION, wire
-from .changes import changed
-from .service_rules_cases import BASES, CASES, Case
-from .test_azure_rules import Known
+from sandbox.azure.arm.rules import RULES, Change
+from sandbox.azure.resources.kinds import BY_TOKEN, Kind
+from sandbox.azure.resources.store import Row
+from tests.fast.azure_bodies import BODIES, CONFIGURATION, in_guest
+from tests.fast.azure_stand_in import LOCATION, wire
+from tests.fast.changes import changed
+from tests.fast.service_rules_cases import BASES, CASES, Case
+from tests.fast.test_azure_rules import Known
 
 ADVICE = {
     # The service takes these, and something that was not meant comes of it.

@@ -9,10 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from patchwave.foundation.errors import Misuse
-from sandbox.azure.conditions import VARIABLE, Conditions, Traffic, policy
-from sandbox.azure.errors import AzureError
-
-from .azure_stand_in import (
+from sandbox.azure.door.conditions import VARIABLE, Conditions, Traffic, policy
+from sandbox.azure.resources.errors import AzureError
+from tests.fast.azure_stand_in import (
     BLUE,
     GROUP,
     LOCATION,

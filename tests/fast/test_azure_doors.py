@@ -9,9 +9,8 @@ from typing import Any
 import jwt
 import pytest
 
-from sandbox.azure.machines import IMAGE
-
-from .azure_stand_in import (
+from sandbox.azure.arm.machines import IMAGE
+from tests.fast.azure_stand_in import (
     ADDRESS,
     BALANCER,
     BLUE,

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from patchwave.fleet.inventory import QUERY
-from sandbox.azure import graph_language
-from sandbox.azure.graph import TABLES
-from sandbox.azure.store import Store
+from sandbox.azure.language import graph_language
+from sandbox.azure.queries.graph import TABLES
+from sandbox.azure.resources.store import Store
 from tests.fast.azure_stand_in import BLUE, GROUP, MACHINE, NIC, StandIn, declare, network, public_address, stand_in
 from tests.fleet import seed
 

@@ -9,12 +9,11 @@ from typing import Any, ClassVar
 
 import pytest
 
-from sandbox.azure import doors
-from sandbox.azure.errors import AzureError
-from sandbox.azure.store import Store
-
-from .azure_bodies import BODIES
-from .azure_stand_in import BLUE, GROUP, LOCATION, MACHINE, RecordedHosts, StandIn, scale_set
+from sandbox.azure.door import doors
+from sandbox.azure.resources.errors import AzureError
+from sandbox.azure.resources.store import Store
+from tests.fast.azure_bodies import BODIES
+from tests.fast.azure_stand_in import BLUE, GROUP, LOCATION, MACHINE, RecordedHosts, StandIn, scale_set
 
 Json = Any
 Step = tuple[str, str, Json]

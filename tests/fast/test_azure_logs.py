@@ -30,11 +30,10 @@ from components.alerts import table_columns
 from patchwave.azure.arm import Arm
 from patchwave.foundation.errors import Failed
 from patchwave.waves.exports import TABLES, HostRow, stream, table
-from sandbox.azure.ids import SUBSCRIPTION
+from sandbox.azure.resources.ids import SUBSCRIPTION
+from tests.fast.azure_stand_in import GROUP, LOCATION, ROOT, StandIn, located, served
+from tests.fast.engine import declare_stack
 from tests.kusto import printed_client
-
-from .azure_stand_in import GROUP, LOCATION, ROOT, StandIn, located, served
-from .engine import declare_stack
 
 PROJECT = Path(__file__).resolve().parents[2]
 NOW = datetime.now(UTC).replace(microsecond=0)

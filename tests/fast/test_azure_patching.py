@@ -10,12 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox.azure.patching import Patch, available, chosen
+from sandbox.azure.arm.patching import Patch, available, chosen
 from sandbox.hosts import HostError
-
-from .azure_bodies import CONFIGURATION, in_guest
-from .azure_stand_in import BLUE, GROUP, MACHINE, StandIn, declare, stand_in
-from .test_azure_graph import ask
+from tests.fast.azure_bodies import CONFIGURATION, in_guest
+from tests.fast.azure_stand_in import BLUE, GROUP, MACHINE, StandIn, declare, stand_in
+from tests.fast.test_azure_graph import ask
 
 Json = Any
 LISTING = """\

@@ -13,17 +13,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox.azure import rpc
-from sandbox.azure.client import Refusal
-from sandbox.azure.command_plugin import Command, glob, matching
-from sandbox.azure.differences import differences, projected, refreshed, same
-from sandbox.azure.kinds import BY_TOKEN, KINDS, Kind
-from sandbox.azure.plugin import AzureNative, _arguments
-from sandbox.azure.rpc import Failure, plain, struct
-from sandbox.azure.wire import UNKNOWN
-
-from .azure_bodies import BODIES, CONFIGURATION, DISK
-from .azure_stand_in import (
+from sandbox.azure.bodies.differences import differences, projected, refreshed, same
+from sandbox.azure.bodies.wire import UNKNOWN
+from sandbox.azure.plugins import rpc
+from sandbox.azure.plugins.client import Refusal
+from sandbox.azure.plugins.command_plugin import Command, glob, matching
+from sandbox.azure.plugins.plugin import AzureNative, _arguments
+from sandbox.azure.plugins.rpc import Failure, plain, struct
+from sandbox.azure.resources.kinds import BY_TOKEN, KINDS, Kind
+from tests.fast.azure_bodies import BODIES, CONFIGURATION, DISK
+from tests.fast.azure_stand_in import (
     BLUE,
     GROUP,
     LOCATION,

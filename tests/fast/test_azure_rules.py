@@ -9,12 +9,11 @@ from typing import Any
 
 import pytest
 
-from sandbox.azure.errors import AzureError
-from sandbox.azure.ids import PRINCIPAL
-from sandbox.azure.rules import RULES, Change, check
-from sandbox.azure.store import Row
-
-from .azure_bodies import (
+from sandbox.azure.arm.rules import RULES, Change, check
+from sandbox.azure.resources.errors import AzureError
+from sandbox.azure.resources.ids import PRINCIPAL
+from sandbox.azure.resources.store import Row
+from tests.fast.azure_bodies import (
     ASSIGNMENTS,
     BODIES,
     CONFIGURATION,
@@ -38,8 +37,8 @@ from .azure_bodies import (
     scheduled_machine,
     table,
     weekly,
-)  # fmt: skip
-from .azure_stand_in import ADDRESS, BALANCER, BLUE, GROUP, LOCATION, MACHINE, compute, machine, scale_set
+)
+from tests.fast.azure_stand_in import ADDRESS, BALANCER, BLUE, GROUP, LOCATION, MACHINE, compute, machine, scale_set
 
 Json = Any
 MISSING = object()

@@ -13,12 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pulumi import _types
 
-from sandbox.azure.kinds import KINDS, Kind
-from sandbox.azure.shape_cache import shapes
-from sandbox.azure.shapes import SHADOWED, Field
-from sandbox.azure.wire import UNKNOWN
-
-from .azure_stand_in import shape_cache, wire
+from sandbox.azure.bodies.shape_cache import shapes
+from sandbox.azure.bodies.shapes import SHADOWED, Field
+from sandbox.azure.bodies.wire import UNKNOWN
+from sandbox.azure.resources.kinds import KINDS, Kind
+from tests.fast.azure_stand_in import shape_cache, wire
 
 NEWER = {
     # Properties of API versions that the SDK package does not describe: refused, because nothing stands behind them.

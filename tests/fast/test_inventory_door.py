@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from patchwave.fleet.inventory import discover
-from sandbox.azure.conditions import Conditions
-from sandbox.azure.doors import Doors
+from sandbox.azure.door.conditions import Conditions
+from sandbox.azure.door.doors import Doors
 from sandbox.config import Sandbox
 from tests.door import served
 from tests.fast.azure_stand_in import StillBalancer, shape_cache

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from patchwave.planning.rollout import COMPLIANT, State
 from patchwave.waves.exports import TABLES, HostRow, RunRow, columns, table
-from sandbox.azure import kql
+from sandbox.azure.language import kql
 from tests.fast.azure_stand_in import stand_in
 from tests.fast.engine import PROJECT, Declared, declare_stack
 from tests.kusto import QUERIES, RESOURCE_GRAPH, database, databases

@@ -10,7 +10,7 @@ import pytest
 from patchwave.azure import disk_snapshots, repairs, restore_points
 from patchwave.azure.arm import COMPUTE, Arm
 from patchwave.foundation.errors import Failed
-from sandbox.azure.ids import SUBSCRIPTION
+from sandbox.azure.resources.ids import SUBSCRIPTION
 from tests.fast.azure_stand_in import BLUE, LOCATION, MACHINE, StandIn, compute, declare, scale_set, served
 
 WAYS = {"restore point": restore_points, "disk snapshot": disk_snapshots}

@@ -1,6 +1,6 @@
 """An assessment on demand, asked with the official client, of a real host."""
 
-from sandbox.azure.patching import available
+from sandbox.azure.arm.patching import available
 from tests.conftest import Patched
 
 ASSESS = """

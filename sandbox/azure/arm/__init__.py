@@ -1,0 +1,1 @@
+"""The resource manager: rules, completions, operations, and what a resource does to hosts."""

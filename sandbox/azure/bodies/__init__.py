@@ -1,0 +1,1 @@
+"""Bodies of resources: their shapes, how they travel and are read back, where two differ."""

@@ -1,0 +1,1 @@
+"""The HTTPS door, identity, and the conditions under which it answers."""

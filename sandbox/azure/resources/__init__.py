@@ -1,0 +1,1 @@
+"""What exists: kinds, ids, the store and its rows, built-in roles, the errors of the service."""
