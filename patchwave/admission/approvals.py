@@ -79,7 +79,7 @@ def objection(found: Found, asked: Asked) -> str | None:
     if given.rehearsal and not asked.rehearsal:
         return "it was given in a rehearsal"
     if given.at > asked.at:
-        return f"it is dated {spell(given.at)}, after this decision: the clocks disagree"
+        return f"it is dated {spell(given.at)}, after this decision: the clocks disagree, correct one"
     if given.expires <= asked.at:
         return f"it expired {spell(given.expires)}"
     if given.expires < asked.until:

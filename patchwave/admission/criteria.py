@@ -268,7 +268,7 @@ def _record(
     if claim.at < ended + criterion.after:
         return "stale", f"{who}: it counts from {clock.iso(ended + criterion.after)}"
     if claim.at > at:
-        return "failed", f"{who}: that is after this decision, the clocks disagree"
+        return "failed", f"{who}: that is after this decision: the clocks disagree, correct one"
     if valid is not None and at - claim.at > valid:
         return "stale", f"{who}: older than {valid.days} days"
     return ("met" if claim.result == "pass" else "failed"), f"{claim.result}, {who}"
@@ -282,5 +282,6 @@ def objections(findings: Sequence[Finding], release: ReleaseId) -> Iterator[str]
         where = f"--stack {finding.stack} --criterion {finding.name}"
         attach_it = f"`patchwave evidence attach {where} --result pass --by WHO`"
         mend = attach_it if finding.proof == "record" else f"mend it and patch {finding.stack} again"
-        said = f"criterion {finding.name} is {finding.state} ({finding.detail})"
+        state = "has failed" if finding.state == "failed" else f"is {finding.state}"
+        said = f"criterion {finding.name} {state} ({finding.detail})"
         yield f"release {release} on {finding.stack}: {said}: {mend}"

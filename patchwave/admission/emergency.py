@@ -174,9 +174,12 @@ def find(project: Path, named: str | None, signers: Path | None, at: datetime) -
         return home(project) / named, read(home(project) / named, signers, at)
     known = {path.parent: read(path.parent, signers, at) for path in sorted(home(project).glob(f"*/{evidence.FILE}"))}
     open_ = [(folder, one) for folder, one in known.items() if one.closed is None]
-    if len(open_) != 1:
-        names = ", ".join(one.id for _, one in open_) or "none"
-        raise Misuse(f"{len(open_)} emergencies are open ({names}): name one with --id")
+    if not open_:
+        closed = f", or name one of {', '.join(one.id for one in known.values())} with --id" if known else ""
+        raise Misuse(f"no emergency is open: open one with `patchwave emergency open`{closed}")
+    if len(open_) > 1:
+        names = ", ".join(one.id for _, one in open_)
+        raise Misuse(f"{len(open_)} emergencies are open: name one of {names} with --id")
     return open_[0]
 
 

@@ -222,8 +222,12 @@ def draft(inputs: Inputs, kind: ApprovalKind, role: Role, person: Person, note: 
 
 
 def approval_state(inputs: Inputs) -> dict[str, Any]:
-    """Each list of roles that must approve now, and each file with why it is refused, as plain values."""
+    """Each list of roles that must approve now, and each file with why it is refused, as plain values.
+
+    They are complete when a lane that is open now has all of its own; where none is open, when any lane has.
+    """
     lists: dict[ApprovalKind, Count] = {}
+    may_start = [lane for lane in lanes(inputs) if not list(_closed(inputs, lane))]
     for lane in lanes(inputs):
         lists |= dict(counts(inputs, lane))
     return {
@@ -231,7 +235,7 @@ def approval_state(inputs: Inputs) -> dict[str, Any]:
         "release": inputs.release.id,
         "digest": inputs.release.digest,
         "at": clock.iso(inputs.at),
-        "complete": any(not list(_unapproved(inputs, lane)) for lane in lanes(inputs)),
+        "complete": any(not list(_unapproved(inputs, lane)) for lane in may_start or lanes(inputs)),
         "lists": [
             {
                 "kind": kind,
@@ -291,7 +295,10 @@ def _closed(inputs: Inputs, lane: Lane) -> Iterator[str]:
     if verdict.open:
         return
     coming = inputs.calendar.next(inputs.at, 1, lane)
-    if coming:
+    if coming and lane == "emergency":
+        glass = f"lift it with calendar.break_glass in Pulumi.{inputs.stack}.yaml"
+        yield f"{verdict.reason}: {glass}, or run again at {spell(coming[0].opens)}"
+    elif coming:
         yield f"{verdict.reason}: run again at {spell(coming[0].opens)}, when the next window opens"
     else:
         yield f"{verdict.reason}: no window opens from here on, widen the calendar in Pulumi.{inputs.stack}.yaml"
@@ -323,13 +330,16 @@ def _unproved(inputs: Inputs, lane: Lane) -> Iterator[str]:
         proved, this = str(proof.digest)[:12], release.digest[:12]
         yield f"{source} proved digest {proved}, this release has {this}: promote what was proved"
     elif inputs.at < proof.ended:
-        yield f"the evidence from {source} ends {spell(proof.ended)}, after this decision: the clocks disagree"
+        ended = spell(proof.ended)
+        yield f"the evidence from {source} ends {ended}, after this decision: the clocks disagree, correct one"
     elif inputs.at - proof.ended > inputs.rules.stack.proof_valid:
         age, valid = inputs.at - proof.ended, inputs.rules.stack.proof_valid
         yield f"the evidence from {source} is {age.days} days old, {valid.days} are allowed: patch {source} again"
     elif inputs.at - proof.ended < (soak := _required(inputs, lane)):
-        soaked, ready = hours(inputs.at - proof.ended), proof.ended + soak
-        yield f"release {release.id} has soaked {soaked} of {hours(soak)} on {source}: run again from {spell(ready)}"
+        ready = proof.ended + soak
+        ready += timedelta(seconds=-ready.second % 60)  # a message tells no seconds
+        soaked = f"has soaked {hours(inputs.at - proof.ended)} of {hours(soak)} on {source}"
+        yield f"release {release.id} {soaked}: run again from {spell(ready)}"
 
 
 def _required(inputs: Inputs, lane: Lane) -> timedelta:
@@ -403,7 +413,7 @@ def is_done(project: Path, stack: str, release: str, digest: str, kept: Sequence
     records = evidence.read(place)
     done = evidence.summary(records)
     started = [r.data for r in records if r.kind == "wave-started" and r.run == done["run"]]
-    if done["outcome"] != "succeeded" or not started:
+    if done["outcome"] != "succeeded" or not started or misplaced(stack, records):
         return False
     marks = [Waiver.model_validate_json(json.dumps(row)).mark for row in started[-1]["waivers"]]
     return started[-1]["digest"] == digest and marks == [waiver.mark for waiver in kept]
@@ -417,9 +427,19 @@ def prove(project: Path, source: StackName, release: str, signers: Path | None) 
         return Proof(stack=source, problem=problem)
     records, verdict = evidence.inspect(place, signers)
     if not verdict.verified:
-        problem = f"the evidence from {source} does not verify ({verdict.problem}): patch {source} again"
+        mend = f"restore it from its copy, or patch {source} with another release"
+        problem = f"the evidence from {source} does not verify ({verdict.problem}): {mend}"
+        return Proof(stack=source, problem=problem)
+    if strange := misplaced(source, records):
+        problem = f"the evidence in the place of {source}'s is {strange}'s: restore {source}'s own, or patch {source}"
         return Proof(stack=source, problem=problem)
     return shown(source, records)
+
+
+def misplaced(stack: StackName | str, records: Sequence[Record]) -> str | None:
+    """The other stack that these records of a stack's waves are of; None where they are its own."""
+    stacks = [str(record.data.get("stack")) for record in records if record.kind == "wave-started"]
+    return next((other for other in stacks if other != stack), None)
 
 
 def shown(source: StackName, records: Sequence[Record]) -> Proof:
@@ -451,7 +471,8 @@ def findings(
     records, verdict = evidence.inspect(place, signers)
     run = records[-1].run if records else ""
     mine = [record for record in records if record.run == run]
-    if verdict.signed == "wrong" or not any(record.kind == "wave-started" for record in mine):
+    started = any(record.kind == "wave-started" for record in mine)
+    if verdict.signed == "wrong" or not started or misplaced(source, records):
         return ()
     valid = next((r.proof_valid for r in standard.stacks.values() if r.promoted_from == source), None)
     return criteria.judge(mine, criteria.attachments(place, signers), release, standard, at=at, valid=valid)

@@ -173,7 +173,7 @@ def show_emergency(named: EmergencyOption = None, as_json: Json = False) -> None
     if found.problem:
         out.print(f"NOT verified: {found.problem}")
     if late:
-        out.print(f"{len(late)} steps are overdue, the first: {late[0]}")
+        out.print(f"overdue: {', '.join(late)}")
 
 
 @emergency_app.command(name="close")
@@ -184,9 +184,12 @@ def close_emergency(
     key: Key = None,
 ) -> None:
     """Ends the emergency: its lane permits nothing from here on."""
-    folder, found = emergencies.find(project(), named, signers(), now := clock.now())
+    root, now = project(), clock.now()
+    folder, found = emergencies.find(root, named, signers(), now)
     emergencies.close(folder, found, note, _signer(person, key), now)
-    out.print(f"{found.id}  is closed")
+    rows = emergencies.rows(found, load_standard(root).emergency, now)
+    missing = ", ".join(row.step for row in rows if row.done is None)
+    out.print(f"{found.id}  is closed" + (f"; never recorded: {missing}" if missing else ""))
 
 
 def _signer(person: str | None, key: Path | None) -> emergencies.Signer:

@@ -33,7 +33,9 @@ app = typer.Typer(no_args_is_help=True, help="Verify or show the record of a wav
 def verify(stack: Stack, release_id: ReleaseOption = None, as_json: Json = False) -> None:
     """Whether the record is whole and signed; names the first record that is not."""
     place = permission.folder(project(), stack_name(stack), release_id_of(stack_name(stack), release_id))
-    verdict = evidence.verify(place, signers())
+    records, verdict = evidence.inspect(place, signers())
+    if strange := permission.misplaced(stack, records):
+        verdict = verdict._replace(verified=False, problem=f"it is the evidence of {strange}, not of {stack}")
     if as_json:
         emit({"stack": stack, **verdict._asdict()})
     elif verdict.verified:

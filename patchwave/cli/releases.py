@@ -123,9 +123,9 @@ def promote(source: str, target: str, as_json: Json = False) -> None:
     root = project()
     standard = load_standard(root)
     if standard.stacks[stack_name(target)].promoted_from != stack_name(source):
-        raise Refused(
-            f"{target} takes releases from {standard.stacks[stack_name(target)].promoted_from}, not from {source}"
-        )
+        before = standard.stacks[stack_name(target)].promoted_from
+        own = f"{target} takes releases from {before}: `patchwave promote {before} {target}`"
+        raise Refused(own if before else f"{target} takes releases from no stack: `patchwave seal --stack {target}`")
     chosen = release.load(root, release_id_of(stack_name(source), None))
     soak = permission.promotion(inputs_of(stack_name(target), chosen))
     assert soak is not None

@@ -281,13 +281,13 @@ def test_the_emergency_of_a_release_is_the_open_one(tmp_path: Path, keys: Path) 
 
 def test_the_only_open_emergency_needs_no_name(tmp_path: Path, keys: Path) -> None:
     signers, at = keys / "signers", NOW + 30 * HOUR
-    with pytest.raises(Misuse, match="0 emergencies are open"):
+    with pytest.raises(Misuse, match="no emergency is open: open one"):
         emergencies.find(tmp_path, None, signers, at)
     folder = opened(tmp_path, keys)
     assert emergencies.find(tmp_path, None, signers, at)[0] == folder
     other = FACTS.model_copy(update={"advisory": "CVE-2026-5678"})
     emergencies.open_(tmp_path, other, RULES.criteria, signer(keys), NOW + HOUR)
-    with pytest.raises(Misuse, match=r"2 emergencies are open \(cve-2026-1234\.1, cve-2026-5678\.1\)"):
+    with pytest.raises(Misuse, match=r"2 emergencies are open: name one of cve-2026-1234\.1, cve-2026-5678\.1 with"):
         emergencies.find(tmp_path, None, signers, at)
     with pytest.raises(Misuse, match="write the name of a folder"):
         emergencies.find(tmp_path, "../../releases", signers, at)
