@@ -11,7 +11,8 @@ from typing import Any
 from patchwave.admission import permission
 from patchwave.decisions.settings import load_stack
 from patchwave.decisions.standard import ApprovalKind, StackName, load_standard
-from patchwave.foundation.errors import Failed, Misuse, Refused
+from patchwave.foundation import clock
+from patchwave.foundation.errors import Failed, Misuse, PatchwaveError, Refused
 from patchwave.records import evidence
 from patchwave.releases import release
 from policy.pack import RULES
@@ -44,7 +45,7 @@ def up(sandbox: Sandbox, name: StackName, *, at: datetime | None = None, fault: 
     moment = at or (_later(stack, cut_off) if cut_off else _opening(stack, source))
     if source and not cut_off:
         _promote(stack, source, moment)
-        _ask_for_approvals(stack, moment)
+        _ask_for_approvals(stack, moment, at)
     _declare(sandbox, stack)
     if cut_off:
         console.line("release", f"{load_stack(sandbox.project, name).release}  goes on where it was cut off")
@@ -68,7 +69,7 @@ def preview(sandbox: Sandbox, name: StackName) -> None:
     stack = Stack(sandbox, made.path, name)
     stack.prepare()
     if not stack.preview():
-        raise Failed(f"preview of {name} failed: {stack.problem()}")
+        raise _stopped(stack.problem(), f"preview of {name} failed")
 
 
 def set_up(sandbox: Sandbox) -> Engine:
@@ -156,16 +157,19 @@ def _promote(stack: Stack, source: StackName, opening: datetime) -> None:
         report.quick = True
 
 
-def _ask_for_approvals(stack: Stack, moment: datetime) -> None:
+def _ask_for_approvals(stack: Stack, moment: datetime, at: datetime | None) -> None:
     """Stops before any host is made when people have not approved; the sandbox signs for nobody by itself."""
     said = _approvals(stack, moment)
     if said["complete"]:
         return
-    missing = [role["role"] for one in said["lists"] for role in one["roles"] if role["person"] is None]
+    asked = next(one for one in reversed(said["lists"]) if not one["complete"])
+    missing = [role["role"] for role in asked["roles"] if role["person"] is None]
+    command = f".venv/bin/python -m sandbox approve --name {stack.sandbox.name} --stack {stack.name}"
+    command += "" if asked["kind"] == "normal" else f" --kind {asked['kind']}"
+    command += f" --at {clock.iso(at)}" if at else ""
     raise Refused(
-        f"{stack.name}: release {said['release']} is not approved by {', '.join(missing)}: "
-        f"`.venv/bin/python -m sandbox approve --name {stack.sandbox.name} --stack {stack.name}` signs as the "
-        "rehearsal's people, then run this again"
+        f"{stack.name}: {asked['kind']} approval of release {said['release']} is missing from {', '.join(missing)}: "
+        f"`{command}` signs as the rehearsal's people, then run this again"
     )
 
 
@@ -285,13 +289,17 @@ def _carry_out(stack: Stack, opening: datetime) -> None:
     elif done:
         console.line("wave", "nothing to do: no host is touched")
     if not done:
-        why = stack.problem().removeprefix(f"{stack.name}: ")
-        raise (Refused if _REFUSED.search(why) else Failed)(f"{stack.name}: {why}")
+        raise _stopped(stack.problem().removeprefix(f"{stack.name}: "), stack.name)
     if after and after["outcome"] == "succeeded":
         _prove(stack, datetime.fromisoformat(after["ended"]) + _LEAD)
     follower = {"dev": "staging", "staging": "prod"}.get(stack.name)
     if follower:
         console.line("next", f"make up STACK={follower}     (promotes this release)")
+
+
+def _stopped(why: str, what: str) -> PatchwaveError:
+    """Why a run of the engine did not succeed: it was refused, or it failed."""
+    return (Refused if _REFUSED.search(why) else Failed)(f"{what}: {why}")
 
 
 def _prove(stack: Stack, moment: datetime) -> None:

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from patchwave.decisions.settings import stack_path
 from patchwave.decisions.standard import StackName
+from patchwave.foundation.errors import Misuse
 
 KEY = "patchwave:release"
 WAIVERS = "patchwave:waivers"
@@ -31,7 +33,10 @@ def _set(project: Path, stack: StackName, key: str, value: Any) -> bool:
     yaml.width = 4096
     yaml.indent(mapping=2, sequence=4, offset=2)
     text = path.read_text(encoding="utf-8")
-    document = yaml.load(text)
+    try:
+        document = yaml.load(text)
+    except YAMLError as error:
+        raise Misuse(f"{path}: {' '.join(str(error).split('To suppress')[0].split())}: mend it by hand") from None
     if document["config"].get(key) == value:
         return False
     if value is None:

@@ -465,7 +465,7 @@ def test_an_emergency_from_its_advisory_to_the_permission_for_prod(
     run("emergency", "close", "--note", "fixed", *lead, hours=20)
     assert problems(project) == []
     assert "outside every window" in permission.line(*decided(project, "prod", begin + 21 * HOUR))
-    with pytest.raises(Misuse, match="no emergency is open: .*, or name one of cve-2026-1234.1 with --id"):
+    with pytest.raises(Misuse, match=r"no emergency is open: .*, or name one of cve-2026-1234\.1 with --id"):
         emergencies.find(project, None, None, begin)
 
 
