@@ -195,9 +195,9 @@ def draft(inputs: Inputs, kind: ApprovalKind, role: Role, person: Person, note: 
     """The approval that a person may sign now; Refused or Misuse says why not."""
     wanted = signed_by(inputs, kind)
     if role not in wanted:
-        roles = f"roles are {', '.join(wanted)}" if wanted else "no role is"
+        roles = ", ".join(wanted) or "nobody"
         raise Misuse(
-            f"{inputs.stack}: no {kind} approval is asked from {role!r} for {inputs.release.id}: {roles} asked"
+            f"{inputs.stack}: no {kind} approval is asked from {role!r} for {inputs.release.id}: it is from {roles}"
         )
     at = inputs.at.replace(microsecond=0)
     try:

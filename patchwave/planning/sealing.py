@@ -11,12 +11,14 @@ from pydantic import TypeAdapter, ValidationError
 
 from patchwave.admission.permission import is_done
 from patchwave.decisions.settings import load_stack
-from patchwave.decisions.standard import Person, StackName, load_standard
+from patchwave.decisions.standard import Person, StackName, Standard, load_standard
 from patchwave.fleet import ansible
 from patchwave.fleet.inventory import Host, discover
 from patchwave.foundation.errors import Failed, Misuse
+from patchwave.planning.sla import current
 from patchwave.records import signing
 from patchwave.releases import advisories, quarantine, release
+from patchwave.releases.advisories import Knowledge
 from patchwave.releases.quarantine import Quarantine
 from patchwave.releases.release import ChangelogEntry, LeftOut, Pending, Release, Sealed
 from patchwave.releases.waivers import Waiver, waived
@@ -48,8 +50,8 @@ def author(project: Path, environ: Mapping[str, str] = os.environ) -> str:
 def seal(project: Path, stack: StackName, now: datetime, author: str, waivers: Sequence[Waiver]) -> Sealing:
     """The release of what the stack's hosts are offered, less what is in quarantine or too young.
 
-    The same versions are never sealed twice: a release that has them, and is not done yet, is named again. What its
-    waivers leave pending on a host asks for no other release.
+    A release that has these versions, and is not done yet, is named again, unless one of its fixes has turned out to
+    be more severe than it says. What its waivers leave pending on a host asks for no other release.
     """
     settings, standard = load_stack(project, stack).settings, load_standard(project)
     hosts = discover(stack, settings).hosts
@@ -62,9 +64,11 @@ def seal(project: Path, stack: StackName, now: datetime, author: str, waivers: S
     updates, held = without_quarantined(release.security_updates(pending, standard), taken_back)
     if all(update.from_ is None for update in updates.values()):
         return Sealing(None, False, held)
+    knowledge = advisories.load(project)
     if known and still_holds(known, updates, now) and not taken_back.of(known):
         whole = all(package.name in updates for package in known.packages)
-        if whole or not is_done(project, stack, known.id, known.digest, waivers):
+        done = is_done(project, stack, known.id, known.digest, waivers)
+        if whole if done else not understated(known, knowledge, standard):
             return Sealing(known, False, known.left_out)
     sealed, left_out = release.seal(
         release.next_id(project, now),
@@ -73,7 +77,7 @@ def seal(project: Path, stack: StackName, now: datetime, author: str, waivers: S
         updates.values(),
         _changelogs(project, hosts, pending, updates),
         standard,
-        advisories.load(project),
+        knowledge,
         held,
     )
     if sealed is not None:
@@ -109,6 +113,12 @@ def still_holds(known: Release, updates: Mapping[str, Pending], now: datetime) -
     waits = {one.name: one.to for one in known.left_out if one.until is not None and now < one.until}
     sealed = waits | {package.name: package.to for package in known.packages}
     return all(sealed.get(name) == update.to for name, update in updates.items())
+
+
+def understated(known: Release, knowledge: Knowledge, standard: Standard) -> bool:
+    """Whether a fix of a release counts as more severe now than the release says."""
+    now = {one.id: current(one, knowledge, standard) for one in known.advisories}
+    return any(standard.worst([one.severity, now[one.id].severity]) != one.severity for one in known.advisories)
 
 
 def _pending(project: Path, hosts: Sequence[Host]) -> dict[str, list[Pending]]:

@@ -56,6 +56,15 @@ def by(author: str) -> Subject:
     return inputs().release.model_copy(update={"author": author})
 
 
+def alone(**changed: Any) -> dict[str, Any]:
+    """The CTO's approval as it should be but for this, beside a good one of the CISO."""
+    return {"approvals": (signed("ciso@dcmms.com", "CISO"), signed("cto@dcmms.com", "CTO", **changed))}
+
+
+TWICE = {
+    "approvals": (signed("cto@dcmms.com", "CISO"), signed("cto@dcmms.com", "CTO")),
+    "rules": inputs().rules.model_copy(update={"roles": {**STANDARD.roles, "CISO": ("cto@dcmms.com",)}}),
+}
 OTHERS = [signed("ciso@dcmms.com", "CISO", digest="e" * 64), signed("cto@dcmms.com", "CTO", digest="e" * 64)]
 
 
@@ -93,6 +102,11 @@ def test_what_everything_allows_is_allowed() -> None:
         ({"approvals": signed_by_all()[1:]}, "approvals", "normal approval is missing from CISO: each signs with"),
         ({"release": by("cto@dcmms.com")}, "approvals", "its author does not approve it"),
         ({"approvals": tuple(OTHERS)}, "approvals", "it is for digest eeeeeeeeeeee"),
+        (alone(problem="its signature does not fit"), "approvals", "CTO (prod.cto.cto-dcmms-com.json: its signature"),
+        (alone(at=IN_WINDOW - 25 * HOUR), "approvals", "CTO (prod.cto.cto-dcmms-com.json: it expired Sun 2026-12-13 01:00"),
+        (alone(at=IN_WINDOW + HOUR), "approvals", "after this decision: the clocks disagree, correct one"),
+        (alone(rehearsal=True), "approvals", "CTO (prod.cto.cto-dcmms-com.json: it was given in a rehearsal)"),
+        (TWICE, "approvals", "(cto@dcmms.com counts for another role)"),
     ],
 )  # fmt: skip
 def test_each_reason_alone_refuses_and_is_named(changed: dict[str, Any], about: Aspect, says: str) -> None:
@@ -206,6 +220,33 @@ def test_an_emergency_needs_no_window_and_a_shorter_soak() -> None:
 )  # fmt: skip
 def test_the_emergency_lane_refuses_with_its_reason(changed: dict[str, Any], says: str) -> None:
     assert says in refusal(urgent(**changed))
+
+
+@pytest.mark.parametrize(
+    ("calendar", "kind", "complete"),
+    [
+        (frozen(), "normal", False),
+        (frozen(), "emergency", True),
+        (frozen(HARD, glass=True), "emergency", False),
+        (frozen(HARD, glass=True), "break-glass", True),
+        (frozen(HARD), "normal", True),
+    ],
+)
+def test_approvals_are_complete_for_the_lane_that_is_open(calendar: Calendar, kind: str, complete: bool) -> None:
+    shown = permission.approval_state(urgent(calendar=calendar, approvals=signed_by_all(kind)))
+    assert shown["complete"] == complete
+
+
+def test_a_refusal_in_the_emergency_lane_names_what_lifts_the_freeze() -> None:
+    said = refusal(urgent(calendar=frozen(HARD)))
+    assert "lift it with calendar.break_glass in Pulumi.prod.yaml, or run again at Wed 2026-12-16 02:00 UTC" in said
+
+
+def test_from_the_minute_that_a_refusal_names_the_soak_is_over() -> None:
+    fresh = proof(IN_WINDOW - SOAK + timedelta(seconds=30))
+    said = refusal(inputs(proof=fresh))
+    assert "run again from Sun 2026-12-13 02:01 UTC" in said
+    assert refusal(inputs(proof=fresh, at=IN_WINDOW + timedelta(minutes=1))) == ""
 
 
 def test_an_emergency_below_the_criteria_of_the_standard_is_none() -> None:

@@ -391,7 +391,7 @@ def test_from_approvals_to_a_promotion_by_hand(
     for arguments, code, says in (
         (("--role", "CISO", *ciso, "--note", "fine"), 0, "prod.ciso.ciso-dcmms-com.json"),
         (("--role", "CTO", *ciso), 3, "ciso@dcmms.com is not CTO by the standard"),
-        (("--role", "Team Lead", *ciso), 2, "roles are CISO, CTO asked"),
+        (("--role", "Team Lead", *ciso), 2, "it is from CISO, CTO"),
         (("--role", "CTO", "--as", "cto@dcmms.com", "--key", "keys/stranger"), 3, "does not list for cto@dcmms.com"),
         (("--role", "CTO", "--as", "cto@dcmms.com", "--key", "keys/none"), 2, "there is no such key"),
         (("--role", "CISO", "--emergency", *ciso), 3, "no open emergency is bound"),

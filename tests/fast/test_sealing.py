@@ -10,9 +10,10 @@ import pytest
 
 from patchwave.foundation.errors import Misuse
 from patchwave.planning import sealing
+from patchwave.releases.advisories import NOTHING
 from patchwave.releases.release import LeftOut
 from patchwave.releases.waivers import Waiver
-from tests.fast.builders import NOW, host, pending, release
+from tests.fast.builders import NOW, STANDARD, host, pending, release
 from tests.fast.test_waivers import document
 
 
@@ -72,6 +73,22 @@ def test_a_release_holds_what_is_pending_when_it_has_all_of_it_or_waits_for_it(
     assert sealing.still_holds(known, offered(*names), NOW) == holds
     assert not sealing.still_holds(known, offered(*names, to="9"), NOW)
     assert not sealing.still_holds(known, offered("young"), NOW + timedelta(days=1))
+
+
+@pytest.mark.parametrize(
+    ("cvss", "exploited", "is_understated"),
+    [(None, (), False), (5.5, (), False), (7.5, (), False), (9.8, (), True), (5.5, ("CVE-2026-1",), True)],
+)
+def test_a_release_is_understated_when_more_is_known_against_it_than_it_says(
+    cvss: float | None, exploited: tuple[str, ...], is_understated: bool
+) -> None:
+    known = release()
+    advisory = known.advisories[0].model_copy(update={"cves": ("CVE-2026-1",)})
+    assert advisory.severity == STANDARD.unscored == "high"
+    scores = {} if cvss is None else {"CVE-2026-1": cvss}
+    knowledge = NOTHING._replace(scores=scores, exploited=frozenset(exploited))
+    named = known.model_copy(update={"advisories": (advisory,)})
+    assert sealing.understated(named, knowledge, STANDARD) == is_understated
 
 
 def test_what_a_waiver_leaves_pending_on_its_host_asks_for_no_other_release() -> None:
