@@ -108,7 +108,7 @@ class Project:
     def succeeded(self, stack: str, at: datetime, outcome: str = "succeeded", rehearsal: Any = None) -> None:
         place = permission.folder(self.root, stack, self.release.id)
         with evidence.Chain.open(place) as chain:
-            started = {"digest": self.release.digest, "rehearsal": rehearsal, "waivers": []}
+            started = {"stack": stack, "digest": self.release.digest, "rehearsal": rehearsal, "waivers": []}
             chain.append("wave-started", "run-1", started, at=at)
             chain.append("wave-ended", "run-1", {"outcome": outcome, "real_time": at.isoformat()}, at=at)
         evidence.sign(place, self.keys / evidence.IDENTITY)
