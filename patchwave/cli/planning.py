@@ -123,6 +123,10 @@ def show_plan(stack: Stack, as_json: Json = False) -> None:
             for h in made["hosts"]
         ],
     )
+    for one in made["notices"]:
+        by = clock.spell(datetime.fromisoformat(one["by"]))
+        late = ", which is OVERDUE" if one["late"] else ""
+        out.print(f"tell {', '.join(one['audience'])} {one['when']} it, by {by}{late}")
     for note in made["notes"]:
         out.print(f"note: {note}")
     for miss in made["missed"]:

@@ -336,6 +336,17 @@ class Targets(Model):
     overdue_high: int
 
 
+class Communications(Model):
+    """Who is told of a stack's wave, how soon after it, and when nobody is disturbed with what can be told earlier.
+
+    How long ahead is the stack's `notice`.
+    """
+
+    audience: dict[StackName, Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]]
+    after: Annotated[timedelta, Field(gt=timedelta(0), le=timedelta(days=7))]
+    quiet: Window | None = None
+
+
 class RuleChoice(Model):
     """How a stack enforces one rule of the policy pack, and the rule's parameters where they differ from its own."""
 
@@ -401,7 +412,8 @@ class Standard(SeverityRules):
     security_origins: Annotated[tuple[Origin, ...], Field(min_length=1)]
     reversibility: tuple[ReversibilityRule, ...]
     targets: Targets
-    policy: dict[StackName, dict[RuleName, RuleChoice]]
+    communications: Communications | None = None
+    policy: dict[StackName, dict[RuleName, RuleChoice]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _somebody_holds_each_role(self) -> Self:

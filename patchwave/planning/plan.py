@@ -5,6 +5,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from patchwave.decisions.calendar import Opening
 from patchwave.decisions.settings import load_stack
 from patchwave.decisions.standard import StackName, load_standard
 from patchwave.fleet import ansible
@@ -12,6 +13,7 @@ from patchwave.fleet.inventory import Host, Inventory, discover
 from patchwave.foundation import clock
 from patchwave.foundation.errors import Failed, Misuse
 from patchwave.planning import outlook, solver
+from patchwave.planning.notices import notices
 from patchwave.planning.outlook import View
 from patchwave.planning.rollout import batches, needed, outstanding
 from patchwave.planning.solver import Fix, Miss, Seat, misses, schedule
@@ -101,6 +103,10 @@ def draw(seen: View, inventory: Inventory, scans: Mapping[str, Mapping[str, Any]
         "hosts": shown,
         "late": late,
         "missed": [_missed(miss, seen) for miss in misses(asked)],
+        "notices": [
+            {"when": one.when, "audience": list(one.audience), "by": clock.iso(one.by), "late": one.by < now}
+            for one in notices(seen.stack, seen.standard, Opening(starts, ends), now, emergency=seen.emergency)
+        ],
         "notes": [*inventory.notes, *([DRIFT.format(drift)] if drift else [])],
     }
 
