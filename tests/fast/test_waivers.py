@@ -426,7 +426,7 @@ def test_a_waiver_that_is_renewed_runs_no_wave_and_one_that_covers_something_els
 
 def test_a_wave_that_kept_to_other_waivers_is_not_done(tmp_path: Path) -> None:
     with Chain.open(permission.folder(tmp_path, "dev", "2026-11-22.1")) as chain:
-        started = {"digest": "d" * 64, "waivers": [waiver().model_dump(mode="json")]}
+        started = {"stack": "dev", "digest": "d" * 64, "waivers": [waiver().model_dump(mode="json")]}
         for kind, data in (("wave-started", started), ("wave-ended", {"outcome": "succeeded"})):
             chain.append(kind, "run-1", data, at=NOW)
     asked = tmp_path, "dev", "2026-11-22.1", "d" * 64
