@@ -233,8 +233,8 @@ def notes(calendar: Calendar, rings: Sequence[str], starts_on: date) -> Iterator
         shared = parts(window, rings, starts_on)
         if len(shared) > 1 and (apart := shared[1].lead) < (shortest := LIMITS["InGuestPatch"][0]):
             yield (
-                f"{window}: each ring of Update Manager's begins {apart} after the one before, which may still run: "
-                f"{shortest * len(rings)} keep them apart"
+                f"{window}: Update Manager's rings begin {_hours(apart)} h apart and may overlap: "
+                f"a window of {_hours(shortest * len(rings))} h keeps them apart"
             )
         for part in shared:
             yield from _differences(calendar, part)
