@@ -221,7 +221,7 @@ def test_windows_names_where_update_manager_differs(monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(PROJECT)
     words = ["windows", "--stack", "dev", "--at", "2026-12-01T12:00Z"]
     (note,) = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)["notes"]
-    assert "each ring of Update Manager's begins 0:30:00 after the one before" in note
+    assert "Update Manager's rings begin 00:30 h apart and may overlap" in note
     assert f"note: {note}" in " ".join(CliRunner().invoke(app, words).stdout.split())
 
 
