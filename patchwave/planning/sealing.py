@@ -53,11 +53,12 @@ def seal(project: Path, stack: StackName, now: datetime, author: str, waivers: S
     A release that has these versions, and is not done yet, is named again, unless one of its fixes has turned out to
     be more severe than it says. What its waivers leave pending on a host asks for no other release.
     """
-    settings, standard = load_stack(project, stack).settings, load_standard(project)
-    hosts = discover(stack, settings).hosts
+    file, standard = load_stack(project, stack), load_standard(project)
+    hosts = discover(stack, file.settings).hosts
     if not hosts:
         raise Failed(f"{stack}: Azure lists no hosts: run `pulumi up` first, or check the tag patchwave-stack")
-    pending, known = _pending(project, hosts), release.latest(project)
+    pending = _pending(project, hosts)
+    known = release.load(project, file.release) if file.release else release.latest(project)
     if known:
         pending = {host.name: without_waived(pending[host.name], known, waivers, stack, host) for host in hosts}
     taken_back = quarantine.load(project)
