@@ -100,12 +100,12 @@ def case(patched: Patched, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 def test_an_import_makes_a_sealed_fix_critical_and_it_is_sealed_anew(case: Case) -> None:
-    assert case.shown("seal", "--stack", "dev", hours=0.3)["new"]
+    assert case.lab.shown("seal", "--stack", "dev")["new"]
     before = case.lab.release()
     case.publish()
-    assert case.shown("seal", "--stack", "dev", hours=0.6)["new"]
+    assert case.lab.shown("seal", "--stack", "dev")["new"]
     assert case.lab.release() != before
-    assert not case.shown("seal", "--stack", "dev", hours=0.6)["new"]
+    assert not case.lab.shown("seal", "--stack", "dev")["new"]
     sealed = json.loads((case.lab.project / "releases" / f"{case.lab.release()}.json").read_bytes())
     (fix,) = (one for one in sealed["advisories"] if case.cve in one["cves"])
     assert (fix["severity"], fix["cvss"], fix["exploited"]) == ("critical", 9.8, True)
