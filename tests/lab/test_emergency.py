@@ -26,7 +26,7 @@ class Case:
     """The emergency: everything about it happens so many hours after its disclosure, on a Friday night."""
 
     def __init__(self, lab: Laboratory, exports: Path) -> None:
-        self.lab, self.exports = lab, exports
+        self.lab, self.exports, self.calls = lab, exports, 0
         now = datetime.now(UTC)
         friday = now + timedelta(days=(4 - now.weekday()) % 7 or 7)
         self.disclosed = friday.replace(hour=22, minute=10, second=0, microsecond=0)
@@ -38,7 +38,9 @@ class Case:
         return self.disclosed + hours * HOUR
 
     def shift(self, hours: float) -> str:
-        return str(round((self.at(hours) - datetime.now(UTC)).total_seconds()))
+        """Each call is clearly later than the one before of the same hour, however long that took to begin."""
+        self.calls += 1
+        return str(round((self.at(hours) - datetime.now(UTC)).total_seconds()) + 10 * self.calls)
 
     def run(self, *words: str, hours: float, code: int = 0) -> str:
         return self.lab.run("patchwave", *words, code=code, PATCHWAVE_CLOCK_SHIFT=self.shift(hours))
