@@ -78,7 +78,9 @@ def _decision(project: Path, stack: StackName, release: str, now: datetime) -> D
 
 
 def _refused(about: Aspect, declared: Declared, context: Context) -> Iterator[str]:
-    if wave := _pending(declared, context):
+    """What the decision refuses; a preview says it once a wave, an update asks before each command."""
+    wave = _pending(declared, context)
+    if wave and (wave.phase == "preflight" or not context.preview):
         decision = _decision(context.project, wave.stack, wave.release, context.now)
         yield from (refusal.why for refusal in decision.refusals if refusal.about == about)
 

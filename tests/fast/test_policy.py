@@ -371,3 +371,11 @@ def test_the_program_declares_the_wave_that_the_cases_are_made_of(project: Path)
 
 def test_the_reference_page_is_up_to_date() -> None:
     assert (PROJECT / "docs" / "rules.md").read_text(encoding="utf-8") == reference.page()
+
+
+def test_a_preview_says_once_what_a_wave_lacks_and_an_update_before_each_command(project: Path) -> None:
+    first = preflight()
+    later = first._replace(props=changed(first.props, {"create": "exec patchwave wave prove --stack dev"}))
+    for preview, counts in ((True, [1, 0]), (False, [1, 1])):
+        context = here(project, now=CLOSED, preview=preview)
+        assert [len(complaints("waves-start-in-an-open-window", one, context)) for one in (first, later)] == counts
