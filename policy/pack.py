@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from patchwave.decisions.standard import Mode, RuleChoice, load_standard
+from patchwave.foundation.errors import PatchwaveError
 from patchwave.foundation.model import first_problem
 from policy import commands, decisions, estate, service, wave
 from policy.rule import CannotRun, Context, Parameters, Rule, rules_of
@@ -47,12 +48,8 @@ Asked = Mapping[str, tuple[Mode, Mapping[str, Any]]]
 
 
 def standing(rule: Rule, context: Context) -> Mode:
-    """The mode by the standard, else by the rule itself; CannotRun when the standard names a rule that is none."""
-    choices = load_standard(context.project).policy
-    if strangers := [name for chosen in choices.values() for name in chosen if name not in BY_NAME]:
-        raise CannotRun(f"policy/standard.yaml: policy: there is no rule {strangers[0]}: see docs/rules.md")
-    chosen = _chosen(rule, context)
-    return (chosen.mode if chosen else None) or rule.mode
+    """The mode by the standard, else by the rule itself; CannotRun when the standard cannot tell."""
+    return _chosen(rule, context).mode or rule.mode
 
 
 def enforced(rule: Rule, context: Context, asked: Asked) -> Enforced:
@@ -60,10 +57,10 @@ def enforced(rule: Rule, context: Context, asked: Asked) -> Enforced:
 
     CannotRun names a rule that there is not, or a parameter that the rule does not have or take.
     """
-    mode, chosen = standing(rule, context), _chosen(rule, context)
+    chosen = _chosen(rule, context)
     if strangers := [name for name in asked if name not in BY_NAME and name != "all"]:
         raise CannotRun(f"the run's policy configuration: there is no rule {strangers[0]}: see docs/rules.md")
-    parameters = dict(chosen.parameters) if chosen else {}
+    mode, parameters = chosen.mode or rule.mode, dict(chosen.parameters)
     _valid(rule, parameters, "policy/standard.yaml")
     if rule.name in asked:
         mode, asked_parameters = asked[rule.name]
@@ -72,9 +69,15 @@ def enforced(rule: Rule, context: Context, asked: Asked) -> Enforced:
     return Enforced(mode, {name: getattr(valid, name) for name in type(valid).model_fields})
 
 
-def _chosen(rule: Rule, context: Context) -> RuleChoice | None:
-    choices = load_standard(context.project).policy
-    return next((rules.get(rule.name) for stack, rules in choices.items() if stack == context.stack), None)
+def _chosen(rule: Rule, context: Context) -> RuleChoice:
+    """What the standard says of a rule on a stack; CannotRun when it does not parse, or names a rule that is none."""
+    try:
+        choices: dict[str, Mapping[str, RuleChoice]] = dict(load_standard(context.project).policy.items())
+    except PatchwaveError as error:
+        raise CannotRun(str(error)) from None
+    if strangers := [name for chosen in choices.values() for name in chosen if name not in BY_NAME]:
+        raise CannotRun(f"policy/standard.yaml: policy: there is no rule {strangers[0]}: see docs/rules.md")
+    return choices.get(context.stack, {}).get(rule.name, RuleChoice())
 
 
 def _valid(rule: Rule, parameters: Mapping[str, Any], where: str) -> Parameters:

@@ -121,7 +121,7 @@ class Analyzer(analyzer_pb2_grpc.AnalyzerServicer):
         """The mode by the standard; a standard that cannot be read is said by each rule when it is asked."""
         try:
             return pack.standing(rule, self._context(datetime.min))
-        except (CannotRun, PatchwaveError):
+        except CannotRun:
             return rule.mode
 
     def _context(self, now: datetime) -> Context:
@@ -158,8 +158,6 @@ class Analyzer(analyzer_pb2_grpc.AnalyzerServicer):
                 self._enforced[rule.name] = pack.enforced(rule, context, self._asked)
             except CannotRun as reason:
                 self._enforced[rule.name] = reason
-            except PatchwaveError as error:
-                self._enforced[rule.name] = CannotRun(str(error))
         found = self._enforced[rule.name]
         if isinstance(found, CannotRun):
             raise found
