@@ -98,12 +98,11 @@ def _given(part: Node) -> Iterator[Pipeline]:
     """What runs inside of a command: its substitutions, a script that it is given, a group's commands."""
     command = _words(part)
     if part.type != "command":
-        for child in part.children:
-            yield from _inside(child)
+        yield from _inside(part)
         return
     for word in part.named_children:
         for substitution in _substitutions(word):
-            for pipeline in _inside_of(substitution):
+            for pipeline in _inside(substitution):
                 yield [*pipeline, command[:1]] if _runs_what_it_reads(command) else pipeline
         script = _plain(_text(word))
         is_script = word.type in _TEXTS and re.search(r"[ \n]", script) and script != command[0]
@@ -117,11 +116,6 @@ def _substitutions(node: Node) -> Iterator[Node]:
     else:
         for child in node.children:
             yield from _substitutions(child)
-
-
-def _inside_of(substitution: Node) -> Iterator[Pipeline]:
-    for child in substitution.children:
-        yield from _inside(child)
 
 
 def _documents(statement: Node) -> Iterator[Pipeline]:
