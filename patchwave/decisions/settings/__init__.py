@@ -1,5 +1,6 @@
 """Everything that a human decides for one stack: the `patchwave:settings` object of `Pulumi.<stack>.yaml`."""
 
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, time, timedelta
 from itertools import takewhile
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Annotated, Self, get_args
 
 from pydantic import Field, model_validator
 
-from patchwave.decisions.calendar import Calendar
+from patchwave.decisions.calendar import Calendar, Opening
 from patchwave.decisions.settings.alerts import Alerts
 from patchwave.decisions.settings.fleets import Fleet, Ring, Rollout, Source
 from patchwave.decisions.settings.machines import Machines
@@ -88,9 +89,8 @@ class Settings(Model):
 
     @model_validator(mode="after")
     def _a_host_fits_a_window(self) -> Self:
-        since = datetime.combine(self.maintenance.starts_on, time(), UTC)
-        year = takewhile(lambda one: one.opens < since + timedelta(days=366), self.calendar.openings(since))
-        takes, longest = self.rollout.host_takes, max(one.closes - one.opens for one in year)
+        takes = self.rollout.host_takes
+        longest = max(one.closes - one.opens for one in self._first_year(self.calendar.openings))
         if takes > longest:
             raise ValueError(
                 f"rollout.host_takes is {takes // MINUTE} min, the longest window lasts {longest // MINUTE} min: "
@@ -116,16 +116,19 @@ class Settings(Model):
     @model_validator(mode="after")
     def _images_roll_between_waves(self) -> Self:
         if upgrade := self.slots.image_upgrade:
-            since = datetime.combine(self.maintenance.starts_on, time(), UTC)
-            until = since + timedelta(days=366)
-            rolls = list(takewhile(lambda roll: roll.opens < until, upgrade.window.openings(since)))
-            for wave in takewhile(lambda wave: wave.opens < until, self.calendar.openings(since)):
+            rolls = list(self._first_year(upgrade.window.openings))
+            for wave in self._first_year(self.calendar.openings):
                 if any(roll.opens < wave.closes and wave.opens < roll.closes for roll in rolls):
                     raise ValueError(
                         f"slots.image_upgrade.window overlaps the calendar's on {wave.opens:%a %Y-%m-%d}: "
                         "instances would be replaced in the middle of a wave, move one of the two"
                     )
         return self
+
+    def _first_year(self, openings: Callable[[datetime], Iterator[Opening]]) -> Iterator[Opening]:
+        """What opens in the year from the day on which maintenance starts."""
+        since = datetime.combine(self.maintenance.starts_on, time(), UTC)
+        return takewhile(lambda one: one.opens < since + timedelta(days=366), openings(since))
 
     def declared_hosts(self, stack: str) -> dict[str, bool]:
         """The hosts that the stack declares, and whether each answers users; Arc machines are not declared."""
