@@ -118,8 +118,8 @@ def still_holds(known: Release, updates: Mapping[str, Pending], now: datetime) -
 
 def understated(known: Release, knowledge: Knowledge, standard: Standard) -> bool:
     """Whether a fix of a release counts as more severe now than the release says."""
-    now = {one.id: current(one, knowledge, standard) for one in known.advisories}
-    return any(standard.worst([one.severity, now[one.id].severity]) != one.severity for one in known.advisories)
+    pairs = ((one.severity, current(one, knowledge, standard).severity) for one in known.advisories)
+    return any(standard.worst([sealed, now]) != sealed for sealed, now in pairs)
 
 
 def _pending(project: Path, hosts: Sequence[Host]) -> dict[str, list[Pending]]:

@@ -116,7 +116,7 @@ class Logs:
                 columns = table_columns(table)
                 known = {"TenantId": place.properties["customerId"], "Type": table.name}
                 rows = [
-                    [(row | known).get(name) for name in columns]
+                    [known.get(name, row.get(name)) for name in columns]
                     for row in self._store.logged(place.id, table.name)
                     if _within(_instant(row["TimeGenerated"]), begins, ends)
                 ]
