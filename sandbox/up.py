@@ -15,7 +15,6 @@ from patchwave.foundation import clock
 from patchwave.foundation.errors import Failed, Misuse, PatchwaveError, Refused
 from patchwave.records import evidence
 from patchwave.releases import release
-from policy.pack import RULES
 from sandbox import acceptance, base, console, daemon, doctor, environment, mirror, network, package, repository
 from sandbox.config import Sandbox
 from sandbox.engine import Engine, engine, find
@@ -275,6 +274,8 @@ def _seal(stack: Stack) -> None:
 def _carry_out(stack: Stack, opening: datetime) -> None:
     """The real `pulumi up`, and what its evidence says afterwards."""
     project = stack.sandbox.project
+    from policy.pack import RULES  # the pack takes a while to load, and no other command needs it
+
     console.line("policy", f"{len(RULES)} rules")
     before = _latest(stack)
     done = stack.up(moved=_moved(opening))
