@@ -75,9 +75,9 @@ class Laboratory:
         return self.run("pulumi", "stack", "output", "url", "--stack", stack).strip()
 
     @contextmanager
-    def edited(self, old: str, new: str, stack: str = "dev") -> Iterator[None]:
-        """The stack file with one text in place of another."""
-        path = self.project / f"Pulumi.{stack}.yaml"
+    def edited(self, old: str, new: str, file: str = "Pulumi.dev.yaml") -> Iterator[None]:
+        """A file of the project with one text in place of another."""
+        path = self.project / file
         text = path.read_text(encoding="utf-8")
         assert old in text
         path.write_text(text.replace(old, new), encoding="utf-8")

@@ -172,16 +172,13 @@ def test_a_machine_goes_back_by_its_snapshot_with_its_data(patched: Patched) -> 
     lab = patched.lab
     old, rows = version(lab, "dev-vm-0"), count(lab, "dev-vm-0")
     boot = lab.ssh("dev-vm-0", "cat /proc/sys/kernel/random/boot_id")
-    standard = lab.project / "policy" / "standard.yaml"
-    before = standard.read_text(encoding="utf-8")
-    otherwise = before.replace(
-        "\n  staging:\n    deleted-", "\n  dev:\n    a-canary-goes-first: {mode: disabled}\n  staging:\n    deleted-"
-    )
-    assert otherwise != before
-    standard.write_text(otherwise, encoding="utf-8")
-    with lab.edited('hosts: ["*-{live}-0"]', 'hosts: ["*-vm-0"]'):
+    staging = "\n  staging:\n    deleted-"
+    lifted = f"\n  dev:\n    a-canary-goes-first: {{mode: disabled}}{staging}"
+    with (
+        lab.edited(staging, lifted, "policy/standard.yaml"),
+        lab.edited('hosts: ["*-{live}-0"]', 'hosts: ["*-vm-0"]'),
+    ):
         lab.sandbox("up", "--fault", "crash", code=1)
-    standard.write_text(before, encoding="utf-8")
     (restored,) = [r["data"] for r in lab.records() if r["kind"] == "restore"]
     assert (restored["host"], restored["method"], restored["ok"]) == ("dev-vm-0", "snapshot", True)
     assert states(lab)["dev-vm-0"] == "failed-restored"
