@@ -36,7 +36,7 @@ check: venv
 	lint-imports --no-cache
 	ANSIBLE_CONFIG=$(CURDIR)/playbooks/ansible.cfg ansible-lint -q playbooks
 	check-jsonschema -q --builtin-schema vendor.github-workflows .github/workflows/*.yml
-	pytest tests/fast -n 2 --dist loadfile
+	pytest tests/unit -n 2 --dist loadfile
 
 test: venv
 	@$(SANDBOX_RUN) tools
@@ -48,7 +48,7 @@ format: venv schemas
 	ruff check --fix .
 
 schemas: venv
-	python -m patchwave.schema
+	python -m patchwave.cli.schema
 
 lock:
 	uv pip compile --quiet --universal --generate-hashes --no-header pyproject.toml --group pyproject.toml:dev --group pyproject.toml:sandbox -o requirements.lock

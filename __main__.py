@@ -16,9 +16,9 @@ from components import (
     Snapshots,
     Wave,
 )
-from patchwave.decisions.settings import Settings
-from patchwave.decisions.standard import stack_name
-from patchwave.foundation.documents import parse
+from patchwave.base.documents import parse
+from patchwave.config.settings import Settings
+from patchwave.config.standard import stack_name
 from patchwave.releases import release as releases
 from patchwave.releases import waivers
 

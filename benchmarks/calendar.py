@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, time, timedelta
 from typing import Any, NamedTuple
 
-from patchwave.decisions.calendar import WEEKDAYS, WEEKS, Calendar, Freeze, Monthly, Opening, Weekly, Window, time_zone
-from tests.fast.clocks import ZONES
+from patchwave.calendar.windows import WEEKDAYS, WEEKS, Calendar, Freeze, Monthly, Opening, Weekly, Window, time_zone
+from tests.unit.clocks import ZONES
 
 PEER = "python-dateutil==2.9.0.post0"
 BEGIN = datetime(2026, 11, 24, tzinfo=UTC)

@@ -19,11 +19,11 @@ from typing import Any
 import httpx
 from azure.identity import ManagedIdentityCredential
 
-from patchwave.azure.arm import GRAPH, MANAGEMENT, PAGE
-from patchwave.decisions.settings import load_stack
-from patchwave.fleet.inventory import QUERY, discover
-from sandbox.azure.door.conditions import VARIABLE
+from patchwave.azure.client import GRAPH, MANAGEMENT, PAGE
+from patchwave.azure.inventory import QUERY, discover
+from patchwave.config.settings import load_stack
 from sandbox.azure.queries.graph import PERIOD
+from sandbox.azure.server.conditions import VARIABLE
 from sandbox.config import cache_folder
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -42,7 +42,7 @@ known.AZURE_PUBLIC_CLOUD.endpoints.resource_manager = os.environ["ARM_ENDPOINT"]
 
 @dataclass
 class Door:
-    """A served stand-in: the environment of its clients and the requests that it has answered."""
+    """A served emulator: the environment of its clients and the requests that it has answered."""
 
     environment: dict[str, str]
     requests: list[tuple[str, str, int]] = field(default_factory=list)
@@ -56,7 +56,7 @@ class Door:
 def door(machines: int, conditions: Mapping[str, Any]) -> Iterator[Door]:
     """A door of a process of its own, with a fleet behind it."""
     with tempfile.TemporaryDirectory(prefix="patchwave-bench-") as folder:
-        command = [sys.executable, "-m", "benchmarks.door", folder, str(machines)]
+        command = [sys.executable, "-m", "benchmarks.server", folder, str(machines)]
         environment = os.environ | {VARIABLE: json.dumps(conditions)}
         child = subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, text=True)
         assert child.stdout is not None

@@ -17,13 +17,13 @@ from google.protobuf.struct_pb2 import Struct
 from pulumi.runtime import proto
 from pulumi.runtime.proto import analyzer_pb2_grpc
 
-from patchwave.foundation.errors import Failed
+from patchwave.base.errors import Failed
 from policy.estate import SCALE_SET
 from policy.pack import RULES
-from tests.fast.changes import changed
-from tests.fast.engine import declare_stack
-from tests.fast.service_rules_cases import BASES, CASES
 from tests.laboratory import PROJECT, Laboratory, laboratory
+from tests.unit.changes import changed
+from tests.unit.engine import declare_stack
+from tests.unit.service_rules_cases import BASES, CASES
 
 RESOURCES, RUNS = 1000, 7
 REGO = Path(__file__).with_name("scale_sets.rego")

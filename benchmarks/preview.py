@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from sandbox.azure.resources.store import Store
-from tests.fast.engine import declare_stack
 from tests.fleet import clear, seed
 from tests.laboratory import Laboratory, descendants, laboratory
+from tests.unit.engine import declare_stack
 
 RUNS = 9
 FEW, MANY = 100, 10_000

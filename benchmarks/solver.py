@@ -10,8 +10,8 @@ from datetime import time as clock_time
 from hashlib import sha256
 from zlib import crc32
 
-from patchwave.decisions.calendar import Calendar, Freeze, Monthly, Weekly, Window
-from patchwave.planning.solver import Fix, Leg, Question, Ring, Seat, misses
+from patchwave.calendar.windows import Calendar, Freeze, Monthly, Weekly, Window
+from patchwave.schedule.solver import Fix, Leg, Question, Ring, Seat, misses
 
 RUNS = 3
 HOSTS, FINDINGS, ADVISORIES = 10_000, 40, 60

@@ -13,7 +13,7 @@ from pathlib import Path
 from patchwave.releases.release import Release
 from patchwave.releases.release import load as load_release
 from sandbox.config import Sandbox
-from sandbox.hosts import Hosts
+from sandbox.lab.hosts import Hosts
 from tests.laboratory import Laboratory, laboratory
 
 PLAYBOOK = Path(__file__).with_name("plain.yml")

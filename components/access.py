@@ -10,7 +10,7 @@ from components import roles
 from components.roles import Role
 from components.scale_set import ScaleSet
 from components.site import Site
-from patchwave.decisions.settings import Settings
+from patchwave.config.settings import Settings
 
 NAMESPACE = uuid.UUID("0d0e4f0e-8f0a-5a0b-9e53-6c1f6d6a2b77")
 

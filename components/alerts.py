@@ -11,8 +11,8 @@ import pulumi_azure_native as azure
 
 from components import tags
 from components.site import Site
-from patchwave.decisions.settings import Settings
-from patchwave.waves import exports
+from patchwave.config.settings import Settings
+from patchwave.wave import exports
 
 QUERIES = Path(__file__).parent / "queries"
 WORKBOOK = (

@@ -9,9 +9,9 @@ import pulumi_azure_native as azure
 
 from components import tags
 from components.site import Site
-from patchwave.decisions.settings import Settings
-from patchwave.decisions.settings.snapshots import Backup as Decisions
-from patchwave.decisions.update_manager import windows_zone
+from patchwave.calendar.update_manager import windows_zone
+from patchwave.config.settings import Settings
+from patchwave.config.settings.snapshots import Backup as Decisions
 
 
 class Backup(pulumi.ComponentResource):

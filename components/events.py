@@ -9,8 +9,8 @@ import pulumi_azure_native as azure
 
 from components import tags
 from components.site import Site
-from patchwave.decisions.settings import Settings
-from patchwave.decisions.settings.maintenance import Function, Webhook
+from patchwave.config.settings import Settings
+from patchwave.config.settings.maintenance import Function, Webhook
 
 TOPIC = "Microsoft.Maintenance.MaintenanceConfigurations"
 TYPES = ("Microsoft.Maintenance.PreMaintenanceEvent", "Microsoft.Maintenance.PostMaintenanceEvent")

@@ -8,9 +8,9 @@ import pulumi_azure_native as azure
 from components import tags
 from components.scale_set import ScaleSet
 from components.site import Site
-from patchwave.decisions import update_manager
-from patchwave.decisions.settings import Settings
-from patchwave.decisions.settings.slots import ImageUpgrade
+from patchwave.calendar import update_manager
+from patchwave.config.settings import Settings
+from patchwave.config.settings.slots import ImageUpgrade
 
 
 class ImageMaintenance(pulumi.ComponentResource):

@@ -2,7 +2,7 @@
 
 import pulumi
 
-from patchwave.decisions.settings.machines import Image
+from patchwave.config.settings.machines import Image
 
 
 def image_id(group_id: pulumi.Input[str], image: Image) -> pulumi.Output[str]:

@@ -9,7 +9,7 @@ from components import tags
 from components.images import image_id
 from components.scale_set import linux
 from components.site import Site
-from patchwave.decisions.settings import Settings
+from patchwave.config.settings import Settings
 
 
 class Machines(pulumi.ComponentResource):

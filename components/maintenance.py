@@ -10,11 +10,11 @@ import pulumi_azure_native as azure
 from components import tags
 from components.events import Events
 from components.site import Site
-from patchwave.decisions import update_manager
-from patchwave.decisions.settings import Settings
-from patchwave.decisions.settings.maintenance import Assigned
-from patchwave.decisions.settings.maintenance import Maintenance as Decisions
-from patchwave.decisions.update_manager import Schedule
+from patchwave.calendar import update_manager
+from patchwave.calendar.update_manager import Schedule
+from patchwave.config.settings import Settings
+from patchwave.config.settings.maintenance import Assigned
+from patchwave.config.settings.maintenance import Maintenance as Decisions
 from patchwave.releases.release import Release
 
 # What an assignment of its own names, by the machine's source: provider and type.

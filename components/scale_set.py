@@ -7,9 +7,9 @@ import pulumi_azure_native as azure
 
 from components import tags
 from components.images import image_id
-from patchwave.decisions.settings import Settings, Slot
-from patchwave.decisions.settings.service import Probe
-from patchwave.decisions.settings.slots import ImageUpgrade, Repairs, Rolling
+from patchwave.config.settings import Settings, Slot
+from patchwave.config.settings.service import Probe
+from patchwave.config.settings.slots import ImageUpgrade, Repairs, Rolling
 
 
 class ScaleSet(pulumi.ComponentResource):

@@ -4,7 +4,7 @@ import pulumi
 import pulumi_azure_native as azure
 
 from components import tags
-from patchwave.decisions.settings import Settings
+from patchwave.config.settings import Settings
 
 
 class Site(pulumi.ComponentResource):

@@ -12,9 +12,9 @@ from components import tags
 from components.scale_set import ScaleSet
 from components.site import Site
 from components.traffic import Traffic
-from patchwave.decisions.settings import Settings, Slot
-from patchwave.decisions.settings.service import Probe
-from patchwave.decisions.settings.slots import Slots as Decisions
+from patchwave.config.settings import Settings, Slot
+from patchwave.config.settings.service import Probe
+from patchwave.config.settings.slots import Slots as Decisions
 
 PUBLIC = "public"
 

@@ -6,7 +6,7 @@ import pulumi_azure_native as azure
 from components import tags
 from components.site import Site
 from patchwave.azure.restore_points import collection_name
-from patchwave.decisions.settings import Settings
+from patchwave.config.settings import Settings
 
 
 class Snapshots(pulumi.ComponentResource):

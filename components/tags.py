@@ -1,6 +1,6 @@
 """The tags by which inventory, maintenance scopes and policies find what a stack holds."""
 
-from patchwave.decisions.settings import Settings, Slot, Source
+from patchwave.config.settings import Settings, Slot, Source
 
 
 def common(stack: str) -> dict[str, str]:

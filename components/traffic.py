@@ -9,9 +9,9 @@ import pulumi_azure_native as azure
 
 from components import tags
 from components.site import Site
-from patchwave.decisions.settings import Slot
-from patchwave.decisions.settings.service import Probe
-from patchwave.decisions.settings.slots import TrafficManager
+from patchwave.config.settings import Slot
+from patchwave.config.settings.service import Probe
+from patchwave.config.settings.slots import TrafficManager
 
 ENDPOINT = "Microsoft.Network/trafficManagerProfiles/azureEndpoints"
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import pulumi
 from pulumi_command import local
 
-from patchwave.admission import permission
-from patchwave.decisions.settings import Settings
-from patchwave.decisions.standard import StackName
-from patchwave.foundation import clock
+from patchwave.authorization import permission
+from patchwave.base import clock
+from patchwave.config.settings import Settings
+from patchwave.config.standard import StackName
 from patchwave.releases.release import Release
 from patchwave.releases.waivers import Waiver
 

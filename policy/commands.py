@@ -60,7 +60,7 @@ class Script(NamedTuple):
 
     where: str
     text: str
-    mend: str
+    fix: str
 
 
 def _scripts(declared: Declared) -> Iterator[Script]:
@@ -80,13 +80,13 @@ def _scripts(declared: Declared) -> Iterator[Script]:
 
 
 def _of_host(described: Mapping[str, Any]) -> Iterator[Script]:
-    mend = "let the host read it from a key vault by its identity"
+    fix = "let the host read it from a key vault by its identity"
     for where, value in (
         ("osProfile.customData", known(table(described.get("osProfile")), "customData")),
         ("userData", known(described, "userData")),
     ):
         if isinstance(value, str):
-            yield Script(where, _decoded(value), mend)
+            yield Script(where, _decoded(value), fix)
     for one in objects(at(described, "extensionProfile", "extensions")):
         yield from _settings(f"extension {known(one, 'name')}.settings", known(one, "settings"))
 
@@ -134,7 +134,7 @@ def scripts_hold_no_secrets(declared: Declared, context: Context) -> Iterator[st
             continue
         for what, pattern in SECRETS.items():
             if pattern.search(script.text):
-                yield f"{script.where} holds {what}: {script.mend}"
+                yield f"{script.where} holds {what}: {script.fix}"
 
 
 @rule(*COMMANDS, severity="critical")
@@ -156,7 +156,7 @@ def scripts_pin_what_they_fetch(declared: Declared, context: Context) -> Iterato
     """What a script fetches has a version, so that it does tomorrow what was reviewed today."""
     for script in _scripts(declared):
         for found in shell.unpinned(_shell(script.text)):
-            yield f"{script.where}: {found.what}: {found.mend}"
+            yield f"{script.where}: {found.what}: {found.fix}"
 
 
 @rule(SCALE_SET, MACHINE, severity="critical")

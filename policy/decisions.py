@@ -5,9 +5,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from patchwave.decisions.settings import Settings
-from patchwave.decisions.standard import StackName, Standard, load_standard, stack_name
-from patchwave.records import signing
+from patchwave.config.settings import Settings
+from patchwave.config.standard import StackName, Standard, load_standard, stack_name
+from patchwave.evidence import signing
 from policy.declared import Declared
 from policy.files import stack_file
 from policy.rule import Context, rule
@@ -118,5 +118,5 @@ def stacks_name_a_release(declared: Declared, context: Context) -> Iterator[str]
     stack, _, standard = _read(declared, context)
     if stack_file(context.project, stack).release is None:
         source = standard.stacks[stack].promoted_from
-        mend = f"patchwave promote {source} {stack}" if source else f"patchwave seal --stack {stack}"
-        yield f"Pulumi.{stack}.yaml names no patchwave:release, so nothing is patched: run `{mend}`"
+        fix = f"patchwave promote {source} {stack}" if source else f"patchwave seal --stack {stack}"
+        yield f"Pulumi.{stack}.yaml names no patchwave:release, so nothing is patched: run `{fix}`"

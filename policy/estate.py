@@ -9,9 +9,9 @@ from typing import Annotated
 
 from pydantic import Field, ValidationError
 
-from patchwave.decisions.standard import Envelope, StackName, Standard, load_standard, stack_name
-from patchwave.decisions.update_manager import Schedule
-from patchwave.foundation.model import first_problem
+from patchwave.base.model import first_problem
+from patchwave.calendar.update_manager import Schedule
+from patchwave.config.standard import Envelope, StackName, Standard, load_standard, stack_name
 from policy.declared import Declared, Props
 from policy.rule import Context, rule
 from policy.service.values import at, items, number, objects, outside, plain, table

@@ -3,7 +3,7 @@
 from functools import lru_cache
 from pathlib import Path
 
-from patchwave.decisions.settings import StackFile, load_stack, stack_path
+from patchwave.config.settings import StackFile, load_stack, stack_path
 
 Mark = tuple[int, int] | None
 """When a file was written and how long it is; None where there is none."""

@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from patchwave.decisions.standard import Mode, RuleChoice, load_standard
-from patchwave.foundation.errors import PatchwaveError
-from patchwave.foundation.model import first_problem
+from patchwave.base.errors import PatchwaveError
+from patchwave.base.model import first_problem
+from patchwave.config.standard import Mode, RuleChoice, load_standard
 from policy import commands, decisions, estate, service, wave
 from policy.rule import CannotRun, Context, Parameters, Rule, rules_of
 

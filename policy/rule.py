@@ -10,8 +10,8 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, create_model
 
-from patchwave.decisions.standard import Mode
-from patchwave.foundation.errors import PatchwaveError
+from patchwave.base.errors import PatchwaveError
+from patchwave.config.standard import Mode
 from policy.declared import Declared
 from policy.wire import UnknownValueError
 
@@ -36,7 +36,7 @@ class Parameters(BaseModel):
 
 @dataclass(frozen=True)
 class Rule:
-    """A check that yields complaints, each with its mend.
+    """A check that yields complaints, each with its fix.
 
     It is shown a resource of one of its `types`, or, without any, all resources of the stack. Its keyword arguments are
     its parameters. `in_preview` is how a preview enforces what an update enforces as mandatory.

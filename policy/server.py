@@ -18,10 +18,10 @@ import grpc
 from google.protobuf import json_format
 from google.protobuf.empty_pb2 import Empty
 
-from patchwave.decisions.standard import Mode
-from patchwave.foundation import clock
-from patchwave.foundation.errors import PatchwaveError
-from patchwave.foundation.protocol import without_the_sdk
+from patchwave.base import clock
+from patchwave.base.errors import PatchwaveError
+from patchwave.base.protocol import without_the_sdk
+from patchwave.config.standard import Mode
 from policy import pack
 from policy.declared import Declared
 from policy.pack import RULES

@@ -29,10 +29,10 @@ _BEFORE = re.compile(
 
 
 class Unpinned(NamedTuple):
-    """What a command fetches without saying which version, and the mend."""
+    """What a command fetches without saying which version, and the fix."""
 
     what: str
-    mend: str
+    fix: str
 
 
 def unpinned(text: str) -> Iterator[Unpinned]:

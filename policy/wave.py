@@ -8,15 +8,16 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from patchwave.admission import permission
-from patchwave.admission.permission import Aspect, Decision
-from patchwave.decisions.settings import STACKS, stack_path
-from patchwave.decisions.standard import StackName, load_standard, stack_name
-from patchwave.planning import outlook, solver
-from patchwave.records import evidence
+from patchwave.authorization import permission
+from patchwave.authorization.permission import Aspect, Decision
+from patchwave.config.settings import STACKS, stack_path
+from patchwave.config.standard import StackName, load_standard, stack_name
+from patchwave.evidence import chain as evidence
 from patchwave.releases import waivers
 from patchwave.releases.release import load as load_release
 from patchwave.releases.release import path_of
+from patchwave.schedule import forecast as outlook
+from patchwave.schedule import solver
 from policy.declared import Declared
 from policy.files import Mark, mark, stack_file
 from policy.rule import Context, rule

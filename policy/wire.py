@@ -6,7 +6,7 @@ from typing import Any
 
 from google.protobuf.struct_pb2 import Struct, Value
 
-from patchwave.foundation.protocol import without_the_sdk
+from patchwave.base.protocol import without_the_sdk
 from policy.declared import Props
 
 with without_the_sdk():

@@ -1,1 +1,1 @@
-"""The stand-in for Azure on one Linux machine: engine, resource manager, hosts and load balancer."""
+"""The emulator of Azure on one Linux machine: engine, resource manager, hosts and load balancer."""

@@ -12,15 +12,16 @@ from pathlib import Path
 from types import FrameType
 from typing import get_args
 
-from patchwave.decisions.settings import STACKS
-from patchwave.decisions.standard import ApprovalKind
-from patchwave.foundation.errors import Failed, Misuse, PatchwaveError
-from sandbox import console, daemon, doctor, processes, repository
+from patchwave.base.errors import Failed, PatchwaveError, UsageError
+from patchwave.config.settings import STACKS
+from patchwave.config.standard import ApprovalKind
+from sandbox import console, daemon, doctor
 from sandbox.config import DEFAULT_NAME, Sandbox
 from sandbox.down import down
-from sandbox.engine import find
-from sandbox.hosts import Hosts
-from sandbox.package import Fault
+from sandbox.lab import processes, repository
+from sandbox.lab.engine import find
+from sandbox.lab.hosts import Hosts
+from sandbox.sample.package import Fault
 from sandbox.stack import existing
 from sandbox.up import approve, fleet, preview, up
 
@@ -131,7 +132,7 @@ def _instant(text: str) -> datetime:
 
 def _made(sandbox: Sandbox, path: Path) -> Path:
     if not path.exists():
-        raise Misuse(f"sandbox {sandbox.name} is not up: run `make up` first")
+        raise UsageError(f"sandbox {sandbox.name} is not up: run `make up` first")
     return path
 
 

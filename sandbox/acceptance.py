@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import httpx
 
-from patchwave.records.evidence import IDENTITY
+from patchwave.evidence.chain import IDENTITY
 from sandbox.config import write_atomically
 from sandbox.stack import Stack, said_by
 

@@ -12,7 +12,7 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Self
 
-from patchwave.foundation.errors import Failed, Misuse
+from patchwave.base.errors import Failed, UsageError
 
 DEFAULT_NAME = "lab"
 POOL = tuple(IPv4Network(f"10.{second}.0.0/16") for second in range(213, 221))
@@ -26,7 +26,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 
 @dataclass(frozen=True)
 class Sandbox:
-    """One stand-in for Azure: a folder, a bridge, a subnet and a loopback address of its own."""
+    """One emulator of Azure: a folder, a bridge, a subnet and a loopback address of its own."""
 
     name: str
     project: Path
@@ -37,7 +37,7 @@ class Sandbox:
     def open(cls, project: Path, name: str = DEFAULT_NAME) -> Self:
         """The sandbox of that name in the project; its subnet is chosen once and kept in sandbox.json."""
         if not _NAME.fullmatch(name):
-            raise Misuse(f"sandbox name {name!r}: use lower-case letters, digits and dashes, at most 31")
+            raise UsageError(f"sandbox name {name!r}: use lower-case letters, digits and dashes, at most 31")
         project = project.resolve()
         folder = project / (".sandbox" if name == DEFAULT_NAME else f".sandbox-{name}")
         record = folder / "sandbox.json"

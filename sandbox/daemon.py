@@ -1,4 +1,4 @@
-"""The stand-in resource manager as a process of the sandbox: started, waited for, and told of Arc machines."""
+"""The emulator resource manager as a process of the sandbox: started, waited for, and told of Arc machines."""
 
 import json
 import ssl
@@ -10,9 +10,9 @@ import urllib.request
 from collections.abc import Mapping
 from typing import Any
 
-from patchwave.foundation.errors import Failed
-from sandbox import processes
+from patchwave.base.errors import Failed
 from sandbox.config import Sandbox
+from sandbox.lab import processes
 
 _PROCESS = "azure"
 _PATIENCE = 300.0

@@ -9,12 +9,13 @@ import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from patchwave.doctor import DISK_GB, REHEARSAL_TOOLS
-from patchwave.foundation.errors import Failed
-from sandbox import children, console
+from patchwave.base.errors import Failed
+from patchwave.cli.doctor import DISK_GB, REHEARSAL_TOOLS
+from sandbox import console
 from sandbox.config import Sandbox
-from sandbox.mirror import Mirror
-from sandbox.processes import last_lines
+from sandbox.lab import children
+from sandbox.lab.mirror import Mirror
+from sandbox.lab.processes import last_lines
 
 _TEST_TOOLS = {"node": "nodejs", "npm": "npm"}
 _SERVICES = {"nginx": "nginx.service", "haproxy": "haproxy.service"}
@@ -84,7 +85,7 @@ def reachable(mirror: Mirror) -> None:
             return
     except (urllib.error.URLError, OSError) as error:
         reason = getattr(error, "reason", error)
-        raise Failed(f"{release} does not answer ({reason}): mend the network or the machine's apt sources") from None
+        raise Failed(f"{release} does not answer ({reason}): fix the network or the machine's apt sources") from None
 
 
 def _install(packages: list[str]) -> None:

@@ -3,10 +3,11 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
-from patchwave.waves.journal import close_rehearsals
-from sandbox import cgroups, console, daemon, network, processes
+from patchwave.wave.journal import close_rehearsals
+from sandbox import console, daemon
 from sandbox.config import Sandbox
-from sandbox.hosts import remove
+from sandbox.lab import cgroups, network, processes
+from sandbox.lab.hosts import remove
 from sandbox.stack import Stack, existing
 
 # What `down` keeps: who signed the evidence, and where the sandbox was.

@@ -6,11 +6,11 @@ import shlex
 import sys
 from pathlib import Path
 
-from patchwave.admission import approvals, criteria, emergency
-from patchwave.decisions.standard import load_standard
-from patchwave.records.evidence import IDENTITY, NAMESPACE
+from patchwave.authorization import approvals, criteria, emergency
+from patchwave.config.standard import load_standard
+from patchwave.evidence.chain import IDENTITY, NAMESPACE
 from sandbox.config import Sandbox, write_atomically
-from sandbox.hosts import make_key
+from sandbox.lab.hosts import make_key
 
 SUBSCRIPTION = "00000000-0000-4000-8000-000000000001"
 TENANT = "00000000-0000-4000-8000-000000000002"

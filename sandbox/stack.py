@@ -13,15 +13,16 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from patchwave.decisions.settings import STACKS, stack_path
-from patchwave.decisions.stackfile import KEY
-from patchwave.decisions.standard import StackName
-from patchwave.foundation.clock import SHIFT
-from patchwave.foundation.errors import Failed, Misuse, PatchwaveError, Refused
-from sandbox import cgroups, children, daemon, processes
+from patchwave.base.clock import SHIFT
+from patchwave.base.errors import Failed, PatchwaveError, Refused, UsageError
+from patchwave.config.settings import STACKS, stack_path
+from patchwave.config.stackfile import KEY
+from patchwave.config.standard import StackName
+from sandbox import daemon
 from sandbox.azure.resources.kinds import BY_TOKEN
 from sandbox.config import Sandbox
 from sandbox.environment import SUBSCRIPTION, complete
+from sandbox.lab import cgroups, children, processes
 
 PROGRAM = "patchwave"
 _GROUP = "engine"
@@ -199,7 +200,7 @@ class Stack:
 def said_by(text: str, complaint: str, code: int) -> dict[str, Any]:
     """The JSON object that a command printed last; its own one-line error otherwise, of its own kind."""
     if code:
-        kinds: dict[int, type[PatchwaveError]] = {2: Misuse, 3: Refused}
+        kinds: dict[int, type[PatchwaveError]] = {2: UsageError, 3: Refused}
         raise kinds.get(code, Failed)(reason(complaint.splitlines()))
     last = next((line for line in reversed(text.splitlines()) if line.startswith("{")), "{}")
     said: dict[str, Any] = json.loads(last)

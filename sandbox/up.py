@@ -8,18 +8,20 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from patchwave.admission import permission
-from patchwave.decisions.settings import load_stack
-from patchwave.decisions.standard import ApprovalKind, StackName, load_standard
-from patchwave.foundation import clock
-from patchwave.foundation.errors import Failed, Misuse, PatchwaveError, Refused
-from patchwave.records import evidence
+from patchwave.authorization import permission
+from patchwave.base import clock
+from patchwave.base.errors import Failed, PatchwaveError, Refused, UsageError
+from patchwave.config.settings import load_stack
+from patchwave.config.standard import ApprovalKind, StackName, load_standard
+from patchwave.evidence import chain as evidence
 from patchwave.releases import release
-from sandbox import acceptance, base, console, daemon, doctor, environment, mirror, network, package, repository
+from sandbox import acceptance, console, daemon, doctor, environment
 from sandbox.config import Sandbox
-from sandbox.engine import Engine, engine, find
-from sandbox.hosts import Hosts
-from sandbox.package import Fault
+from sandbox.lab import base, mirror, network, repository
+from sandbox.lab.engine import Engine, engine, find
+from sandbox.lab.hosts import Hosts
+from sandbox.sample import package
+from sandbox.sample.package import Fault
 from sandbox.stack import Stack, said_by
 
 ARC = {"dev": "site-arc-0", "staging": "site-arc-1", "prod": "site-arc-2"}
@@ -99,7 +101,7 @@ def set_up(sandbox: Sandbox) -> Engine:
         origins = _plugins(sandbox, made)
         environment.write(sandbox, made.path)
         report.quick = standing
-        report(f"stand-in at {sandbox.endpoint}, command plugin: {origins['command']}")
+        report(f"emulator at {sandbox.endpoint}, command plugin: {origins['command']}")
     return made
 
 
@@ -196,7 +198,7 @@ def approve(sandbox: Sandbox, name: StackName, *, role: str | None, kind: Approv
 def _holder(sandbox: Sandbox, role: str) -> str:
     roles = load_standard(sandbox.project).roles
     if role not in roles:
-        raise Misuse(f"role {role!r}: the standard has {', '.join(roles)}")
+        raise UsageError(f"role {role!r}: the standard has {', '.join(roles)}")
     return roles[role][0]
 
 

@@ -41,12 +41,12 @@ from azure.mgmt.resourcegraph import ResourceGraphClient
 from azure.mgmt.trafficmanager import TrafficManagerManagementClient
 from azure.monitor.ingestion import LogsIngestionClient
 
-from sandbox.azure.door.conditions import Conditions
-from sandbox.azure.door.doors import Doors
 from sandbox.azure.resources.ids import SUBSCRIPTION
+from sandbox.azure.server.conditions import Conditions
+from sandbox.azure.server.endpoints import Doors
 from sandbox.config import Sandbox, cache_folder
-from tests.fast.azure_bodies import BODIES, CONFIGURATION, DISK, GUID, POLICY, READER, in_guest, snapshot, weekly
-from tests.fast.azure_stand_in import GROUP, LOCATION, ROOT, RecordedHosts, StillBalancer, located
+from tests.unit.azure_bodies import BODIES, CONFIGURATION, DISK, GUID, POLICY, READER, in_guest, snapshot, weekly
+from tests.unit.azure_emulator import GROUP, LOCATION, ROOT, RecordedHosts, StillBalancer, located
 
 Json = Any
 VERBS = ("create", "read", "update", "list", "delete")

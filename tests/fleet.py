@@ -9,7 +9,7 @@ from typing import Any
 from sandbox.azure.arm.complete import stable
 from sandbox.azure.resources.ids import SUBSCRIPTION
 from sandbox.azure.resources.store import Row, Store
-from sandbox.hosts import HostSpec
+from sandbox.lab.hosts import HostSpec
 
 GROUP = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/patchwave-prod"
 SITES = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/sites"

@@ -10,17 +10,17 @@ from typing import Any
 
 import yaml
 
-from patchwave.decisions.settings import Settings
-from patchwave.foundation.clock import spell
-from patchwave.foundation.documents import parse
-from patchwave.foundation.errors import Misuse
+from patchwave.base.clock import spell
+from patchwave.base.documents import parse
+from patchwave.base.errors import UsageError
+from patchwave.config.settings import Settings
 from policy import commands, decisions, estate, pack, service, wave
 from policy.rule import Rule, rules_of
-from tests.fast import policy_cases
-from tests.fast.changes import Change, changed
-from tests.fast.policy_cases import Scene
-from tests.fast.service_rules_cases import BASES, CASES, STACK_CASES
-from tests.fast.service_settings_cases import MODEL_CASES, ModelCase
+from tests.unit import policy_cases
+from tests.unit.changes import Change, changed
+from tests.unit.policy_cases import Scene
+from tests.unit.service_rules_cases import BASES, CASES, STACK_CASES
+from tests.unit.service_settings_cases import MODEL_CASES, ModelCase
 
 PROJECT = Path(__file__).resolve().parents[1]
 PAGE = PROJECT / "docs" / "rules.md"
@@ -36,7 +36,7 @@ and {len(service.RULES) + len(service.STACK_RULES)} of [what Azure refuses](#wha
 program, with the path of that folder: `pulumi preview --policy-pack policy`. A resource is of the stack that its tag
 `patchwave-stack` names, else of Pulumi's own.
 
-- **Mandatory** refuses, **advisory** only warns. What the hour, proof or a signature will mend is advisory in a preview
+- **Mandatory** refuses, **advisory** only warns. What the hour, proof or a signature will fix is advisory in a preview
   and mandatory in an update.
 - A rule that cannot run refuses, whatever its mode is, unless it is disabled: a file is missing or does not parse, or
   the standard names a rule or a parameter that there is not.
@@ -162,7 +162,7 @@ def _settings() -> Iterator[str]:
 def _said(settings: Mapping[str, Any], case: ModelCase) -> str:
     try:
         parse(changed(changed(settings, case.given), case.refused), Settings, "settings")
-    except Misuse as refusal:
+    except UsageError as refusal:
         return str(refusal).removeprefix("settings: ")
     raise AssertionError(f"{case.says} is not refused")
 

@@ -9,7 +9,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-TABLE = Path(__file__).resolve().parent.parent / "patchwave" / "decisions" / "windows_zones.json"
+TABLE = Path(__file__).resolve().parent.parent / "patchwave" / "calendar" / "windows_zones.json"
 
 
 def main(version: str) -> None:

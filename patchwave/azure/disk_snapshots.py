@@ -5,9 +5,9 @@ https://learn.microsoft.com/azure/virtual-machines/disks-incremental-snapshots
 
 from datetime import datetime, timedelta
 
-from patchwave.azure.arm import COMPUTE, Arm
+from patchwave.azure.client import COMPUTE, Arm
 from patchwave.azure.disks import DISK, group_of, swap
-from patchwave.foundation.errors import Failed
+from patchwave.base.errors import Failed
 
 TAG = "patchwave-protects"
 

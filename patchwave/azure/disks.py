@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from patchwave.azure.arm import COMPUTE, Arm
+from patchwave.azure.client import COMPUTE, Arm
 
 DISK = "2024-03-02"
 

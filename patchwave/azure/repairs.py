@@ -6,7 +6,7 @@ https://learn.microsoft.com/azure/virtual-machine-scale-sets/virtual-machine-sca
 from collections.abc import Iterable
 from typing import Literal
 
-from patchwave.azure.arm import COMPUTE, Arm
+from patchwave.azure.client import COMPUTE, Arm
 
 Act = Literal["Suspend", "Resume"]
 

@@ -5,9 +5,9 @@ https://learn.microsoft.com/azure/virtual-machines/virtual-machines-create-resto
 
 from datetime import datetime, timedelta
 
-from patchwave.azure.arm import COMPUTE, Arm
+from patchwave.azure.client import COMPUTE, Arm
 from patchwave.azure.disks import group_of, swap
-from patchwave.foundation.errors import Failed
+from patchwave.base.errors import Failed
 
 
 def collection_name(machine: str) -> str:

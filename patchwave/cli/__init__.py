@@ -5,8 +5,8 @@ import sys
 
 import typer
 
+from patchwave.base.errors import PatchwaveError, UsageError
 from patchwave.cli import admission, planning, records, releases, running
-from patchwave.foundation.errors import Misuse, PatchwaveError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(planning.app)
@@ -26,7 +26,7 @@ def main() -> None:
     except PatchwaveError as error:
         code = _complain(str(error), error.code)
     except CLICK_EXCEPTION as error:
-        code = _complain(error.format_message(), Misuse.code)
+        code = _complain(error.format_message(), UsageError.code)
     except (KeyboardInterrupt, typer.Abort):
         code = _complain("interrupted: run the same command again, it goes on where it stopped", 130)
     sys.exit(code or 0)

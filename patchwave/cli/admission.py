@@ -8,9 +8,12 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
-from patchwave.admission import approvals, permission
-from patchwave.admission import emergency as emergencies
-from patchwave.admission.emergency import Facts
+from patchwave.authorization import approvals, permission
+from patchwave.authorization import emergency as emergencies
+from patchwave.authorization.emergency import Facts
+from patchwave.base import clock
+from patchwave.base.errors import UsageError
+from patchwave.base.model import first_problem
 from patchwave.cli.shared import (
     As,
     Json,
@@ -26,11 +29,8 @@ from patchwave.cli.shared import (
     signers,
     stack_name,
 )
-from patchwave.decisions.standard import ApprovalKind, load_standard
-from patchwave.foundation import clock
-from patchwave.foundation.errors import Misuse
-from patchwave.foundation.model import first_problem
-from patchwave.records import signing
+from patchwave.config.standard import ApprovalKind, load_standard
+from patchwave.evidence import signing
 from patchwave.releases import release
 
 app = typer.Typer()
@@ -55,7 +55,7 @@ def approve(
     """Signs that a release may go to the stack: a file and its signature, to be committed."""
     root = project()
     if emergency and break_glass:
-        raise Misuse("--emergency --break-glass: break-glass counts in the emergency lane too, give only that")
+        raise UsageError("--emergency --break-glass: break-glass counts in the emergency lane too, give only that")
     kind: ApprovalKind = "emergency" if emergency else "break-glass" if break_glass else "normal"
     inputs = inputs_of(stack_name(stack), release.load(root, release_id_of(stack_name(stack), release_id)))
     approval = permission.draft(inputs, kind, role, signing.identity(root, person), note)
@@ -116,7 +116,7 @@ def open_emergency(
             disclosed=instant_of(disclosed, "--disclosed"),
         )
     except ValidationError as error:
-        raise Misuse(f"emergency open: {first_problem(error)}") from None
+        raise UsageError(f"emergency open: {first_problem(error)}") from None
     criteria = load_standard(project()).emergency.criteria
     name = emergencies.open_(project(), facts, criteria, _signer(person, key), clock.now())
     if as_json:
@@ -139,7 +139,7 @@ def record_step(
     rules = load_standard(root).emergency
     known = {one.id: one for one in rules.steps}
     if step not in known:
-        raise Misuse(f"step {step!r}: the standard's plan has {', '.join(known)}")
+        raise UsageError(f"step {step!r}: the standard's plan has {', '.join(known)}")
     folder, found = emergencies.find(root, named, signers(), now)
     proved = permission.prove_step(root, found, known[step], release_id, now, os.environ)
     emergencies.step(folder, found, step, {"note": note, **proved}, _signer(person, key), now)

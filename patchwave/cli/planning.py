@@ -6,16 +6,16 @@ from typing import Annotated, get_args
 
 import typer
 
+from patchwave.azure.inventory import discover
+from patchwave.base import clock
+from patchwave.base.errors import UsageError
+from patchwave.calendar import update_manager
+from patchwave.calendar.windows import time_zone, zone_names
 from patchwave.cli.shared import Json, Stack, emit, instant_of, out, print_table, project, stack_name
-from patchwave.decisions import update_manager
-from patchwave.decisions.calendar import time_zone, zone_names
-from patchwave.decisions.settings import load_stack
-from patchwave.decisions.standard import Severity
-from patchwave.fleet.inventory import discover
-from patchwave.foundation import clock
-from patchwave.foundation.errors import Misuse
-from patchwave.planning import findings, plan
-from patchwave.planning.sla import State
+from patchwave.config.settings import load_stack
+from patchwave.config.standard import Severity
+from patchwave.schedule import findings, plan
+from patchwave.schedule.sla import State
 
 app = typer.Typer()
 
@@ -30,7 +30,7 @@ def windows(
 ) -> None:
     """Whether the stack may be disrupted, why, until when, the next openings, and where Update Manager differs."""
     if zone not in zone_names():
-        raise Misuse(f"--zone {zone!r} is no IANA zone: write one such as Europe/Berlin")
+        raise UsageError(f"--zone {zone!r} is no IANA zone: write one such as Europe/Berlin")
     settings, here = load_stack(project(), stack_name(stack)).settings, time_zone(zone)
     calendar = settings.calendar
     instant = instant_of(at) if at else clock.now()

@@ -5,8 +5,10 @@ from typing import Annotated, Literal
 
 import typer
 
-from patchwave.admission import criteria, permission
-from patchwave.admission.replay import replay
+from patchwave.authorization import criteria, permission
+from patchwave.authorization.replay import replay
+from patchwave.base import clock
+from patchwave.base.errors import Failed, Refused, UsageError
 from patchwave.cli.shared import (
     Json,
     ReleaseOption,
@@ -19,12 +21,11 @@ from patchwave.cli.shared import (
     signers,
     stack_name,
 )
-from patchwave.decisions.standard import load_standard
-from patchwave.foundation import clock
-from patchwave.foundation.errors import Failed, Misuse, Refused
-from patchwave.records import evidence, signing
+from patchwave.config.standard import load_standard
+from patchwave.evidence import chain as evidence
+from patchwave.evidence import signing
 from patchwave.releases import release
-from patchwave.waves import report
+from patchwave.wave import page as report
 
 app = typer.Typer(no_args_is_help=True, help="Verify or show the record of a wave.")
 
@@ -121,7 +122,7 @@ def attach(
     root = project()
     known = [one.name for one in load_standard(root).stacks[stack_name(stack)].criteria if one.proof == "record"]
     if criterion not in known:
-        raise Misuse(f"--criterion {criterion!r}: the standard asks of {stack} for {', '.join(known) or 'none'}")
+        raise UsageError(f"--criterion {criterion!r}: the standard asks of {stack} for {', '.join(known) or 'none'}")
     chosen = release.load(root, release_id_of(stack_name(stack), release_id))
     place = permission.folder(root, stack, chosen.id)
     shown = evidence.summary(evidence.read(place))

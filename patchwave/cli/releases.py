@@ -9,15 +9,15 @@ from typing import Annotated, Any
 import typer
 import yaml
 
-from patchwave.admission import permission
+from patchwave.authorization import permission
+from patchwave.base import clock
+from patchwave.base.errors import Refused, UsageError
 from patchwave.cli.shared import Json, Stack, emit, inputs_of, out, print_table, project, release_id_of, stack_name
-from patchwave.decisions.settings import load_stack
-from patchwave.decisions.stackfile import set_release, set_waivers
-from patchwave.decisions.standard import StackName, load_standard
-from patchwave.foundation import clock
-from patchwave.foundation.errors import Misuse, Refused
-from patchwave.planning import sealing
+from patchwave.config.settings import load_stack
+from patchwave.config.stackfile import set_release, set_waivers
+from patchwave.config.standard import StackName, load_standard
 from patchwave.releases import advisories, feeds, release, waivers
+from patchwave.schedule import sealing
 
 app = typer.Typer()
 advisories_app = typer.Typer(
@@ -85,7 +85,7 @@ def show_waivers(
     """The waivers, whether each counts now, and until when."""
     root, now = project(), clock.now()
     if stack is None and (pin or trivy):
-        raise Misuse(f"--{'pin' if pin else 'trivy'} needs --stack: dev, staging or prod")
+        raise UsageError(f"--{'pin' if pin else 'trivy'} needs --stack: dev, staging or prod")
     if stack is not None and pin:
         _pin(root, stack_name(stack), _resolved(root, stack_name(stack)))
     if stack is not None and trivy:

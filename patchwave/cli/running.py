@@ -5,10 +5,10 @@ from typing import Annotated, Literal
 
 import typer
 
+from patchwave.base.errors import Failed, UsageError
+from patchwave.cli.doctor import examine
 from patchwave.cli.shared import Json, Stack, emit, out, project, stack_name
-from patchwave.doctor import examine
-from patchwave.foundation.errors import Failed, Misuse
-from patchwave.waves.wave import STOP, Wave
+from patchwave.wave.run import STOP, Wave
 
 app = typer.Typer()
 
@@ -23,7 +23,7 @@ def wave(
     work = Wave(project(), stack_name(stack))
     if phase == "patch":
         if ring is None:
-            raise Misuse("wave patch needs --ring")
+            raise UsageError("wave patch needs --ring")
         work.patch(ring)
     else:
         getattr(work, phase)()
@@ -40,7 +40,7 @@ def stop(stack: Stack, reason: Annotated[str, typer.Option(help="why, for the ev
 
 @app.command()
 def doctor(as_json: Json = False) -> None:
-    """What this machine has and lacks, each with its mend."""
+    """What this machine has and lacks, each with its fix."""
     findings = examine(project())
     if as_json:
         emit({"ok": all(f.ok for f in findings), "checks": [f.model_dump() for f in findings]})

@@ -11,12 +11,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from patchwave.admission import permission
-from patchwave.decisions.settings import STACKS, load_stack
-from patchwave.decisions.standard import StackName
-from patchwave.foundation import clock
-from patchwave.foundation.errors import Misuse
-from patchwave.records import signing
+from patchwave.authorization import permission
+from patchwave.base import clock
+from patchwave.base.errors import UsageError
+from patchwave.config.settings import STACKS, load_stack
+from patchwave.config.standard import StackName
+from patchwave.evidence import signing
 from patchwave.releases import release
 
 Stack = Annotated[str, typer.Option("--stack", "-s", help="dev, staging or prod")]
@@ -33,12 +33,12 @@ def project() -> Path:
     for folder in (here, *here.parents):
         if (folder / "Pulumi.yaml").exists():
             return folder
-    raise Misuse(f"{here}: no Pulumi.yaml here or above: change into the project's folder")
+    raise UsageError(f"{here}: no Pulumi.yaml here or above: change into the project's folder")
 
 
 def stack_name(name: str) -> StackName:
     if name not in STACKS:
-        raise Misuse(f"stack {name!r}: choose dev, staging or prod")
+        raise UsageError(f"stack {name!r}: choose dev, staging or prod")
     return name
 
 
@@ -62,18 +62,18 @@ def instant_of(text: str, option: str = "--at") -> datetime:
     try:
         instant = datetime.fromisoformat(text)
     except ValueError:
-        raise Misuse(f"{option} {text!r}: write an ISO 8601 instant such as 2026-11-23T09:30:00Z") from None
+        raise UsageError(f"{option} {text!r}: write an ISO 8601 instant such as 2026-11-23T09:30:00Z") from None
     if instant.tzinfo is None:
-        raise Misuse(f"{option} {text!r} has no zone: end it with Z or an offset")
+        raise UsageError(f"{option} {text!r} has no zone: end it with Z or an offset")
     if not 2000 <= instant.year <= 2999:
-        raise Misuse(f"{option} {text!r}: write a year from 2000 to 2999")
+        raise UsageError(f"{option} {text!r}: write a year from 2000 to 2999")
     return instant.astimezone(UTC)
 
 
 def release_id_of(stack: StackName, named: str | None) -> str:
     found = named or load_stack(project(), stack).release
     if found is None:
-        raise Misuse(f"Pulumi.{stack}.yaml names no patchwave:release: name one with --release")
+        raise UsageError(f"Pulumi.{stack}.yaml names no patchwave:release: name one with --release")
     return found
 
 

@@ -8,11 +8,11 @@ from typing import Annotated, NamedTuple
 
 from pydantic import Field, ValidationError
 
-from patchwave.decisions.calendar import Instant
-from patchwave.decisions.standard import Severity, Standard
-from patchwave.foundation.errors import Misuse, Refused
-from patchwave.foundation.model import Model, first_problem
-from patchwave.foundation.names import Cve, PackageName, Sha256, Version, digest
+from patchwave.base.errors import Refused, UsageError
+from patchwave.base.model import Model, first_problem
+from patchwave.base.names import Cve, PackageName, Sha256, Version, digest
+from patchwave.calendar.windows import Instant
+from patchwave.config.standard import Severity, Standard
 
 FILE = Path("advisories") / "store.json"
 
@@ -121,7 +121,7 @@ def read(project: Path) -> Store:
     try:
         store = Store.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        raise Misuse(f"{path}: {first_problem(error)}: restore it from git") from None
+        raise UsageError(f"{path}: {first_problem(error)}: restore it from git") from None
     if digest(store.model_dump(mode="json")) != store.digest:
         raise Refused(f"{path} was edited by hand (digest does not match): restore it from git, or import again")
     return store

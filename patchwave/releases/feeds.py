@@ -18,10 +18,10 @@ from cvss.exceptions import CVSSError
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 
-from patchwave.decisions.calendar import Instant
-from patchwave.foundation.errors import Misuse
-from patchwave.foundation.model import Model, first_problem
-from patchwave.foundation.names import Cve
+from patchwave.base.errors import UsageError
+from patchwave.base.model import Model, first_problem
+from patchwave.base.names import Cve
+from patchwave.calendar.windows import Instant
 from patchwave.releases.advisories import FILE, Exploited, Notice, RecordId, Store, Vulnerability, read, seal
 from patchwave.releases.release import Release
 
@@ -196,7 +196,7 @@ def _contents(files: Iterable[Path]) -> Iterator[tuple[str, bytes]]:
             try:
                 yield str(path), path.read_bytes()
             except OSError as error:
-                raise Misuse(f"{path}: {error.strerror}: name a JSON file, a folder or a zip of them") from None
+                raise UsageError(f"{path}: {error.strerror}: name a JSON file, a folder or a zip of them") from None
 
 
 def _zipped(path: Path) -> Iterator[tuple[str, bytes]]:
@@ -206,10 +206,10 @@ def _zipped(path: Path) -> Iterator[tuple[str, bytes]]:
                 if not entry.filename.endswith(".json"):
                     continue
                 if entry.file_size > LARGEST:
-                    raise Misuse(f"{path}: {entry.filename}: {entry.file_size} bytes: no record is that large")
+                    raise UsageError(f"{path}: {entry.filename}: {entry.file_size} bytes: no record is that large")
                 yield f"{path}: {entry.filename}", archive.read(entry)
     except (OSError, BadZipFile, zlib.error, RuntimeError) as error:
-        raise Misuse(f"{path} is no readable zip ({error}): fetch it again") from None
+        raise UsageError(f"{path} is no readable zip ({error}): fetch it again") from None
 
 
 def _object(content: bytes, where: str) -> dict[str, Any]:
@@ -218,7 +218,7 @@ def _object(content: bytes, where: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         data = None
     if not isinstance(data, dict):
-        raise Misuse(f"{where} is no JSON object: fetch it again")
+        raise UsageError(f"{where} is no JSON object: fetch it again")
     return data
 
 
@@ -226,12 +226,12 @@ def _parse(content: bytes, model: type[M], where: str) -> M:
     try:
         return model.model_validate_json(content)
     except ValidationError as error:
-        raise Misuse(f"{where}: {first_problem(error)}") from None
+        raise UsageError(f"{where}: {first_problem(error)}") from None
 
 
 def _newer(before: Exploited | None, catalog: KevCatalog, where: str) -> Exploited:
     if before and catalog.released < before.released:
-        raise Misuse(
+        raise UsageError(
             f"{where}: dateReleased: the store has catalogue {before.catalog}, which is newer: leave this one out"
         )
     since = {entry.cve: entry.since for entry in catalog.vulnerabilities}
@@ -288,7 +288,7 @@ def _notices(record: OsvRecord, ours: Sequence[tuple[str, Affected]], where: str
                 cves=tuple(sorted({*linked} or {*related})),
             )
         except ValidationError as error:
-            raise Misuse(f"{where}: {at}: {first_problem(error)}") from None
+            raise UsageError(f"{where}: {at}: {first_problem(error)}") from None
 
 
 def _best(
@@ -316,7 +316,7 @@ def _base_score(severity: Severity, where: str) -> float:
     try:
         return float(SCORERS[severity.type][1](severity.score).base_score)
     except CVSSError as error:
-        raise Misuse(f"{where}: {severity.score[:100]!r}: {error}: no {severity.type} vector") from None
+        raise UsageError(f"{where}: {severity.score[:100]!r}: {error}: no {severity.type} vector") from None
 
 
 def _write(path: Path, store: Store) -> None:

@@ -10,12 +10,12 @@ from typing import Annotated
 
 from pydantic import Field, ValidationError
 
-from patchwave.decisions.calendar import Instant
-from patchwave.decisions.standard import StackName
-from patchwave.foundation.errors import Refused
-from patchwave.foundation.model import Model, first_problem
-from patchwave.foundation.names import PackageName, Version
-from patchwave.records.evidence import Record
+from patchwave.base.errors import Refused
+from patchwave.base.model import Model, first_problem
+from patchwave.base.names import PackageName, Version
+from patchwave.calendar.windows import Instant
+from patchwave.config.standard import StackName
+from patchwave.evidence.chain import Record
 from patchwave.releases.release import Release, ReleaseId
 
 FILE = "quarantine.json"

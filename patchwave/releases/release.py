@@ -8,11 +8,11 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 
-from patchwave.decisions.calendar import Instant
-from patchwave.decisions.standard import Person, Reversibility, Severity, Standard
-from patchwave.foundation.errors import Failed, Misuse, Refused
-from patchwave.foundation.model import Model, first_problem
-from patchwave.foundation.names import Cve, PackageName, Sha256, Version, digest
+from patchwave.base.errors import Failed, Refused, UsageError
+from patchwave.base.model import Model, first_problem
+from patchwave.base.names import Cve, PackageName, Sha256, Version, digest
+from patchwave.calendar.windows import Instant
+from patchwave.config.standard import Person, Reversibility, Severity, Standard
 from patchwave.releases.advisories import Knowledge, assess
 
 ReleaseId = Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}\.\d+$")]
@@ -94,9 +94,9 @@ def load(project: Path, release_id: str) -> Release:
     try:
         release = Release.model_validate_json(path.read_bytes())
     except FileNotFoundError:
-        raise Misuse(f"{path} is missing: commit the release that the stack file names, or name another") from None
+        raise UsageError(f"{path} is missing: commit the release that the stack file names, or name another") from None
     except ValidationError as error:
-        raise Misuse(f"{path} is no release: {first_problem(error)}") from None
+        raise UsageError(f"{path} is no release: {first_problem(error)}") from None
     if release.id != release_id:
         raise Refused(f"{path} holds release {release.id}: a release keeps the name under which it was sealed")
     if digest(release.plain()) != release.digest:
@@ -189,7 +189,7 @@ def security_updates(pending: Mapping[str, Sequence[Pending]], standard: Standar
 def advisory_of(
     update: Pending, entries: Sequence[ChangelogEntry], at: datetime, standard: Standard, knowledge: Knowledge
 ) -> Advisory:
-    """What an update mends: its source package's new changelog entries taken together, with what is known of them."""
+    """What an update fixes: its source package's new changelog entries taken together, with what is known of them."""
     version = entries[0].version if entries else update.to
     cves = tuple(sorted({cve for entry in entries for cve in entry.cves}))
     published = entries[0].date if entries else at

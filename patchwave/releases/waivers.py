@@ -14,15 +14,15 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from patchwave.decisions.calendar import Instant
-from patchwave.decisions.settings import Settings
-from patchwave.decisions.standard import Person, Role, Severity, StackName, Standard
-from patchwave.fleet.inventory import Host
-from patchwave.foundation import clock
-from patchwave.foundation.documents import load_yaml
-from patchwave.foundation.errors import PatchwaveError, Refused
-from patchwave.foundation.model import Model
-from patchwave.records.evidence import canonical
+from patchwave.azure.inventory import Host
+from patchwave.base import clock
+from patchwave.base.documents import load_yaml
+from patchwave.base.errors import PatchwaveError, Refused
+from patchwave.base.model import Model
+from patchwave.calendar.windows import Instant
+from patchwave.config.settings import Settings
+from patchwave.config.standard import Person, Role, Severity, StackName, Standard
+from patchwave.evidence.chain import canonical
 from patchwave.releases.release import Advisory, Release
 
 FOLDER = "waivers"
@@ -184,7 +184,7 @@ def refuse_bad(found: Iterable[Found]) -> None:
     """Refused names the first file that is no waiver, or too wide."""
     for one in found:
         if one.problem is not None:
-            raise Refused(f"{FOLDER}/{one.id}.yaml: {one.problem}: mend it or take it out")
+            raise Refused(f"{FOLDER}/{one.id}.yaml: {one.problem}: fix it or take it out")
 
 
 def relied(project: Path, ids: Iterable[str], standard: Standard, release: Release | None) -> tuple[Found, ...]:
@@ -209,16 +209,16 @@ def objections(found: Iterable[Found], stack: StackName, now: datetime) -> Itera
     """Why a stack may not rely on these waivers now: one is missing, malformed, too wide, too mild or not active."""
     for one in found:
         where = f"{stack} relies on waiver {one.id}"
-        mend = f"renew it, or take it back with `patchwave waivers --stack {stack} --pin`"
+        fix = f"renew it, or take it back with `patchwave waivers --stack {stack} --pin`"
         waiver = one.waiver
         if waiver is None or one.problem is not None:
-            yield f"{where}, which does not hold ({one.problem}): mend its file, or {mend}"
+            yield f"{where}, which does not hold ({one.problem}): fix its file, or {fix}"
         elif stack not in waiver.scope.stacks:
-            yield f"{where}, which is for {', '.join(waiver.scope.stacks)}: {mend}"
+            yield f"{where}, which is for {', '.join(waiver.scope.stacks)}: {fix}"
         elif waiver.state(now) == "expired":
-            yield f"{where}, which expired {clock.iso(waiver.expires)}: {mend}"
+            yield f"{where}, which expired {clock.iso(waiver.expires)}: {fix}"
         elif waiver.state(now) == "not-yet":
-            yield f"{where}, which begins {clock.iso(waiver.granted)}: {mend}"
+            yield f"{where}, which begins {clock.iso(waiver.granted)}: {fix}"
 
 
 def require(

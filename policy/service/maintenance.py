@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, timedelta
 
-from patchwave.decisions.calendar import time_zone
-from patchwave.decisions.update_manager import windows_zones
+from patchwave.calendar.update_manager import windows_zones
+from patchwave.calendar.windows import time_zone
 from policy.declared import Props
 from policy.service.registry import refuses
 from policy.service.values import at, clock, items, moment, strangers, table

@@ -1,1 +1,1 @@
-"""The stand-in for Azure: a resource manager with Azure's wire shapes, refusals and long-running operations."""
+"""The emulator of Azure: a resource manager with Azure's wire shapes, refusals and long-running operations."""

@@ -10,12 +10,13 @@ import signal
 import sys
 from pathlib import Path
 
-from patchwave.foundation.errors import PatchwaveError
-from sandbox import base, package
-from sandbox.azure.door.conditions import Conditions
-from sandbox.azure.door.doors import Doors
+from patchwave.base.errors import PatchwaveError
+from sandbox.azure.server.conditions import Conditions
+from sandbox.azure.server.endpoints import Doors
 from sandbox.config import DEFAULT_NAME, Sandbox
-from sandbox.hosts import Hosts
+from sandbox.lab import base
+from sandbox.lab.hosts import Hosts
+from sandbox.sample import package
 
 LOGGING = {
     "version": 1, "disable_existing_loggers": False,

@@ -12,16 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import processes
-from sandbox.azure.door.haproxy import PROCESS, Backend, Balancer, Frontend, Server, frontends, render, rules
+from sandbox.azure.server.haproxy import PROCESS, Backend, Balancer, Frontend, Server, frontends, render, rules
 from sandbox.config import Sandbox
-from tests.fast.azure_stand_in import BALANCER, BLUE, balancer, declare, scale_set, stand_in
+from sandbox.lab import processes
+from tests.unit.azure_emulator import BALANCER, BLUE, balancer, declare, emulator, scale_set
 
 PORT, FRONT = 8097, 8096
 
 
 def test_the_rules_pool_gets_the_requests_and_membership_follows_the_machines() -> None:
-    with stand_in() as azure:
+    with emulator() as azure:
         declare(azure)
         (front,) = frontends(azure.doors.store)
         assert (front.address, front.port, front.live) == (azure.sandbox.public_address(0), 80, "dev.lb.web.blue")

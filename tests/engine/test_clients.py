@@ -8,12 +8,12 @@ import pytest
 from azure.core.exceptions import HttpResponseError
 from azure.mgmt.resourcegraph.models import QueryRequest, QueryRequestOptions
 
-from sandbox.azure.door.conditions import Conditions
-from sandbox.azure.door.doors import Doors
 from sandbox.azure.resources.kinds import KINDS
+from sandbox.azure.server.conditions import Conditions
+from sandbox.azure.server.endpoints import Doors
 from tests.clients import ARC, RG, Clients, Trial, code, done, doors, refusals, table
-from tests.fast.azure_bodies import WORKSPACE
-from tests.fast.azure_stand_in import MACHINE, RecordedHosts
+from tests.unit.azure_bodies import WORKSPACE
+from tests.unit.azure_emulator import MACHINE, RecordedHosts
 
 UPDATE = "Inst openssl [1] (2 Debian-Security:12/stable-security [amd64])\n"
 

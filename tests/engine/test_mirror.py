@@ -13,8 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from sandbox import mirror
 from sandbox.config import APT_CACHE_PORT
+from sandbox.lab import mirror
 from tests.laboratory import wait_until
 
 ADDRESS = "127.212.7.1"

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 import yaml
 
-from patchwave.records.evidence import canonical
+from patchwave.evidence.chain import canonical
 from patchwave.releases import release as releases
 from patchwave.releases.advisories import NOTHING
 from patchwave.releases.release import ChangelogEntry, Sealed
-from tests.fast.builders import AUTHOR, STANDARD, pending
-from tests.fast.test_advisories import CRITICAL, catalog, vulnerability
 from tests.laboratory import Laboratory
+from tests.unit.builders import AUTHOR, STANDARD, pending
+from tests.unit.test_advisories import CRITICAL, catalog, vulnerability
 
 MONDAY = datetime(2026, 11, 23, 9, tzinfo=UTC)
 RELEASE = "2026-11-23.9"

@@ -1,4 +1,4 @@
-"""The real engine on the stand-in, without hosts: each stack is made, refreshed, previewed and destroyed."""
+"""The real engine on the emulator, without hosts: each stack is made, refreshed, previewed and destroyed."""
 
 import re
 import subprocess
@@ -9,13 +9,14 @@ from typing import NamedTuple
 
 import pytest
 
-from patchwave.decisions.settings import STACKS, load_stack, stack_path
-from patchwave.decisions.standard import StackName
-from sandbox import engine, environment
+from patchwave.config.settings import STACKS, load_stack, stack_path
+from patchwave.config.standard import StackName
+from sandbox import environment
 from sandbox.azure.arm.machines import enrol
-from sandbox.azure.door.doors import Doors
 from sandbox.azure.plugins.install import install_plugins
+from sandbox.azure.server.endpoints import Doors
 from sandbox.config import Sandbox
+from sandbox.lab import engine
 from sandbox.stack import Stack
 from tests.clients import serving
 from tests.laboratory import copied

@@ -10,9 +10,9 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from patchwave.foundation.errors import Failed
+from patchwave.base.errors import Failed
 from sandbox.config import cache_folder
-from tests.fast.engine import declare_stack
+from tests.unit.engine import declare_stack
 
 HERE = Path(__file__).parent
 PROJECT = HERE.parents[1]

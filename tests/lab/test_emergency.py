@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from tests.conftest import Patched
-from tests.fast.test_advisories import affected, catalog, notice, vulnerability
 from tests.laboratory import Laboratory
+from tests.unit.test_advisories import affected, catalog, notice, vulnerability
 
 HOUR = timedelta(hours=1)
 LEAD = "security-lead@dcmms.com"

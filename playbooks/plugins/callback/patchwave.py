@@ -26,7 +26,7 @@ def one_line(text: Any, width: int = 400) -> str:
 
 
 class CallbackModule(CallbackBase):  # type: ignore[misc]
-    """Ansible's door to the terminal."""
+    """Ansible's entry to the terminal."""
 
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "stdout"

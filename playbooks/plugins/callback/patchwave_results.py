@@ -41,7 +41,7 @@ def told(result: dict[str, Any]) -> dict[str, Any]:
 
 
 class CallbackModule(CallbackBase):  # type: ignore[misc]
-    """Ansible's door to the results file."""
+    """Ansible's entry to the results file."""
 
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "notification"

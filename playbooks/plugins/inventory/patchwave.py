@@ -11,9 +11,9 @@ from typing import Any
 from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin
 from ansible.utils.vars import load_extra_vars
-from patchwave.decisions.settings import load_stack
-from patchwave.fleet.inventory import FILE, HOSTS, Host, discover
-from patchwave.foundation.errors import PatchwaveError
+from patchwave.azure.inventory import FILE, HOSTS, Host, discover
+from patchwave.base.errors import PatchwaveError
+from patchwave.config.settings import load_stack
 
 DOCUMENTATION = """
 name: patchwave
@@ -60,7 +60,7 @@ def template_in(value: Any, where: str) -> str | None:
 
 
 class InventoryModule(BaseInventoryPlugin):  # type: ignore[misc]
-    """Ansible's door to the hosts."""
+    """Ansible's entry to the hosts."""
 
     NAME = "patchwave"
 

@@ -1,4 +1,4 @@
-"""apt and dpkg without surprises: locks waited for, breaks mended, a transaction changes exactly what it says."""
+"""apt and dpkg without surprises: locks waited for, breaks fixed, a transaction changes exactly what it says."""
 
 from __future__ import annotations
 
@@ -142,14 +142,14 @@ def interrupted() -> str:
 def repair(timeout: float, *, tolerant: bool = False) -> str:
     """Finishes what an earlier dpkg left undone, after its orphans have ended; returns what was found.
 
-    A tolerant caller goes on with a host that stays broken, because it has the packages that mend it.
+    A tolerant caller goes on with a host that stays broken, because it has the packages that fix it.
     """
     wait_for_orphans(timeout)
     problem = interrupted()
     if problem:
         run(["dpkg", "--configure", "-a", *KEEP_CONFIGURATION], timeout=timeout)
         if (left := interrupted()) and not tolerant:
-            raise StepError(f"dpkg --configure -a does not mend the host: {left}: mend it by hand or from its snapshot")
+            raise StepError(f"dpkg --configure -a does not fix the host: {left}: fix it by hand or from its snapshot")
     return problem
 
 

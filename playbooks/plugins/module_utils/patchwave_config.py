@@ -19,7 +19,7 @@ def paths(names: Iterable[str]) -> list[str]:
     for name in names:
         path = Path(name)
         if not path.is_absolute() or ".." in path.parts or len(path.parts) < 3 or "\n" in name:
-            raise StepError(f"configuration path {name!r} is not one below a top folder: mend the settings")
+            raise StepError(f"configuration path {name!r} is not one below a top folder: fix the settings")
         if os.path.lexists(name):
             found.append(os.path.normpath(name))
     return found

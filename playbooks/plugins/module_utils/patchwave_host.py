@@ -37,7 +37,7 @@ ENVIRONMENT = {
 
 
 class StepError(Exception):
-    """One line that says what, where and the mend; `detail` goes into the step's result beside it."""
+    """One line that says what, where and the fix; `detail` goes into the step's result beside it."""
 
     def __init__(self, message: str, **detail: Any) -> None:
         super().__init__(message)

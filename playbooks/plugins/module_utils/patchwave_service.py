@@ -218,7 +218,7 @@ class Answer:
 def ask(url: str, timeout: float = 5.0) -> Answer:
     """One GET, with no proxy and no exception."""
     if urlsplit(url).scheme not in ("http", "https"):
-        raise StepError(f"{url!r} is no http address: mend the settings")
+        raise StepError(f"{url!r} is no http address: fix the settings")
     started = time.monotonic()
     try:
         request = urllib.request.Request(url, headers={"User-Agent": "patchwave"})  # noqa: S310 - the scheme is checked above
@@ -334,7 +334,7 @@ class Flag:
     def __init__(self, path: str) -> None:
         self.path = Path(path)
         if not self.path.is_absolute() or ".." in self.path.parts:
-            raise StepError(f"drain flag {path!r} is not an absolute path: mend the settings")
+            raise StepError(f"drain flag {path!r} is not an absolute path: fix the settings")
 
     def owner(self) -> str | None:
         """Who drained the host: a run's id, `someone else`, or None when it is in service."""

@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Reads from the packages themselves what their new versions mend."""
+"""Reads from the packages themselves what their new versions fix."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ansible.module_utils.patchwave_versions import (
 
 DOCUMENTATION = """
 module: patchwave_changelog
-short_description: Reads from the packages themselves what their new versions mend
+short_description: Reads from the packages themselves what their new versions fix
 description:
   - Downloads each package, checked by apt against its signed lists, and returns the changelog entries newer
     than C(from).

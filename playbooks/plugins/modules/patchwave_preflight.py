@@ -50,7 +50,7 @@ EXAMPLES = """
     reboot_packages: [libc6, systemd]
 """
 RETURN = """
-checks: {description: "Each check as name, ok, detail and mend.", type: list, returned: success}
+checks: {description: "Each check as name, ok, detail and fix.", type: list, returned: success}
 applies: {description: Version to come by package., type: dict, returned: success}
 scan: {description: As patchwave_scan returns it., type: dict, returned: success}
 """
@@ -66,14 +66,14 @@ class Checks:
     def __init__(self) -> None:
         self.done: list[dict[str, Any]] = []
 
-    def run(self, name: str, mend: str, check: Callable[[], tuple[bool, str]]) -> bool:
+    def run(self, name: str, fix: str, check: Callable[[], tuple[bool, str]]) -> bool:
         try:
             ok, detail = check()
         except StepError as error:
             ok, detail = False, str(error)
         except (OSError, ValueError) as error:
             ok, detail = False, f"{type(error).__name__}: {error}"
-        self.done.append({"name": name, "ok": ok, "detail": detail, "mend": "" if ok else mend})
+        self.done.append({"name": name, "ok": ok, "detail": detail, "fix": "" if ok else fix})
         return ok
 
 
@@ -122,7 +122,7 @@ def _statistics(place: str) -> os.statvfs_result:
 
 
 def dpkg_sane() -> tuple[bool, str]:
-    """At rest, or in a state that the transaction's own repair mends first."""
+    """At rest, or in a state that the transaction's own repair fixes first."""
     scripts = apt.maintainer_scripts()
     if scripts:
         return False, f"a maintainer script is running: {next(iter(scripts.values()))[:120]}"
@@ -132,7 +132,7 @@ def dpkg_sane() -> tuple[bool, str]:
     broken = run(["dpkg", "--configure", "-a", "--no-act"], timeout=60)
     return (
         broken.code == 0,
-        f"{problem}; {'the transaction mends it first' if broken.code == 0 else 'dpkg cannot mend it'}",
+        f"{problem}; {'the transaction fixes it first' if broken.code == 0 else 'dpkg cannot fix it'}",
     )
 
 
@@ -230,7 +230,7 @@ def work(params: dict[str, Any]) -> dict[str, Any]:
     )
     free = checks.run("lock_free", "let it finish or end it", lambda: _lock_free(params["lock_timeout"]))
     fresh = free and checks.run(
-        "repositories", "mend the package source or wait for the mirror", lambda: _refreshed(params["refresh_timeout"])
+        "repositories", "fix the package source or wait for the mirror", lambda: _refreshed(params["refresh_timeout"])
     )
     if free:
         checks.run("waivers", "see apt-mark showhold", lambda: waivers(params["holds"], params["release"]))
@@ -243,7 +243,7 @@ def work(params: dict[str, Any]) -> dict[str, Any]:
     checks.run("held", "apt-mark unhold, or a waiver", lambda: held(plan))
     checks.run("versions_available", "wait for the mirror, or seal again", lambda: available(plan, installed))
     checks.run("removals", "seal a release that holds what is missing", lambda: removals(plan, native))
-    checks.run("services_healthy", "mend the service before patching", lambda: services_healthy(settings))
+    checks.run("services_healthy", "fix the service before patching", lambda: services_healthy(settings))
     checks.run("backup", "start the database, then look at its log", lambda: backup(settings.get("databases") or []))
     if settings.get("unattended_upgrades") is False:
         checks.run("unattended_upgrades", "systemctl disable --now unattended-upgrades", unattended)

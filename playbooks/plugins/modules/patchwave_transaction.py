@@ -71,7 +71,7 @@ def work(params: dict[str, Any]) -> dict[str, Any]:
             waiting = result["reboot"]["needed"] and result["reboot"]["boot"] == boot()
             return {**result, "changed": False, "reboot": {**result["reboot"], "waiting": waiting}}
         apt.wait_for_locks(params["lock_timeout"])
-        mended = apt.repair(params["lock_timeout"], tolerant=recorded is not None)
+        fixed = apt.repair(params["lock_timeout"], tolerant=recorded is not None)
         plan = apt.plan_for(params["release"])[0]
         if not plan.upgrades and not recorded:
             return already_current(params, plan)
@@ -83,7 +83,7 @@ def work(params: dict[str, Any]) -> dict[str, Any]:
             remember_configuration(journal)
             journal.write("transaction", "failed", digest=digest, problem=str(error), **facts)
             raise
-        result["mended"] = mended
+        result["fixed"] = fixed
         journal.write("transaction", "done", digest=digest, result=result, **facts)
         return {**result, "changed": True}
 

@@ -26,7 +26,7 @@ from sandbox.azure.resources.errors import AzureError, conflict
 from sandbox.azure.resources.ids import under
 from sandbox.azure.resources.places import Hosts, Places, host_files
 from sandbox.azure.resources.store import Operation, Row, Store
-from sandbox.hosts import HostSpec
+from sandbox.lab.hosts import HostSpec
 
 INSTANCE = "microsoft.compute/virtualmachinescalesets/virtualmachines"
 MACHINE = "microsoft.compute/virtualmachines"

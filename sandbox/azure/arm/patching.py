@@ -22,7 +22,7 @@ from sandbox.azure.resources.errors import bad_request, conflict
 from sandbox.azure.resources.kinds import INSTALLS, shape_of
 from sandbox.azure.resources.places import Hosts
 from sandbox.azure.resources.store import Row, Store
-from sandbox.hosts import HostError
+from sandbox.lab.hosts import HostError
 
 Json = Any
 ASSESS, INSTALL = "assesspatches", "installpatches"

@@ -38,7 +38,7 @@ class Client:
         from azure.mgmt.resource.resources import ResourceManagementClient
 
         if not self._endpoint:
-            raise Refusal("ARM_ENDPOINT is not set: `source .sandbox/env` first, this plugin is the sandbox's stand-in")
+            raise Refusal("ARM_ENDPOINT is not set: `source .sandbox/env` first, this plugin is the sandbox's emulator")
         client = ResourceManagementClient(
             ManagedIdentityCredential(), self.subscription, base_url=self._endpoint,
             credential_scopes=["https://management.azure.com/.default"],

@@ -10,11 +10,11 @@ import tempfile
 from importlib import metadata
 from pathlib import Path
 
-from patchwave.foundation.errors import Failed
+from patchwave.base.errors import Failed
 from sandbox.config import Sandbox
 
 OFFICIAL = "the official plugin"
-STAND_IN = "the sandbox's stand-in"
+STAND_IN = "the sandbox's emulator"
 _OFFICIAL_PATIENCE = 10
 _MODULES = {"azure-native": "sandbox.azure.plugins.plugin", "command": "sandbox.azure.plugins.command_plugin"}
 

@@ -13,7 +13,7 @@ import grpc
 from google.protobuf import any_pb2, empty_pb2, struct_pb2
 from google.rpc import status_pb2  # type: ignore[import-untyped]
 
-from patchwave.foundation.protocol import without_the_sdk
+from patchwave.base.protocol import without_the_sdk
 from sandbox.azure.bodies.wire import UNKNOWN
 
 with without_the_sdk():
@@ -71,7 +71,7 @@ NOTHING = empty_pb2.Empty
 
 
 class Provider:
-    """What every stand-in answers in the same way; a method is named as the protocol's, in lower case."""
+    """What every emulator answers in the same way; a method is named as the protocol's, in lower case."""
 
     name: str
     version: str

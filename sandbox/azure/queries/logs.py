@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from patchwave.foundation.model import first_problem
+from patchwave.base.model import first_problem
 from sandbox.azure.arm.manager import Answer
 from sandbox.azure.arm.rules.logs import table_columns
 from sandbox.azure.language import kql

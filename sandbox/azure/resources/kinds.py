@@ -1,4 +1,4 @@
-"""The one table of what the stand-in knows: Pulumi's token, Azure's type, the SDK's model and the path of its ids."""
+"""The one table of what the emulator knows: Pulumi's token, Azure's type, the SDK's model and the path of its ids."""
 
 from __future__ import annotations
 

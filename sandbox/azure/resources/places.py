@@ -10,7 +10,7 @@ from typing import Protocol
 
 from sandbox.azure.resources.errors import conflict
 from sandbox.config import Sandbox
-from sandbox.hosts import HostSpec
+from sandbox.lab.hosts import HostSpec
 
 
 class Hosts(Protocol):

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from patchwave.decisions.update_manager import windows_zones
+from patchwave.calendar.update_manager import windows_zones
 from sandbox.azure.arm.rules.change import Change, dig, refuses
 from sandbox.azure.resources.errors import AzureError, bad_request, conflict
 

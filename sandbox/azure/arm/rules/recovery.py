@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from patchwave.decisions.update_manager import windows_zones
+from patchwave.calendar.update_manager import windows_zones
 from sandbox.azure.arm.rules.change import Change, dig, refuses
 from sandbox.azure.resources.errors import AzureError, bad_request, conflict
 from sandbox.azure.resources.ids import ResourceId

@@ -1,0 +1,1 @@
+"""When a stack may be disrupted: windows, freezes and zones."""

@@ -1,0 +1,167 @@
+"""Seals what a stack's hosts are really offered into a release."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import TypeAdapter, ValidationError
+
+from patchwave.authorization.permission import is_done
+from patchwave.azure.inventory import Host, discover
+from patchwave.base.errors import Failed, UsageError
+from patchwave.config.settings import load_stack
+from patchwave.config.standard import Person, StackName, Standard, load_standard
+from patchwave.evidence import signing
+from patchwave.methods import ansible
+from patchwave.releases import advisories, quarantine, release
+from patchwave.releases.advisories import Knowledge
+from patchwave.releases.quarantine import Quarantine
+from patchwave.releases.release import ChangelogEntry, LeftOut, Pending, Release, Sealed
+from patchwave.releases.waivers import Waiver, waived
+from patchwave.schedule.sla import current
+
+OFFER = ("name", "arch", "to", "origin", "label", "suite", "trusted", "size", "sha256", "source")
+AUTHOR = "PATCHWAVE_AUTHOR"
+PERSON: TypeAdapter[str] = TypeAdapter(Person)
+
+
+class Sealing(NamedTuple):
+    """What sealing came to: the release that holds what is pending, whether it was made now, and what it leaves out."""
+
+    release: Release | None
+    new: bool
+    left_out: tuple[LeftOut, ...]
+
+
+def author(project: Path, environ: Mapping[str, str] = os.environ) -> str:
+    """Who seals, as an e-mail address: PATCHWAVE_AUTHOR, else git's own identity."""
+    named = environ.get(AUTHOR) or signing.git_setting(project, "user.email")
+    if named is None:
+        raise UsageError(f"nobody is known who seals: set {AUTHOR}, or `git config user.email`")
+    try:
+        return PERSON.validate_python(named)
+    except ValidationError:
+        raise UsageError(f"{named!r} is no e-mail address: set {AUTHOR} to that of the person who seals") from None
+
+
+def seal(project: Path, stack: StackName, now: datetime, author: str, waivers: Sequence[Waiver]) -> Sealing:
+    """The release of what the stack's hosts are offered, less what is in quarantine or too young.
+
+    A release that has these versions, and is not done yet, is named again, unless one of its fixes has turned out to
+    be more severe than it says. What its waivers leave pending on a host asks for no other release.
+    """
+    file, standard = load_stack(project, stack), load_standard(project)
+    hosts = discover(stack, file.settings).hosts
+    if not hosts:
+        raise Failed(f"{stack}: Azure lists no hosts: run `pulumi up` first, or check the tag patchwave-stack")
+    pending = _pending(project, hosts)
+    known = release.load(project, file.release) if file.release else release.latest(project)
+    if known:
+        pending = {host.name: without_waived(pending[host.name], known, waivers, stack, host) for host in hosts}
+    taken_back = quarantine.load(project)
+    updates, held = without_quarantined(release.security_updates(pending, standard), taken_back)
+    if all(update.from_ is None for update in updates.values()):
+        return Sealing(None, False, held)
+    knowledge = advisories.load(project)
+    if known and still_holds(known, updates, now) and not taken_back.of(known):
+        whole = all(package.name in updates for package in known.packages)
+        done = is_done(project, stack, known.id, known.digest, waivers)
+        if whole if done else not understated(known, knowledge, standard):
+            return Sealing(known, False, known.left_out)
+    sealed, left_out = release.seal(
+        release.next_id(project, now),
+        author,
+        Sealed(stack=stack, at=now, hosts=tuple(sorted(pending))),
+        updates.values(),
+        _changelogs(project, hosts, pending, updates),
+        standard,
+        knowledge,
+        held,
+    )
+    if sealed is not None:
+        release.save(project, sealed)
+    return Sealing(sealed, sealed is not None, left_out)
+
+
+def without_quarantined(
+    updates: Mapping[str, Pending], known: Quarantine
+) -> tuple[dict[str, Pending], tuple[LeftOut, ...]]:
+    """The updates that no wave had to take back, and the others."""
+    held = [
+        LeftOut(name=name, to=update.to, reason=f"taken back on {entry.stack} on {entry.at:%Y-%m-%d}", until=None)
+        for name, update in sorted(updates.items())
+        if (entry := known.holds(name, update.to))
+    ]
+    names = {one.name for one in held}
+    return {name: update for name, update in updates.items() if name not in names}, tuple(held)
+
+
+def without_waived(
+    updates: Sequence[Pending], known: Release, waivers: Sequence[Waiver], stack: StackName, host: Host
+) -> list[Pending]:
+    """What a host is offered, without the packages of a known release that its waivers leave as they are."""
+    mine = [waiver for waiver in waivers if waiver.reaches(stack, host)]
+    versions = {package.name: package.to for package in known.packages}
+    left = {(name, versions[name]) for name in waived(mine, known)}
+    return [update for update in updates if (update.name, update.to) not in left]
+
+
+def still_holds(known: Release, updates: Mapping[str, Pending], now: datetime) -> bool:
+    """Whether a release brings all of these updates, but for those for which it still waits, in these versions."""
+    waits = {one.name: one.to for one in known.left_out if one.until is not None and now < one.until}
+    sealed = waits | {package.name: package.to for package in known.packages}
+    return all(sealed.get(name) == update.to for name, update in updates.items())
+
+
+def understated(known: Release, knowledge: Knowledge, standard: Standard) -> bool:
+    """Whether a fix of a release counts as more severe now than the release says."""
+    pairs = ((one.severity, current(one, knowledge, standard).severity) for one in known.advisories)
+    return any(standard.worst([sealed, now]) != sealed for sealed, now in pairs)
+
+
+def _pending(project: Path, hosts: Sequence[Host]) -> dict[str, list[Pending]]:
+    results = ansible.run(project, "scan", hosts, variables={"pw_refresh": True})
+    for name, result in results.items():
+        if not result.ok("scan"):
+            raise Failed(f"{name}: {result.problem or 'no answer'}: every host must be read before a release is sealed")
+    return {
+        name: [offer(row) for row in (*result.steps["scan"]["pending"], *result.steps["scan"]["brought"])]
+        for name, result in results.items()
+    }
+
+
+def offer(row: Mapping[str, Any]) -> Pending:
+    """One row of a host's scan, every field checked; an empty `from` is a package that the host does not have."""
+    plain = {key: row[key] for key in OFFER} | {"from": row["from"] or None}
+    return Pending.model_validate_json(json.dumps(plain))
+
+
+def _changelogs(
+    project: Path, hosts: Sequence[Host], pending: Mapping[str, Sequence[Pending]], updates: Mapping[str, Pending]
+) -> dict[str, list[ChangelogEntry]]:
+    """Each package's new changelog entries, read on the hosts that have most of them, each package once."""
+    found: dict[str, list[ChangelogEntry]] = {}
+    missing = set(updates)
+    while missing:
+        best = max(hosts, key=lambda host: len(missing & {u.name for u in pending[host.name]}))
+        names = sorted(missing & {u.name for u in pending[best.name]})
+        asked = [{"name": n, "arch": updates[n].arch, "from": _since(n, updates), "to": updates[n].to} for n in names]
+        result = ansible.run(project, "changelogs", [best], variables={"pw_packages": asked})[best.name]
+        if not result.ok("changelog"):
+            raise Failed(
+                f"{best.name}: {result.problem or 'no answer'}: the changelogs are needed to name the advisories"
+            )
+        for name, row in result.steps["changelog"]["packages"].items():
+            found[name] = [ChangelogEntry.model_validate_json(json.dumps(entry)) for entry in row["entries"]]
+        missing -= set(names)
+    return found
+
+
+def _since(name: str, updates: Mapping[str, Pending]) -> str:
+    """The version after which a package's changelog is news; that of its source's other packages when it is new."""
+    update = updates[name]
+    siblings = [one.from_ for one in updates.values() if one.source == update.source and one.from_ is not None]
+    return update.from_ or (siblings[0] if siblings else update.to)

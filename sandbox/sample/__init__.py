@@ -1,0 +1,1 @@
+"""The sample service that the lab's own fleet runs."""

@@ -1,0 +1,181 @@
+"""The sandbox's Resource Graph: one answer over all its pages, what it refuses, and the batch endpoint."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from patchwave.azure.inventory import QUERY
+from sandbox.azure.language import graph_language
+from sandbox.azure.queries.graph import TABLES
+from sandbox.azure.resources.store import Store
+from tests.fleet import seed
+from tests.unit.azure_emulator import BLUE, GROUP, MACHINE, NIC, StandIn, declare, emulator, network, public_address
+
+NICS = "microsoft.compute/virtualmachinescalesets/virtualmachines/networkinterfaces"
+
+
+@pytest.fixture
+def azure() -> Iterator[StandIn]:
+    with emulator() as made:
+        yield made
+
+
+def ask(azure: StandIn, query: str, **options: Any) -> Any:
+    body = {"query": query, "options": {"$top": 1000, **options}}
+    return azure.ask("POST", "/providers/Microsoft.ResourceGraph/resources", body)
+
+
+def ids(answer: Any) -> list[str]:
+    return [row["id"].rsplit("/", 1)[1] for row in answer.json()["data"]]
+
+
+def test_the_pages_of_an_answer_are_of_one_moment(azure: StandIn) -> None:
+    azure.put(GROUP, {"location": "westeurope"})
+    for name in ("a", "b", "c"):
+        azure.put(network(f"publicIPAddresses/{name}"), public_address())
+    query = "resources | where type =~ 'microsoft.network/publicipaddresses' | project id | order by id asc"
+    first = ask(azure, query, **{"$top": 2})
+    azure.ask("DELETE", network("publicIPAddresses/c"))
+    azure.put(network("publicIPAddresses/d"), public_address())
+    follow = ask(azure, query, **{"$top": 2, "$skipToken": first.json()["$skipToken"]})
+    assert ids(first) + ids(follow) == ["a", "b", "c"]
+    assert first.json()["totalRecords"] == follow.json()["totalRecords"] == 3
+    assert ids(ask(azure, query)) == ["a", "b", "d"]
+
+
+def test_a_token_belongs_to_its_query(azure: StandIn) -> None:
+    follow = ask(azure, "resources | project id | order by id asc", **{"$top": 1}).json()["$skipToken"]
+    for query, token in (("resources | project id | order by id desc", follow), ("resources | project id", "x")):
+        assert ask(azure, query, **{"$skipToken": token}).status_code == 400
+
+
+def test_an_answer_that_is_no_longer_kept_is_made_again(azure: StandIn) -> None:
+    query = "resources | project id | order by id asc"
+    whole, first = ids(ask(azure, query)), ask(azure, query, **{"$top": 1})
+    azure.doors.graph._kept.clear()
+    follow = ask(azure, query, **{"$skipToken": first.json()["$skipToken"]})
+    assert ids(first) + ids(follow) == whole
+
+
+def test_what_hosts_do_is_seen_at_once(azure: StandIn) -> None:
+    declare(azure)
+    query = (
+        "resources | project id, power = tostring(properties.extended.instanceView.powerState.code) | where power != ''"
+    )
+    assert ask(azure, query).json()["data"][0]["power"] == "PowerState/running"
+    azure.hosts.on["dev-vm-0"] = False
+    assert ask(azure, query).json()["data"][0]["power"] == "PowerState/stopped"
+
+
+def test_what_another_process_stores_is_seen_at_once(azure: StandIn) -> None:
+    query = "resources | where type =~ 'microsoft.hybridcompute/machines' | project id"
+    assert ids(ask(azure, query)) == []
+    other = Store(azure.sandbox.store)
+    seed(other, 1)
+    other.close()
+    assert ids(ask(azure, query)) == ["prod-arc-000000"]
+
+
+def test_interfaces_of_instances_are_found_beside_the_instances(azure: StandIn) -> None:
+    declare(azure)
+    rows = ask(azure, f"computeresources | where type =~ '{NICS}' | order by id asc").json()["data"]
+    assert [row["id"] for row in rows] == [
+        f"{BLUE}/virtualMachines/{number}/networkInterfaces/nic" for number in (0, 1)
+    ]
+    listed = azure.ask("GET", f"{BLUE}/networkInterfaces").json()["value"]
+    assert [row["properties"] for row in rows] == [nic["properties"] for nic in listed]
+
+
+def test_the_primary_interface_of_a_machine_is_marked_while_it_is_attached(azure: StandIn) -> None:
+    declare(azure)
+    assert azure.ask("GET", NIC).json()["properties"]["primary"] is True
+    azure.ended(azure.ask("DELETE", MACHINE))
+    assert "primary" not in azure.ask("GET", NIC).json()["properties"]
+
+
+@pytest.mark.parametrize(
+    ("query", "code"),
+    [
+        ("nowhere | project id", "DisallowedLogicalTableName"),
+        ("resources | join kind=leftouter (nowhere | project id) on id", "DisallowedLogicalTableName"),
+        ("resources | join kind=leftanti (resourcecontainers) on id", "UnsupportedJoinFlavor"),
+        ("resources | union computeresources, computeresources", "DisallowedMaxNumberOfRemoteTables"),
+        ("resources" + " | join kind=inner (resources | project id) on id" * 4, "DisallowedMaxNumberOfRemoteTables"),
+        ("resources" + " | mv-expand one = tags" * 4, "DisallowedMaxNumberOfMvExpand"),
+        ("resources | lookup kind=leftouter (resourcecontainers) on id", "OperatorNotSupported"),
+        ("resources | wherex", "ParserFailure"),
+        ("resources | where Id has 'x'", "SemanticError"),
+        (
+            "resources | join kind=inner (Resources | project x = id) on $left.id == $right.x | project Location",
+            "SemanticError",
+        ),
+    ],
+)
+def test_what_the_service_does_not_take_is_refused_in_its_shape(azure: StandIn, query: str, code: str) -> None:
+    answer = ask(azure, query)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"]) == (400, "BadRequest")
+    assert [one["code"] for one in error["details"]] == ["InvalidQuery", code]
+    assert error["message"].startswith("Please provide below info when asking for support: timestamp = ")
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        QUERY,
+        "Resources | project id",
+        "resources | union computeresources | union resourcecontainers | project id",
+        "resources" + " | join kind=inner (resources | project id) on id" * 3,
+        "computeresources | join kind=leftouter (computeresources | project id) on id",
+        "resources" + " | mv-expand one = tags" * 3,
+    ],
+)
+def test_what_the_service_takes_is_taken(query: str) -> None:
+    graph_language.check(query, TABLES)
+
+
+@pytest.mark.parametrize(
+    ("options", "status"),
+    [
+        ({"$top": 1000}, 200),
+        ({"$top": 1001}, 400),
+        ({"$top": 0}, 400),
+        ({"$top": True}, 400),
+        ({"$skip": -1}, 400),
+        ({"resultFormat": "table"}, 200),
+        ({"resultFormat": "csv"}, 400),
+    ],
+)
+def test_options_have_their_limits(azure: StandIn, options: dict[str, Any], status: int) -> None:
+    assert ask(azure, "resources | project id", **options).status_code == status
+
+
+def batch(azure: StandIn, *paths: str) -> Any:
+    requests = [{"httpMethod": "GET", "name": str(n), "url": f"https://x{p}"} for n, p in enumerate(paths)]
+    return azure.azure("POST", "/batch?api-version=2015-11-01", json={"requests": requests}, headers=azure.bearer)
+
+
+def test_a_batch_answers_each_of_its_requests(azure: StandIn) -> None:
+    azure.put(GROUP, {"location": "westeurope"})
+    here, gone = f"{GROUP}?api-version=2024-11-01", f"{network('publicIPAddresses/no')}?api-version=2024-11-01"
+    answers = batch(azure, here, gone).json()["responses"]
+    assert [(one["name"], one["httpStatusCode"]) for one in answers] == [("0", 200), ("1", 404)]
+    assert answers[0]["content"]["name"] == "dev"
+    assert answers[1]["content"]["error"]["code"] == "ResourceNotFound"
+
+
+def test_a_large_batch_is_fetched_at_its_location(azure: StandIn) -> None:
+    azure.put(GROUP, {"location": "westeurope"})
+    answer = batch(azure, *[f"{GROUP}?api-version=2024-11-01"] * 21)
+    assert answer.status_code == 202
+    path = answer.headers["Location"].removeprefix(azure.sandbox.endpoint)
+    fetched = azure.azure("GET", path, headers=azure.bearer)
+    assert [one["httpStatusCode"] for one in fetched.json()["value"]] == [200] * 21
+    assert azure.azure("GET", "/batch/none", headers=azure.bearer).status_code == 404
+    assert azure.azure("GET", path).status_code == 401
+
+
+def test_a_batch_has_a_largest_size(azure: StandIn) -> None:
+    assert batch(azure).status_code == 400
+    assert batch(azure, *[GROUP] * 501).status_code == 400
