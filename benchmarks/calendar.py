@@ -36,7 +36,7 @@ def cases() -> Iterator[Case]:
     draw = random.Random(5)  # noqa: S311
     instants = [BEGIN + YEARS * i / 100 for i in range(100)]
     patch_sunday = Monthly(every="month", week="second", weekday="Tuesday", offset_days=5)
-    prod = Window(recurs=patch_sunday, starts=time(2), lasts=timedelta(hours=4), zone="Etc/UTC")
+    prod = Window(recurrence=patch_sunday, starts=time(2), duration=timedelta(hours=4), zone="Etc/UTC")
     yield Case("1 window, 10 freezes", Calendar(windows=(prod,), freezes=freezes(draw, 10)), instants)
     several = tuple(window(draw) for _ in range(50))
     busy = Calendar(windows=several, freezes=freezes(draw, 50))
@@ -47,7 +47,12 @@ def cases() -> Iterator[Case]:
     sundays = [BEGIN + timedelta(days=5 + 7 * i) for i in range(50)]
     each = tuple(Freeze(starts=day, ends=day + timedelta(days=1), reason="a Sunday") for day in sundays)
     on_sundays = tuple(
-        Window(recurs=Weekly(every="week", weekdays=("Sunday",)), starts=time(i % 20), lasts=prod.lasts, zone="Etc/UTC")
+        Window(
+            recurrence=Weekly(every="week", weekdays=("Sunday",)),
+            starts=time(i % 20),
+            duration=prod.duration,
+            zone="Etc/UTC",
+        )
         for i in range(50)
     )
     yield Case("50 windows on 50 frozen Sundays", Calendar(windows=on_sundays, freezes=each), frozen[:20])
@@ -55,7 +60,7 @@ def cases() -> Iterator[Case]:
 
 
 def window(draw: random.Random) -> Window:
-    recurs: Weekly | Monthly = Weekly(every="week", weekdays=(draw.choice(WEEKDAYS),))
+    recurrence: Weekly | Monthly = Weekly(every="week", weekdays=(draw.choice(WEEKDAYS),))
     if draw.random() < 0.5:
         recurs = Monthly.model_validate(
             {
@@ -65,7 +70,9 @@ def window(draw: random.Random) -> Window:
                 "offset_days": draw.randint(-6, 6),
             }
         )
-    return Window(recurs=recurs, starts=time(draw.randrange(24)), lasts=timedelta(hours=2), zone=draw.choice(ZONES))
+    return Window(
+        recurrence=recurs, starts=time(draw.randrange(24)), duration=timedelta(hours=2), zone=draw.choice(ZONES)
+    )
 
 
 def freezes(draw: random.Random, count: int) -> tuple[Freeze, ...]:
@@ -95,18 +102,18 @@ def by_rules(rules: Any, calendar: Calendar, after: datetime, count: int) -> lis
 def occurrences(rules: Any, window: Window, after: datetime) -> Iterator[Opening]:
     zone = time_zone(window.zone)
     since = datetime.combine((after.astimezone(zone) - timedelta(days=40)).date(), window.starts, zone)
-    if isinstance(window.recurs, Weekly):
+    if isinstance(window.recurrence, Weekly):
         moved = timedelta(0)
-        rule = rules.rrule(rules.WEEKLY, since, byweekday=[WEEKDAYS.index(day) for day in window.recurs.weekdays])
+        rule = rules.rrule(rules.WEEKLY, since, byweekday=[WEEKDAYS.index(day) for day in window.recurrence.weekdays])
     else:
-        moved = timedelta(days=window.recurs.offset_days)
-        nth = WEEKS.index(window.recurs.week) or -1
-        weekday = rules.weekday(WEEKDAYS.index(window.recurs.weekday), nth)
+        moved = timedelta(days=window.recurrence.offset_days)
+        nth = WEEKS.index(window.recurrence.week) or -1
+        weekday = rules.weekday(WEEKDAYS.index(window.recurrence.weekday), nth)
         rule = rules.rrule(rules.MONTHLY, since, byweekday=weekday)
     for start in rule:
         opens = (start + moved).astimezone(UTC)
-        if opens + window.lasts > after:
-            yield Opening(opens, opens + window.lasts)
+        if opens + window.duration > after:
+            yield Opening(opens, opens + window.duration)
 
 
 def less(opening: Opening, holes: list[tuple[datetime, datetime]]) -> Iterator[tuple[datetime, datetime]]:

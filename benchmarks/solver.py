@@ -48,7 +48,7 @@ def question() -> Question:
 def leg(stack, rings, recurs, hour, hours, spare, freeze) -> Leg:  # type: ignore[no-untyped-def]
     starts, lasts = clock_time(hour), timedelta(hours=hours)
     usual, admitted = (
-        Calendar(windows=(Window(recurs=r, starts=starts, lasts=lasts, zone="Etc/UTC"),), freezes=(freeze,))
+        Calendar(windows=(Window(recurrence=r, starts=starts, duration=lasts, zone="Etc/UTC"),), freezes=(freeze,))
         for r in (recurs, spare)
     )
     return Leg(

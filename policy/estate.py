@@ -268,8 +268,8 @@ def _outside(props: Props, allowed: Envelope) -> Iterator[str]:
     around = allowed.whole.openings(first.opens)
     opening = next(around)
     for run in itertools.takewhile(lambda run: run.opens < first.opens + YEAR, itertools.chain([first], runs)):
-        if run.closes - run.opens > allowed.lasts_at_most:
-            yield f"duration {made.duration}: the standard allows at most {allowed.lasts_at_most}"
+        if run.closes - run.opens > allowed.longest:
+            yield f"duration {made.duration}: the standard allows at most {allowed.longest}"
             return
         while opening.closes <= run.opens:
             opening = next(around)

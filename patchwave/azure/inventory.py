@@ -12,6 +12,7 @@ from patchwave.azure.client import Arm
 from patchwave.base.errors import Failed
 from patchwave.base.model import Model, first_problem
 from patchwave.config.settings import Settings, Slot, Source
+from patchwave.config.settings.fleets import Method
 from patchwave.config.settings.types import Name
 
 FILE = "PATCHWAVE_INVENTORY_FILE"
@@ -33,13 +34,15 @@ Tag = Annotated[str, Field(pattern=r"^([a-z][a-z0-9-]{1,30})?$")]
 
 
 class Host(Model):
-    """One machine that a stack patches; `live` means that users' requests reach it."""
+    """One machine of a stack; `live` means that users' requests reach it, as far as can be known."""
 
     id: Id
     name: HostName
     address: Address
     source: Source
     fleet: Name
+    service: Name
+    method: Method
     ring: Name
     slot: Slot | None
     os: Plain

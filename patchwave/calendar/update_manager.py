@@ -198,33 +198,33 @@ def parts(window: Window, rings: Sequence[str], starts_on: date) -> list[Part]:
     shortest = LIMITS["InGuestPatch"][0]
     after = len(rings) - 1
     needed = shortest + LEAD * after
-    if window.lasts < needed:
+    if window.duration < needed:
         raise ValueError(
-            f"a window of {window.lasts} is too short for InGuestPatch of {len(rings)} rings, each {LEAD} after the "
+            f"a window of {window.duration} is too short for InGuestPatch of {len(rings)} rings, each {LEAD} after the "
             f"one before: give it at least {needed}"
         )
-    apart = min(shortest, (window.lasts - shortest) / after // _MINUTE * _MINUTE) if after else timedelta(0)
+    apart = min(shortest, (window.duration - shortest) / after // _MINUTE * _MINUTE) if after else timedelta(0)
     made = []
     for number, ring in enumerate(rings):
         lead = number * apart
         starts = datetime.combine(starts_on, window.starts) + lead
         days = (starts.date() - starts_on).days
         own = Window(
-            recurs=_moved(window.recurs, days),
+            recurrence=_moved(window.recurrence, days),
             starts=starts.time(),
-            lasts=shortest if number < after else window.lasts - lead,
+            duration=shortest if number < after else window.duration - lead,
             zone=window.zone,
         )
         made.append(Part(ring, window, lead, own, schedule(own, starts.date())))
     return made
 
 
-def _moved(recurs: Recurrence, days: int) -> Recurrence:
+def _moved(recurrence: Recurrence, days: int) -> Recurrence:
     """The recurrence some days later; an offset may go beyond what a calendar takes."""
-    if isinstance(recurs, Monthly):
-        return recurs.model_copy(update={"offset_days": recurs.offset_days + days})
-    later = tuple(WEEKDAYS[(WEEKDAYS.index(day) + days) % 7] for day in recurs.weekdays)
-    return recurs.model_copy(update={"weekdays": later})
+    if isinstance(recurrence, Monthly):
+        return recurrence.model_copy(update={"offset_days": recurrence.offset_days + days})
+    later = tuple(WEEKDAYS[(WEEKDAYS.index(day) + days) % 7] for day in recurrence.weekdays)
+    return recurrence.model_copy(update={"weekdays": later})
 
 
 def notes(calendar: Calendar, rings: Sequence[str], starts_on: date) -> Iterator[str]:
@@ -242,7 +242,7 @@ def notes(calendar: Calendar, rings: Sequence[str], starts_on: date) -> Iterator
 
 def _differences(calendar: Calendar, part: Part) -> Iterator[str]:
     window, made = f"{part.window}, ring {part.ring}", part.schedule
-    if part.window.lasts > LIMITS["InGuestPatch"][1]:
+    if part.window.duration > LIMITS["InGuestPatch"][1]:
         yield f"{window}: Update Manager stops after {made.duration}, its longest: plan for that"
     if part.window.starts >= LATEST_START:
         yield f"{window}: Update Manager may miss starts from 23:45 to midnight: start at 23:30 or 00:00"
@@ -283,9 +283,9 @@ def frozen(calendar: Calendar, made: Schedule) -> Iterator[tuple[Opening, Freeze
 def duration(window: Window, scope: Scope = "InGuestPatch") -> str:
     """The window's length as the service takes it, HH:MM, cut at the longest that it takes."""
     shortest, longest = LIMITS[scope]
-    if window.lasts < shortest:
-        raise ValueError(f"a window of {window.lasts} is too short for {scope}: give it at least {shortest}")
-    return _hours(min(window.lasts, longest))
+    if window.duration < shortest:
+        raise ValueError(f"a window of {window.duration} is too short for {scope}: give it at least {shortest}")
+    return _hours(min(window.duration, longest))
 
 
 def recur_every(window: Window, scope: Scope = "InGuestPatch") -> str:
@@ -293,18 +293,20 @@ def recur_every(window: Window, scope: Scope = "InGuestPatch") -> str:
 
     Offsets reach 6 days there; farther ones are counted from another week, second Tuesday + 8 from the third.
     """
-    recurs = window.recurs
-    if not isinstance(recurs, Monthly):
-        return f"1Week {','.join(recurs.weekdays)}"
+    recurrence = window.recurrence
+    if not isinstance(recurrence, Monthly):
+        return f"1Week {','.join(recurrence.weekdays)}"
     if scope == "OSImage":
-        raise ValueError(f"{recurs}: images of scale sets roll by the day or week, let this window recur every week")
-    own = WEEKS.index(recurs.week)
+        raise ValueError(
+            f"{recurrence}: images of scale sets roll by the day or week, let this window recur every week"
+        )
+    own = WEEKS.index(recurrence.week)
     for week in sorted(range(len(WEEKS)), key=lambda week: abs(week - own)):
-        offset = recurs.days_after_first - 7 * (week - 1)
+        offset = recurrence.days_after_first - 7 * (week - 1)
         if abs(offset) <= FARTHEST_OFFSET:
-            return f"1Month {WEEKS[week].capitalize()} {recurs.weekday}" + (f" Offset{offset}" if offset else "")
+            return f"1Month {WEEKS[week].capitalize()} {recurrence.weekday}" + (f" Offset{offset}" if offset else "")
     raise ValueError(
-        f"{recurs} is farther than Update Manager counts, from {FARTHEST_OFFSET} days before the last such weekday of "
+        f"{recurrence} is farther than Update Manager counts, from {FARTHEST_OFFSET} days before the last such weekday of "
         f"a month to {FARTHEST_OFFSET} days after the fourth: choose a nearer day"
     )
 
@@ -318,7 +320,7 @@ def windows_zone(zone: str) -> str:
 
 
 def _reading(recur_every: str, start: date) -> Callable[[date], bool]:
-    """Whether a schedule recurs on a day; rhythms of several days, weeks or months count from its start's own."""
+    """Whether a schedule recurrence on a day; rhythms of several days, weeks or months count from its start's own."""
     found = _RECURRENCE.fullmatch(recur_every)
     assert found is not None
     count = int(found["count"] or 1)

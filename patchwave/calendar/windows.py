@@ -118,14 +118,14 @@ class Opening(NamedTuple):
 
 
 class Window(Model):
-    """A recurring stretch: `lasts` is elapsed time, `starts` is wall-clock time in `zone`.
+    """A recurring stretch: `duration` is elapsed time, `starts` is wall-clock time in `zone`.
 
     A start inside a daylight-saving gap moves forward by the gap; one that happens twice means the first.
     """
 
-    recurs: Recurrence
+    recurrence: Recurrence
     starts: time
-    lasts: Annotated[timedelta, Field(gt=timedelta(0), le=timedelta(hours=24))]
+    duration: Annotated[timedelta, Field(gt=timedelta(0), le=timedelta(hours=24))]
     zone: Zone
 
     @model_validator(mode="after")
@@ -138,14 +138,14 @@ class Window(Model):
         """Openings that close later than `after`, earliest first, without end."""
         zone = time_zone(self.zone)
         # a day early: a start that the clock skips can fall on the next local day
-        for day in self.recurs.days((after - self.lasts).astimezone(zone).date() - timedelta(days=1)):
+        for day in self.recurrence.days((after - self.duration).astimezone(zone).date() - timedelta(days=1)):
             opens = datetime.combine(day, self.starts, zone).astimezone(UTC)
-            if opens + self.lasts > after:
-                yield Opening(opens, opens + self.lasts)
+            if opens + self.duration > after:
+                yield Opening(opens, opens + self.duration)
 
     def __str__(self) -> str:
-        hours, minutes = divmod(int(self.lasts.total_seconds()) // 60, 60)
-        return f"{self.recurs} {self.starts:%H:%M} for {hours} h {minutes:02d} ({self.zone})"
+        hours, minutes = divmod(int(self.duration.total_seconds()) // 60, 60)
+        return f"{self.recurrence} {self.starts:%H:%M} for {hours} h {minutes:02d} ({self.zone})"
 
 
 class Stretch(Model):

@@ -11,13 +11,12 @@ from typing import Annotated, Literal, Self, get_args
 from pydantic import Field, JsonValue, model_validator
 
 from patchwave.base.documents import parse, plain, read
-from patchwave.base.errors import UsageError
 from patchwave.base.model import Model
 from patchwave.calendar.windows import ExtraWindow, Monthly, Recurrence, Weekly, Window, Zone
 
 PATH = Path("policy") / "standard.yaml"
 Severity = Literal["critical", "high", "medium", "low"]
-StackName = Literal["dev", "staging", "prod"]
+StackName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,39}$")]
 Remedy = Literal["batch", "soak", "window", "emergency"]
 Reversibility = Literal["downgrade", "dump", "snapshot"]
 Mode = Literal["mandatory", "advisory", "disabled"]
@@ -30,15 +29,6 @@ StepId = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")]
 Span = Annotated[timedelta, Field(ge=timedelta(0), le=timedelta(days=366))]
 RuleName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")]
 CriterionName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{2,40}$")]
-
-
-def stack_name(text: str) -> StackName:
-    """The stack of that name; UsageError for one that is none of ours."""
-    for name in get_args(StackName):
-        if text == name:
-            found: StackName = name
-            return found
-    raise UsageError(f"stack {text!r}: choose dev, staging or prod")
 
 
 class SlaRow(Model):
@@ -72,25 +62,27 @@ class BySeverity(Model):
 class Envelope(Model):
     """The widest window that a stack may declare."""
 
-    recurs: Recurrence
+    recurrence: Recurrence
     earliest: time
     latest: time
-    lasts_at_most: timedelta
+    longest: timedelta
     zone: Zone
 
     def complaints(self, window: Window) -> Iterator[str]:
         """What makes a declared window looser than this envelope, each with its fix."""
-        if not _within(window.recurs, self.recurs):
-            yield f"recurs on {window.recurs}: the standard allows {self.recurs}"
-        if window.lasts > self.lasts_at_most:
-            yield f"lasts {window.lasts}: the standard allows at most {self.lasts_at_most}"
+        if not _within(window.recurrence, self.recurrence):
+            yield f"recurs on {window.recurrence}: the standard allows {self.recurrence}"
+        if window.duration > self.longest:
+            yield f"lasts {window.duration}: the standard allows at most {self.longest}"
         if window.zone != self.zone:
             yield f"zone {window.zone}: the standard counts in {self.zone}"
         day = datetime(2000, 1, 1)
         begins = datetime.combine(day, window.starts)
-        if begins < datetime.combine(day, self.earliest) or begins + window.lasts > datetime.combine(day, self.latest):
+        if begins < datetime.combine(day, self.earliest) or begins + window.duration > datetime.combine(
+            day, self.latest
+        ):
             yield (
-                f"runs {window.starts:%H:%M}-{begins + window.lasts:%H:%M}: "
+                f"runs {window.starts:%H:%M}-{begins + window.duration:%H:%M}: "
                 f"keep it within {self.earliest:%H:%M}-{self.latest:%H:%M}"
             )
 
@@ -99,15 +91,15 @@ class Envelope(Model):
         """The stretch that a window may not leave, as a window."""
         day = datetime(2000, 1, 1)
         lasts = datetime.combine(day, self.latest) - datetime.combine(day, self.earliest)
-        return Window(recurs=self.recurs, starts=self.earliest, lasts=lasts, zone=self.zone)
+        return Window(recurrence=self.recurrence, starts=self.earliest, duration=lasts, zone=self.zone)
 
     def refuses(self, extra: ExtraWindow) -> Iterator[str]:
         """What makes a dated window looser than this envelope, each with its fix."""
         around = next(self.whole.openings(extra.starts))
         if extra.starts < around.opens or extra.ends > around.closes:
             yield f"extra window {extra.reason!r} lies outside {self.whole}: keep it inside"
-        if extra.ends - extra.starts > self.lasts_at_most:
-            yield f"extra window {extra.reason!r} lasts {extra.ends - extra.starts}: at most {self.lasts_at_most}"
+        if extra.ends - extra.starts > self.longest:
+            yield f"extra window {extra.reason!r} lasts {extra.ends - extra.starts}: at most {self.longest}"
 
 
 def _within(inner: Weekly | Monthly, outer: Weekly | Monthly) -> bool:
@@ -402,7 +394,7 @@ class Standard(SeverityRules):
 
     remedies: tuple[Remedy, ...]
     minimum_age: BySeverity
-    waiver_lasts_at_most: BySeverity
+    waiver_longest: BySeverity
     roles: dict[Role, Annotated[tuple[Person, ...], Field(min_length=1)]]
     approvals: ApprovalRules
     emergency: EmergencyRules

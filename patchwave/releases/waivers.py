@@ -95,7 +95,7 @@ class Waiver(Model):
 
     def complaints(self, standard: Standard) -> Iterator[str]:
         """What makes it wider than the standard allows."""
-        longest, lasts = standard.waiver_lasts_at_most.of(self.severity), self.expires - self.granted
+        longest, lasts = standard.waiver_longest.of(self.severity), self.expires - self.granted
         if lasts > longest:
             yield f"it lasts {_days(lasts)}, {_days(longest)} are allowed for {self.severity}"
         roles = {agreed.role for agreed in self.approved_by}

@@ -170,7 +170,7 @@ def _leg(
         routine=calendar.openings,
         emergency=partial(calendar.openings, lane="emergency"),
         admits=_noticed(admits, rules.notice),
-        admits_at_most=envelope.lasts_at_most,
+        admits_at_most=envelope.longest,
     )
 
 

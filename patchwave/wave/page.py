@@ -100,9 +100,9 @@ def clock(at: datetime | str) -> str:
     return f"{_time(at):%H:%M:%S}"
 
 
-def length(lasts: timedelta | float) -> str:
+def length(duration: timedelta | float) -> str:
     """`5.0 s`, `52 s`, `3 min 12 s`, `24 h`, `2 d 03 h`: the two largest units."""
-    seconds = lasts.total_seconds() if isinstance(lasts, timedelta) else float(lasts)
+    seconds = duration.total_seconds() if isinstance(duration, timedelta) else float(duration)
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)
@@ -281,7 +281,7 @@ def view(
         "approved": decided.get("approved"),
         "waived": [_waived(row, begins) for row in started.get("waivers", ())],
         "shift": (shown["rehearsal"] or {}).get("shift_seconds"),
-        "lasts": ends - begins,
+        "duration": ends - begins,
         "rows": rows,
         "moved": moved,
         "counts": [(state, counts[state], STATES[state]) for state in STATES if counts[state]],

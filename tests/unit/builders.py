@@ -29,14 +29,16 @@ def settings(stack: str = "dev") -> Settings:
     return load_stack(PROJECT, stack).settings
 
 
-def weekly(*days: str, starts: time = time(9), lasts: timedelta = timedelta(hours=2), zone: str = "Etc/UTC") -> Window:
+def weekly(
+    *days: str, starts: time = time(9), duration: timedelta = timedelta(hours=2), zone: str = "Etc/UTC"
+) -> Window:
     recurs = Weekly(every="week", weekdays=tuple(days))  # type: ignore[arg-type]  # a wrong day fails the test
-    return Window(recurs=recurs, starts=starts, lasts=lasts, zone=zone)
+    return Window(recurrence=recurs, starts=starts, duration=duration, zone=zone)
 
 
-def patch_sunday(lasts: timedelta = timedelta(hours=4)) -> Window:
+def patch_sunday(duration: timedelta = timedelta(hours=4)) -> Window:
     recurs = Monthly(every="month", week="second", weekday="Tuesday", offset_days=5)
-    return Window(recurs=recurs, starts=time(2), lasts=lasts, zone="Etc/UTC")
+    return Window(recurrence=recurs, starts=time(2), duration=duration, zone="Etc/UTC")
 
 
 def host(name: str, *, live: bool = False, ring: str = "rest", source: str = "vmss") -> Host:

@@ -40,9 +40,9 @@ recurrences = st.one_of(
 )
 windows = st.builds(
     Window,
-    recurs=recurrences,
+    recurrence=recurrences,
     starts=st.builds(time, st.integers(0, 23), st.sampled_from((0, 15, 30))),
-    lasts=st.integers(1, 96).map(lambda quarters: timedelta(minutes=15 * quarters)),
+    duration=st.integers(1, 96).map(lambda quarters: timedelta(minutes=15 * quarters)),
     zone=st.sampled_from(ZONES),
 )
 instants = st.datetimes(datetime(2026, 1, 1), datetime(2036, 1, 1)).map(
@@ -79,11 +79,11 @@ def opens_by_model(zone: str, wall: datetime) -> datetime:
 
 
 def recurs_by_model(window: Window, day: date) -> bool:
-    if isinstance(window.recurs, Weekly):
-        return day.strftime("%A") in window.recurs.weekdays
-    anchor = day - timedelta(days=window.recurs.offset_days)
-    if anchor.strftime("%A") != window.recurs.weekday:
+    if isinstance(window.recurrence, Weekly):
+        return day.strftime("%A") in window.recurrence.weekdays
+    anchor = day - timedelta(days=window.recurrence.offset_days)
+    if anchor.strftime("%A") != window.recurrence.weekday:
         return False
     same = [d for d in (anchor + timedelta(weeks=i) for i in range(-4, 5)) if d.month == anchor.month]
-    index = {"first": 0, "second": 1, "third": 2, "fourth": 3, "last": -1}[window.recurs.week]
+    index = {"first": 0, "second": 1, "third": 2, "fourth": 3, "last": -1}[window.recurrence.week]
     return anchor == same[index]

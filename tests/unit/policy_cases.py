@@ -413,7 +413,7 @@ CASES = (
     Case(
         "windows-are-no-wider-than-the-standard",
         Scene(files={PROD_FILE: {f"{WINDOW}.starts": "03:00"}}),
-        Scene(files={PROD_FILE: {f"{WINDOW}.starts": "03:00", f"{WINDOW}.lasts": "PT3H"}}),
+        Scene(files={PROD_FILE: {f"{WINDOW}.starts": "03:00", f"{WINDOW}.duration": "PT3H"}}),
     ),
     Case(
         "windows-are-no-wider-than-the-standard",

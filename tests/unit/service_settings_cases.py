@@ -29,9 +29,9 @@ UPGRADE = {
     "slots.image_upgrade": {
         "defer": True,
         "window": {
-            "recurs": {"every": "week", "weekdays": ["Saturday"]},
+            "recurrence": {"every": "week", "weekdays": ["Saturday"]},
             "starts": "09:00",
-            "lasts": "PT5H",
+            "duration": "PT5H",
             "zone": "Etc/UTC",
         },
     },
@@ -97,8 +97,8 @@ MODEL_CASES: tuple[ModelCase, ...] = (
     ),
     ModelCase(
         f"{_LEARN}/virtual-machines/maintenance-configurations",
-        {"calendar.windows.0.lasts": "PT1H59M"},
-        {"calendar.windows.0.lasts": "PT2H"},
+        {"calendar.windows.0.duration": "PT1H59M"},
+        {"calendar.windows.0.duration": "PT2H"},
         "too short for InGuestPatch",
     ),
     ModelCase(
@@ -110,16 +110,16 @@ MODEL_CASES: tuple[ModelCase, ...] = (
     ModelCase(
         _UPDATES, {"backup.zone": "Antarctica/Troll"}, {"backup.zone": "Asia/Tokyo"}, "has no Windows name", BACKUP
     ),
-    ModelCase(_IMAGES, {f"{UPGRADE_WINDOW}.lasts": "PT4H59M"}, {}, "too short for OSImage", UPGRADE),
+    ModelCase(_IMAGES, {f"{UPGRADE_WINDOW}.duration": "PT4H59M"}, {}, "too short for OSImage", UPGRADE),
     ModelCase(
         _IMAGES,
-        {f"{UPGRADE_WINDOW}.recurs": {"every": "month", "week": "second", "weekday": "Sunday"}},
+        {f"{UPGRADE_WINDOW}.recurrence": {"every": "month", "week": "second", "weekday": "Sunday"}},
         {},
         "by the day or week",
         UPGRADE,
     ),
     ModelCase(f"{_SETS}-automatic-upgrade", {"slots.image.version": "1.0.0"}, {}, "write latest", UPGRADE),
-    ModelCase(_IMAGES, {f"{UPGRADE_WINDOW}.recurs.weekdays": ["Friday"]}, {}, "in the middle of a wave", UPGRADE),
+    ModelCase(_IMAGES, {f"{UPGRADE_WINDOW}.recurrence.weekdays": ["Friday"]}, {}, "in the middle of a wave", UPGRADE),
     ModelCase(
         _WEIGHTS,
         {"slots.traffic_manager.weights.blue": 1001},

@@ -48,7 +48,7 @@ def runs_by_model(window: Window, instant: datetime) -> Iterator[tuple[datetime,
         day = instant.date() - timedelta(days=back)
         if recurs_by_model(window, day):
             opens = opens_by_model(window.zone, datetime.combine(day, window.starts))
-            yield opens, opens + window.lasts
+            yield opens, opens + window.duration
 
 
 def open_by_model(calendar: Calendar, instant: datetime, lane: Lane) -> bool:
@@ -118,7 +118,7 @@ def test_openings_are_disjoint_ordered_and_as_long_as_they_can_be(drawn: tuple[C
 def test_a_recurrence_falls_on_its_days_from_the_day_it_is_asked_about(window: Window, since: date) -> None:
     year = (since + timedelta(days=i) for i in range(400))
     wanted = [day for day in year if recurs_by_model(window, day)]
-    assert list(itertools.islice(window.recurs.days(since), len(wanted))) == wanted
+    assert list(itertools.islice(window.recurrence.days(since), len(wanted))) == wanted
 
 
 @settings(max_examples=25, deadline=None)
@@ -129,7 +129,7 @@ def test_a_window_opens_on_each_of_its_days_for_ten_years_and_on_no_other(window
         opens_by_model(window.zone, datetime.combine(d, window.starts)) for d in days if recurs_by_model(window, d)
     ]
     found = itertools.takewhile(lambda opening: opening.opens < END, window.openings(BEGIN))
-    assert [opening.opens for opening in found] == [w for w in wanted if w + window.lasts > BEGIN and w < END]
+    assert [opening.opens for opening in found] == [w for w in wanted if w + window.duration > BEGIN and w < END]
 
 
 @pytest.mark.parametrize("zone", ZONES)
@@ -141,7 +141,7 @@ def test_every_start_around_every_change_of_the_clock_opens_when_the_clock_first
             window = weekly(wall.strftime("%A"), starts=wall.time(), zone=zone)
             opening = next(window.openings(change - DAY))
             assert opening.opens == opens_by_model(zone, wall), (change, wall)
-            assert opening.closes - opening.opens == window.lasts
+            assert opening.closes - opening.opens == window.duration
             assert next(window.openings(opening.closes - MINUTE)) == opening
             assert next(window.openings(opening.closes)).opens > opening.opens
 
@@ -151,7 +151,7 @@ def test_an_overnight_window_over_every_change_of_the_clock_is_open_minute_by_mi
     for change in transitions(zone):
         evening = datetime.combine((change.astimezone(time_zone(zone)) - 12 * HOUR).date(), time(20))
         opens = opens_by_model(zone, evening)
-        calendar = Calendar(windows=(weekly(evening.strftime("%A"), starts=time(20), lasts=10 * HOUR, zone=zone),))
+        calendar = Calendar(windows=(weekly(evening.strftime("%A"), starts=time(20), duration=10 * HOUR, zone=zone),))
         for at in {opens - MINUTE, opens, change - MINUTE, change, opens + 10 * HOUR - MINUTE, opens + 10 * HOUR}:
             assert calendar.at(at).open == (opens <= at < opens + 10 * HOUR), (change, at)
 
@@ -258,24 +258,24 @@ def test_a_start_that_the_clock_skips_opens_later_and_one_that_it_repeats_opens_
     wanted = datetime.fromisoformat(f"{opens_on}T{opens_at}Z")
     window = weekly(date.fromisoformat(day).strftime("%A"), starts=time.fromisoformat(starts), zone=zone)
     found = Calendar(windows=(window,)).next(wanted - DAY, 1)[0]
-    assert (found.opens, found.closes - found.opens) == (wanted, window.lasts)
+    assert (found.opens, found.closes - found.opens) == (wanted, window.duration)
 
 
 def test_a_day_long_window_every_day_closes_for_the_hour_that_a_long_day_has_more() -> None:
-    calendar = Calendar(windows=(weekly(*WEEKDAYS, starts=time(0), lasts=DAY, zone="Europe/Berlin"),))
+    calendar = Calendar(windows=(weekly(*WEEKDAYS, starts=time(0), duration=DAY, zone="Europe/Berlin"),))
     assert calendar.next(datetime(2026, 10, 20, tzinfo=UTC), 1)[0].opens == datetime(2026, 10, 25, 23, tzinfo=UTC)
     assert not calendar.at(datetime(2026, 10, 25, 22, 30, tzinfo=UTC)).open
     assert calendar.at(datetime(2026, 3, 29, 12, tzinfo=UTC)).open
 
 
 def test_a_window_that_never_closes_says_so() -> None:
-    verdict = Calendar(windows=(weekly(*WEEKDAYS, starts=time(0), lasts=DAY),)).at(BEGIN)
+    verdict = Calendar(windows=(weekly(*WEEKDAYS, starts=time(0), duration=DAY),)).at(BEGIN)
     assert (verdict.open, verdict.closes) == (True, None)
     assert "stays open" in verdict.reason
 
 
 def test_an_overnight_window_reaches_into_the_next_day() -> None:
-    calendar = Calendar(windows=(weekly("Friday", starts=time(23), lasts=timedelta(hours=3)),))
+    calendar = Calendar(windows=(weekly("Friday", starts=time(23), duration=timedelta(hours=3)),))
     assert calendar.at(datetime(2026, 11, 28, 1, 59, tzinfo=UTC)).open
     assert not calendar.at(datetime(2026, 11, 28, 2, 0, tzinfo=UTC)).open
 
@@ -353,9 +353,9 @@ def test_a_hard_freeze_is_what_a_freeze_is_that_does_not_say() -> None:
 
 
 GOOD_WINDOW = {
-    "recurs": {"every": "week", "weekdays": ["Monday"]},
+    "recurrence": {"every": "week", "weekdays": ["Monday"]},
     "starts": "09:00",
-    "lasts": "PT2H",
+    "duration": "PT2H",
     "zone": "Etc/UTC",
 }
 FREEZE = {"starts": "2026-12-18T00:00:00Z", "ends": "2027-01-04T00:00:00Z", "reason": "year end"}
@@ -368,15 +368,15 @@ SECOND_TUESDAY = {"every": "month", "week": "second", "weekday": "Tuesday"}
         ({"zone": "Mars/Olympus"}, "zone: 'Mars/Olympus' is not an IANA time zone: write one such as"),
         ({"zone": "localtime"}, "zone: 'localtime' is not an IANA time zone"),
         ({"zone": "../../etc/passwd"}, "zone: '../../etc/passwd' is not an IANA time zone"),
-        ({"lasts": "PT24H1M"}, "lasts: Input should be less than or equal to 1 day"),
-        ({"lasts": "PT0S"}, "lasts: Input should be greater than 0 seconds"),
-        ({"lasts": "-PT1H"}, "lasts: Input should be greater than 0 seconds"),
+        ({"duration": "PT24H1M"}, "duration: Input should be less than or equal to 1 day"),
+        ({"duration": "PT0S"}, "duration: Input should be greater than 0 seconds"),
+        ({"duration": "-PT1H"}, "duration: Input should be greater than 0 seconds"),
         ({"starts": "09:00:30"}, "write HH:MM, the zone stands in its own field"),
         ({"starts": "09:00Z"}, "write HH:MM, the zone stands in its own field"),
-        ({"recurs": {"every": "week", "weekdays": []}}, "recurs.week.weekdays: Tuple should have at least 1 item"),
-        ({"recurs": {"every": "week", "weekdays": ["Monday", "Monday"]}}, "name each day once"),
-        ({"recurs": SECOND_TUESDAY | {"offset_days": 28}}, "less than or equal to 27"),
-        ({"recurs": SECOND_TUESDAY | {"week": "fifth"}}, "'first', 'second', 'third', 'fourth' or 'last'"),
+        ({"recurrence": {"every": "week", "weekdays": []}}, "recurs.week.weekdays: Tuple should have at least 1 item"),
+        ({"recurrence": {"every": "week", "weekdays": ["Monday", "Monday"]}}, "name each day once"),
+        ({"recurrence": SECOND_TUESDAY | {"offset_days": 28}}, "less than or equal to 27"),
+        ({"recurrence": SECOND_TUESDAY | {"week": "fifth"}}, "'first', 'second', 'third', 'fourth' or 'last'"),
     ],
 )
 def test_an_impossible_window_is_refused_in_one_line(window: dict[str, object], says: str) -> None:

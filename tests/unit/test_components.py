@@ -73,9 +73,9 @@ def test_each_rings_schedule_has_one_topic_and_one_subscription() -> None:
 
 def test_a_ring_has_a_schedule_for_each_of_the_calendars_windows() -> None:
     evening = {
-        "recurs": {"every": "week", "weekdays": ["Friday"]},
+        "recurrence": {"every": "week", "weekdays": ["Friday"]},
         "starts": "20:00",
-        "lasts": "PT2H",
+        "duration": "PT2H",
         "zone": "Etc/UTC",
     }
     declared = declare_stack("dev", change=WEBHOOK | {"calendar.windows.1": evening, "maintenance.assigned": [GATEWAY]})

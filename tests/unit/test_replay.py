@@ -182,7 +182,7 @@ def test_what_changed_in_git_since_then_does_not_matter(project: Path) -> None:
     wave(project, "prod", IN_WINDOW)
     for name, old, new in (
         ("policy/standard.yaml", "soak: PT48H", "soak: PT96H"),
-        ("Pulumi.prod.yaml", "lasts: PT4H", "lasts: PT3H"),
+        ("Pulumi.prod.yaml", "duration: PT4H", "duration: PT3H"),
     ):
         text = (project / name).read_text(encoding="utf-8")
         assert old in text
@@ -242,7 +242,7 @@ def unknown(data: dict[str, Any]) -> None:
 
 
 def wider(data: dict[str, Any]) -> None:
-    data["inputs"]["calendar"]["windows"][0]["lasts"] = "PT12H"
+    data["inputs"]["calendar"]["windows"][0]["duration"] = "PT12H"
 
 
 def minor(data: dict[str, Any]) -> None:

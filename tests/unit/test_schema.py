@@ -60,7 +60,7 @@ STANDARD_BREAKS: list[tuple[tuple[str | int, ...], Any]] = [
     (("sla", 0, "cvss_from"), 11),
     (("sla", 0, "severity"), "urgent"),
     (("minimum_age", "low"), None),
-    (("waiver_lasts_at_most", "high"), "a month"),
+    (("waiver_longest", "high"), "a month"),
     (("stacks", "dev", "criteria", 0), {"proof": "latency"}),
     (("stacks", "dev", "criteria", 0), {"proof": "hope"}),
     (("stacks", "dev", "window", "earliest"), "9 o'clock"),

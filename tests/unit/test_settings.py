@@ -68,7 +68,7 @@ def test_a_wrong_decision_is_named_in_one_line(tmp_path: Path, path: tuple[str, 
     assert "Pulumi.dev.yaml" in str(caught.value)
 
 
-@pytest.mark.parametrize(("field", "value"), [("lasts", "PT25H"), ("zone", "Mars/Olympus"), ("starts", "25:00")])
+@pytest.mark.parametrize(("field", "value"), [("duration", "PT25H"), ("zone", "Mars/Olympus"), ("starts", "25:00")])
 def test_one_wrong_field_of_a_window_is_one_complaint(tmp_path: Path, field: str, value: str) -> None:
     document = dev()
     document["config"]["patchwave:settings"]["calendar"]["windows"][0][field] = value

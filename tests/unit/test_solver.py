@@ -303,22 +303,22 @@ ZONES = ("Etc/UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", 
 @given(
     zone=st.sampled_from(ZONES),
     hour=st.integers(0, 23),
-    lasts=st.integers(1, 8),
+    duration=st.integers(1, 8),
     year=st.integers(2026, 2028),
     days=st.integers(0, 364),
     needs=st.integers(1, 6),
 )
 def test_a_wave_starts_in_the_first_opening_with_room_for_it_also_when_clocks_change(
-    zone: str, hour: int, lasts: int, year: int, days: int, needs: int
+    zone: str, hour: int, duration: int, year: int, days: int, needs: int
 ) -> None:
     every_day = Weekly(every="week", weekdays=WEEKDAYS)
-    window = Window(recurs=every_day, starts=time(hour), lasts=timedelta(hours=lasts), zone=zone)
+    window = Window(recurrence=every_day, starts=time(hour), duration=timedelta(hours=duration), zone=zone)
     calendar, now = Calendar(windows=(window,)), datetime(year, 1, 1, tzinfo=UTC) + timedelta(days=days)
     room = timedelta(hours=needs)
     ring = Ring("all", 1, 1, room, [Seat("h", False, frozenset({Fix("a", now)}))])
     only = leg(QUIET, "prod", {})._replace(rings=(ring,), room=room, routine=calendar.openings)
     runs = schedule(Question((only,), now, None, False, REMEDIES, frozenset()))
-    if needs > lasts:
+    if needs > duration:
         assert runs is None
         return
     assert runs is not None

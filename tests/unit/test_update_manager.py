@@ -43,7 +43,7 @@ from tests.unit.clocks import HOUR, ZONES, opens_by_model, recurrences, windows
 SHORTEST, LONGEST = LIMITS["InGuestPatch"]
 NOT_IN_WINDOWS = {"Antarctica/Troll", "Factory"}
 TODAY = date(2026, 12, 1)
-long_enough = windows.filter(lambda window: window.lasts >= SHORTEST)
+long_enough = windows.filter(lambda window: window.duration >= SHORTEST)
 days = st.dates(date(2026, 1, 1), date(2028, 12, 31))
 
 
@@ -88,7 +88,7 @@ def test_a_zone_without_a_windows_name_is_refused_with_the_mend(zone: str) -> No
 @given(long_enough, days)
 def test_ten_years_of_runs_are_the_windows_own_openings_at_the_services_length(window: Window, begins: date) -> None:
     made = compiled(window, begins)
-    lasts = min(window.lasts, LONGEST)
+    lasts = min(window.duration, LONGEST)
     first = opens_by_model(window.zone, datetime.combine(begins, window.starts))
     ours = itertools.dropwhile(lambda o: o.opens < first, window.openings(first))
     runs = list(made.openings())
@@ -99,7 +99,7 @@ def test_ten_years_of_runs_are_the_windows_own_openings_at_the_services_length(w
 def compiled(window: Window, begins: date) -> Schedule:
     """Its schedule; the example is given up when the service cannot be told of such a window."""
     assume(window.zone not in NOT_IN_WINDOWS and keeps_its_clock(window.zone))
-    assume(not isinstance(window.recurs, Monthly) or -13 <= window.recurs.days_after_first <= 27)
+    assume(not isinstance(window.recurrence, Monthly) or -13 <= window.recurrence.days_after_first <= 27)
     wall = datetime.combine(begins, window.starts)
     shown = opens_by_model(window.zone, wall).astimezone(time_zone(window.zone))
     assume(shown.replace(tzinfo=None) == wall)
@@ -190,8 +190,8 @@ def test_an_offset_beyond_six_days_is_counted_from_another_week(week: str, offse
 
 
 def moved(week: str, offset: int) -> Window:
-    recurs = Monthly.model_validate({"every": "month", "week": week, "weekday": "Tuesday", "offset_days": offset})
-    return Window(recurs=recurs, starts=time(2), lasts=2 * HOUR, zone="Etc/UTC")
+    recurrence = Monthly.model_validate({"every": "month", "week": week, "weekday": "Tuesday", "offset_days": offset})
+    return Window(recurrence=recurrence, starts=time(2), duration=2 * HOUR, zone="Etc/UTC")
 
 
 @pytest.mark.parametrize(("week", "offset"), [("second", 21), ("fourth", 7), ("first", -14), ("last", -7)])
@@ -201,23 +201,23 @@ def test_an_offset_that_no_week_reaches_is_refused_with_the_reach(week: str, off
 
 
 @given(recurrences)
-def test_every_offset_within_reach_is_written_and_no_other(recurs: Monthly) -> None:
-    assume(isinstance(recurs, Monthly))
-    window = Window(recurs=recurs, starts=time(2), lasts=2 * HOUR, zone="Etc/UTC")
+def test_every_offset_within_reach_is_written_and_no_other(recurrence: Monthly) -> None:
+    assume(isinstance(recurrence, Monthly))
+    window = Window(recurrence=recurrence, starts=time(2), duration=2 * HOUR, zone="Etc/UTC")
     try:
         recur_every(window)
     except ValueError:
-        assert not -13 <= recurs.days_after_first <= 27
+        assert not -13 <= recurrence.days_after_first <= 27
     else:
-        assert -13 <= recurs.days_after_first <= 27
+        assert -13 <= recurrence.days_after_first <= 27
 
 
 def test_the_seeds_four_hours_become_the_services_three_fifty_five() -> None:
     assert duration(patch_sunday()) == "03:55"
-    assert duration(weekly("Monday", lasts=timedelta(hours=3, minutes=54, seconds=59))) == "03:54"
-    assert duration(weekly("Monday", lasts=timedelta(hours=1, minutes=30))) == "01:30"
+    assert duration(weekly("Monday", duration=timedelta(hours=3, minutes=54, seconds=59))) == "03:54"
+    assert duration(weekly("Monday", duration=timedelta(hours=1, minutes=30))) == "01:30"
     with pytest.raises(ValueError, match=r"too short for InGuestPatch: give it at least 1:30:00"):
-        schedule(weekly("Monday", lasts=timedelta(hours=1, minutes=29)), TODAY)
+        schedule(weekly("Monday", duration=timedelta(hours=1, minutes=29)), TODAY)
 
 
 def test_a_schedule_begins_on_a_day_whose_clock_shows_its_start() -> None:
@@ -228,13 +228,13 @@ def test_a_schedule_begins_on_a_day_whose_clock_shows_its_start() -> None:
 
 
 def test_images_of_scale_sets_roll_by_the_week_in_windows_of_five_hours_and_more() -> None:
-    night = weekly("Saturday", starts=time(20), lasts=timedelta(hours=24), zone="Europe/Berlin")
+    night = weekly("Saturday", starts=time(20), duration=timedelta(hours=24), zone="Europe/Berlin")
     made = schedule(night, TODAY, "OSImage")
     assert (made.duration, made.recur_every) == ("23:59", "1Week Saturday")
     with pytest.raises(ValueError, match=r"too short for OSImage: give it at least 5:00:00"):
-        schedule(weekly("Saturday", lasts=timedelta(hours=4, minutes=59)), TODAY, "OSImage")
+        schedule(weekly("Saturday", duration=timedelta(hours=4, minutes=59)), TODAY, "OSImage")
     with pytest.raises(ValueError, match=r"images of scale sets roll by the day or week"):
-        schedule(patch_sunday(lasts=5 * HOUR), TODAY, "OSImage")
+        schedule(patch_sunday(duration=5 * HOUR), TODAY, "OSImage")
 
 
 GOOD = {
@@ -297,7 +297,7 @@ def test_a_rhythm_that_never_comes_has_no_runs() -> None:
 # Rings
 
 RINGS = ("canary", "early", "rest", "late")
-apart = st.tuples(windows, st.integers(1, 4)).filter(lambda one: one[0].lasts >= SHORTEST + LEAD * (one[1] - 1))
+apart = st.tuples(windows, st.integers(1, 4)).filter(lambda one: one[0].duration >= SHORTEST + LEAD * (one[1] - 1))
 
 
 @settings(max_examples=100, deadline=None)
@@ -313,13 +313,13 @@ def test_each_ring_runs_in_the_window_after_the_ring_before(given: tuple[Window,
             if run.opens not in skipped:
                 opens = run.opens - part.lead
                 assert opens in wholes
-                assert run.closes <= opens + window.lasts
+                assert run.closes <= opens + window.duration
                 assert run.closes - run.opens >= SHORTEST
         if number:
             lead = part.lead - shared[number - 1].lead
             assert LEAD <= lead <= SHORTEST
-            assert lead == SHORTEST or window.lasts < SHORTEST * count
-    assert part.schedule.duration == duration(window.model_copy(update={"lasts": window.lasts - part.lead}))
+            assert lead == SHORTEST or window.duration < SHORTEST * count
+    assert part.schedule.duration == duration(window.model_copy(update={"duration": window.duration - part.lead}))
 
 
 BEFORE = datetime(2025, 12, 30, tzinfo=UTC)
@@ -335,7 +335,7 @@ def shared_among(window: Window, rings: tuple[str, ...], begins: date) -> list[P
 
 
 @pytest.mark.parametrize(
-    ("lasts", "told"),
+    ("duration", "told"),
     [
         ("4:00", "02:00+01:30 03:30+02:30"),
         ("3:00", "02:00+01:30 03:30+01:30"),
@@ -344,14 +344,14 @@ def shared_among(window: Window, rings: tuple[str, ...], begins: date) -> list[P
         ("8:00", "02:00+01:30 03:30+03:55"),
     ],
 )
-def test_a_window_is_shared_like_the_timetable(lasts: str, told: str) -> None:
+def test_a_window_is_shared_like_the_timetable(duration: str, told: str) -> None:
     hours, minutes = map(int, lasts.split(":"))
-    shared = parts(patch_sunday(lasts=timedelta(hours=hours, minutes=minutes)), ["canary", "rest"], TODAY)
+    shared = parts(patch_sunday(duration=timedelta(hours=hours, minutes=minutes)), ["canary", "rest"], TODAY)
     assert " ".join(f"{p.schedule.start_date_time[11:]}+{p.schedule.duration}" for p in shared) == told
 
 
 def test_a_window_that_is_too_short_for_its_rings_is_refused_with_what_it_needs() -> None:
-    short = weekly("Monday", lasts=timedelta(hours=2, minutes=29))
+    short = weekly("Monday", duration=timedelta(hours=2, minutes=29))
     assert len(parts(short, RINGS[:2], TODAY)) == 2
     with pytest.raises(ValueError, match=r"too short for InGuestPatch of 3 rings, .*: give it at least 2:30:00"):
         parts(short, RINGS[:3], TODAY)
@@ -360,8 +360,8 @@ def test_a_window_that_is_too_short_for_its_rings_is_refused_with_what_it_needs(
 @pytest.mark.parametrize(
     ("window", "told"),
     [
-        (weekly("Saturday", starts=time(23), lasts=4 * HOUR), ["1Week Saturday", "1Week Sunday"]),
-        (weekly("Sunday", starts=time(23), lasts=4 * HOUR), ["1Week Sunday", "1Week Monday"]),
+        (weekly("Saturday", starts=time(23), duration=4 * HOUR), ["1Week Saturday", "1Week Sunday"]),
+        (weekly("Sunday", starts=time(23), duration=4 * HOUR), ["1Week Sunday", "1Week Monday"]),
         (
             patch_sunday(4 * HOUR).model_copy(update={"starts": time(23)}),
             ["1Month Second Tuesday Offset5", "1Month Second Tuesday Offset6"],
@@ -377,7 +377,7 @@ def test_a_ring_that_begins_after_midnight_begins_on_the_next_day(window: Window
 
 
 def test_a_ring_that_a_change_of_the_clock_moves_out_of_step_is_named() -> None:
-    night = weekly("Sunday", starts=time(2), lasts=4 * HOUR, zone="Europe/Berlin")
+    night = weekly("Sunday", starts=time(2), duration=4 * HOUR, zone="Europe/Berlin")
     first, rest = parts(night, RINGS[:2], TODAY)
     assert list(displaced(first)) == []
     assert [f"{start:%Y-%m-%d}" for start in itertools.islice(displaced(rest), 2)] == ["2027-03-28", "2027-10-31"]
@@ -388,7 +388,7 @@ def test_a_ring_that_a_change_of_the_clock_moves_out_of_step_is_named() -> None:
 
 
 def test_rings_that_may_overlap_are_said_once_a_window() -> None:
-    calendar = Calendar(windows=(weekly("Monday"), weekly("Tuesday", lasts=3 * HOUR)))
+    calendar = Calendar(windows=(weekly("Monday"), weekly("Tuesday", duration=3 * HOUR)))
     (note,) = notes(calendar, RINGS[:2], TODAY)
     assert note.startswith("Monday 09:00 for 2 h 00 (Etc/UTC): Update Manager's rings begin 00:30 h apart and may")
 
@@ -419,7 +419,7 @@ def test_where_the_service_differs_it_is_said(window: Window, says: str) -> None
 
 
 def test_runs_in_a_freeze_are_named_since_the_service_knows_none() -> None:
-    calendar = Calendar(windows=(patch_sunday(lasts=2 * HOUR), weekly("Monday")), freezes=(YEAR_END,))
+    calendar = Calendar(windows=(patch_sunday(duration=2 * HOUR), weekly("Monday")), freezes=(YEAR_END,))
     assert [note.split("runs in ")[1] for note in notes(calendar, ["all"], TODAY)] == [
         "'year end' at 2026-12-13 02:00 UTC: cancel these runs",
         "'year end' at 2026-12-14 09:00, 2026-12-21 09:00, 2026-12-28 09:00 UTC: cancel these runs",
@@ -439,5 +439,5 @@ def test_a_run_whose_soft_freeze_is_lifted_is_not_frozen() -> None:
     glass = BreakGlass(
         starts=datetime(2026, 12, 13, tzinfo=UTC), ends=datetime(2026, 12, 14, tzinfo=UTC), owner="Kim", reason="worm"
     )
-    lifted = Calendar(windows=(patch_sunday(lasts=2 * HOUR),), freezes=(YEAR_END,), break_glass=(glass,))
+    lifted = Calendar(windows=(patch_sunday(duration=2 * HOUR),), freezes=(YEAR_END,), break_glass=(glass,))
     assert list(notes(lifted, ["all"], TODAY)) == []

@@ -7,7 +7,8 @@ from pydantic import Field, model_validator
 
 from patchwave.base.model import Model
 from patchwave.calendar.windows import Window
-from patchwave.config.settings.machines import Image
+from patchwave.config.settings.machines import Image, Size
+from patchwave.config.settings.network import Balancer
 from patchwave.config.standard import Percent
 
 Slot = Literal["blue", "green"]
@@ -72,14 +73,20 @@ class TrafficManager(Model):
         return self
 
 
-class Slots(Model):
-    """Two scale sets behind one load balancer; traffic goes to the live one, or by weight."""
+class SlotHosts(Model):
+    """Two scale sets behind one load balancer that the program creates; traffic goes to the live one, or by weight.
 
+    With `autoscaled`, `instances` is what a slot is made with, and its capacity is left as it is afterwards.
+    """
+
+    source: Literal["slots"]
     live: Slot
-    instances: Annotated[int, Field(ge=2, le=100)]
-    size: str
+    instances: Annotated[int, Field(ge=1, le=100)]
+    autoscaled: bool = False
+    size: Size
     image: Image
     rolling: Rolling
+    balancer: Balancer
     image_upgrade: ImageUpgrade | None = None
     repairs: Repairs | None = None
     traffic_manager: TrafficManager | None = None
