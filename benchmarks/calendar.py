@@ -60,7 +60,7 @@ def cases() -> Iterator[Case]:
 
 
 def window(draw: random.Random) -> Window:
-    recurrence: Weekly | Monthly = Weekly(every="week", weekdays=(draw.choice(WEEKDAYS),))
+    recurs: Weekly | Monthly = Weekly(every="week", weekdays=(draw.choice(WEEKDAYS),))
     if draw.random() < 0.5:
         recurs = Monthly.model_validate(
             {

@@ -306,8 +306,8 @@ def recur_every(window: Window, scope: Scope = "InGuestPatch") -> str:
         if abs(offset) <= FARTHEST_OFFSET:
             return f"1Month {WEEKS[week].capitalize()} {recurrence.weekday}" + (f" Offset{offset}" if offset else "")
     raise ValueError(
-        f"{recurrence} is farther than Update Manager counts, from {FARTHEST_OFFSET} days before the last such weekday of "
-        f"a month to {FARTHEST_OFFSET} days after the fourth: choose a nearer day"
+        f"{recurrence} is farther than Update Manager counts, from {FARTHEST_OFFSET} days before the last such "
+        f"weekday of a month to {FARTHEST_OFFSET} days after the fourth: choose a nearer day"
     )
 
 

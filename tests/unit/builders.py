@@ -17,7 +17,8 @@ from patchwave.releases.advisories import NOTHING
 from patchwave.releases.release import ChangelogEntry, Package, Pending, Release, Sealed, seal
 from tests.unit.engine import PROJECT
 
-STANDARD: Standard = load_standard(PROJECT)
+FIXTURE = PROJECT / "tests" / "fixtures" / "desk"
+STANDARD: Standard = load_standard(FIXTURE)
 AUTHOR = "engineer@dcmms.com"
 NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
 IN_WINDOW = datetime(2026, 12, 13, 2, 0, tzinfo=UTC)
@@ -26,7 +27,7 @@ DIGEST = "d" * 64
 
 
 def settings(stack: str = "dev") -> Settings:
-    return load_stack(PROJECT, stack).settings
+    return load_stack(FIXTURE, stack).settings
 
 
 def weekly(
@@ -48,7 +49,9 @@ def host(name: str, *, live: bool = False, ring: str = "rest", source: str = "vm
             "name": name,
             "address": "10.0.0.1",
             "source": source,
-            "fleet": "web",
+            "fleet": {"vmss": "web", "vm": "machines", "arc": "sites"}[source],
+            "service": "desk",
+            "method": "apt",
             "ring": ring,
             "slot": None,
             "os": "Linux",

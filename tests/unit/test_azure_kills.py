@@ -146,7 +146,7 @@ def lived(folder: Path, left: int) -> tuple[list[Any], list[Any], int, int]:
 
 @pytest.fixture
 def mortal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(emulator_endpoints, "Store", MortalStore)
+    monkeypatch.setattr("sandbox.azure.server.endpoints.Store", MortalStore)
 
 
 @pytest.mark.usefixtures("mortal")

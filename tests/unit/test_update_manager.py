@@ -345,7 +345,7 @@ def shared_among(window: Window, rings: tuple[str, ...], begins: date) -> list[P
     ],
 )
 def test_a_window_is_shared_like_the_timetable(duration: str, told: str) -> None:
-    hours, minutes = map(int, lasts.split(":"))
+    hours, minutes = map(int, duration.split(":"))
     shared = parts(patch_sunday(duration=timedelta(hours=hours, minutes=minutes)), ["canary", "rest"], TODAY)
     assert " ".join(f"{p.schedule.start_date_time[11:]}+{p.schedule.duration}" for p in shared) == told
 

@@ -125,12 +125,12 @@ class Settings(Model):
     def _drivers_have_what_they_need(self) -> Self:
         for name, service in self.services.items():
             mine = {key: fleet for key, fleet in self.fleets.items() if fleet.service == name}
-            if service.traffic.driver == "balancer" and not service.traffic.pools:
-                if arc := next((key for key, fleet in mine.items() if fleet.kind == "arc"), None):
-                    raise ValueError(
-                        f"services.{name}.traffic: driver balancer on fleet {arc}: Azure's pools hold no Arc machine, "
-                        "name the pools or use another driver"
-                    )
+            arc = next((key for key, fleet in mine.items() if fleet.kind == "arc"), None)
+            if arc and service.traffic.driver == "balancer" and not service.traffic.pools:
+                raise ValueError(
+                    f"services.{name}.traffic: driver balancer on fleet {arc}: Azure's pools hold no Arc machine by "
+                    "itself, name the pools or use another driver"
+                )
             public = any(isinstance(fleet.hosts, SlotHosts) for fleet in mine.values())
             if any(gate.driver == "http" and gate.url is None for gate in service.gates) and not public:
                 raise ValueError(
@@ -144,9 +144,9 @@ class Settings(Model):
             for key in ("network", "administrators"):
                 if getattr(self, key) is None:
                     raise ValueError(f"{key} is missing: the program creates the hosts of fleet {created}")
-        if self.snapshots is None:
-            if back := next((name for name, fleet in self.fleets.items() if fleet.rollback != "downgrade"), None):
-                raise ValueError(f"snapshots is missing: fleet {back} goes back by {self.fleets[back].rollback}")
+        back = next((name for name, fleet in self.fleets.items() if fleet.rollback != "downgrade"), None)
+        if back and self.snapshots is None:
+            raise ValueError(f"snapshots is missing: fleet {back} goes back by {self.fleets[back].rollback}")
         return self
 
     @model_validator(mode="after")
