@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from ansible.module_utils import patchwave_apt as apt
+from ansible.module_utils import patchwave_methods
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.patchwave_host import Journal, StepError, count, host_lock, serve
 from ansible.module_utils.patchwave_service import Flag, ask
@@ -20,6 +20,7 @@ description:
     stays in service. A drain that fails before a patch puts the host back, for nothing has changed yet; before
     a restore it goes on, for that is needed more.
 options:
+  method: {description: How the host is patched., type: str, choices: [apt, dnf], required: true}
   run_id: {description: The run., type: str, required: true}
   release: {description: The sealed release., type: dict, required: true}
   purpose: {description: What the host is drained for., type: str, choices: [patch, restore], default: patch}
@@ -35,6 +36,7 @@ author: Patchwave
 """
 EXAMPLES = """
 - patchwave_drain:
+    method: apt
     run_id: "{{ pw_run }}"
     release: "{{ pw_release }}"
     live: true
@@ -80,7 +82,11 @@ def unneeded(params: dict[str, Any], journal: Journal, begun: dict[str, Any] | N
     finished = journal.read("undrain")
     if begun and begun["state"] == "done" and finished and finished["at"] >= begun["at"]:
         return "this run has put it back into service already"
-    return "" if begun or apt.plan_for(params["release"])[0].upgrades else "nothing to bring, stays in service"
+    return (
+        ""
+        if begun or patchwave_methods.of(params["method"]).plan_for(params["release"])[0].upgrades
+        else "nothing to bring, stays in service"
+    )
 
 
 def wait(params: dict[str, Any]) -> tuple[int, str]:
@@ -107,6 +113,7 @@ def wait(params: dict[str, Any]) -> tuple[int, str]:
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
+            "method": {"type": "str", "choices": ["apt", "dnf"], "required": True},
             "run_id": {"type": "str", "required": True},
             "release": {"type": "dict", "required": True},
             "purpose": {"type": "str", "choices": ["patch", "restore"], "default": "patch"},

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from ansible.module_utils import patchwave_apt as apt
+from ansible.module_utils import patchwave_methods
 from ansible.module_utils import patchwave_service as service
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.patchwave_host import Journal, StepError, boot, count, serve
@@ -16,9 +16,10 @@ DOCUMENTATION = """
 module: patchwave_verify
 short_description: Proves that a host is well on exactly what it should have
 description:
-  - Checks the boot, the versions, dpkg, the services and the answers of the process that serves now, which must
+  - Checks the boot, the versions, the package database, the services and the answers of the process that serves now, which must
     have started after the change when its service was touched by it. Works on a drained host.
 options:
+  method: {description: How the host is patched., type: str, choices: [apt, dnf], required: true}
   run_id: {description: The run., type: str, required: true}
   settings: {description: The stack's settings for hosts., type: dict, required: true}
   since:
@@ -31,6 +32,7 @@ author: Patchwave
 """
 EXAMPLES = """
 - patchwave_verify:
+    method: apt
     run_id: "{{ pw_run }}"
     settings: "{{ pw_settings }}"
     flag: /var/lib/fieldops/draining
@@ -48,7 +50,8 @@ SLACK = 1.0
 class Prover:
     """Holds what must be true after a step, and finds out whether it is."""
 
-    def __init__(self, journal: Journal, since: str) -> None:
+    def __init__(self, journal: Journal, since: str, packages: patchwave_methods.Packages) -> None:
+        self.packages = packages
         self.result: Mapping[str, Any] = {}
         if since != "boot":
             record = journal.read(since)
@@ -74,17 +77,17 @@ class Prover:
         )
 
     def versions(self) -> bool:
-        installed = apt.installed_packages(apt.native_architecture())
+        installed = self.packages.installed_packages(self.packages.native_architecture())
         wrong = [
             f"{key} is {have.version + ' ' + have.status if have else 'gone'} instead of {version}"
             for key, version in (self.result.get("after") or {}).items()
             if (have := installed.get(key)) is None or have.version != version or have.status != "installed"
         ]
-        problem = "; ".join(wrong[:3]) or apt.interrupted()
+        problem = "; ".join(wrong[:3]) or self.packages.interrupted()
         return self.note(
             "versions",
             problem,
-            f"{count(len(self.result.get('after') or {}), 'package')} as they should be, dpkg at rest",
+            f"{count(len(self.result.get('after') or {}), 'package')} as they should be, the package database at rest",
         )
 
     def running(self, units: list[service.Unit]) -> bool:
@@ -94,7 +97,7 @@ class Prover:
     def owners(self, unit: str) -> list[str]:
         """The packages of a unit, looked up once."""
         if unit not in self._owners:
-            self._owners[unit] = service.owners(unit)
+            self._owners[unit] = service.owners(unit, self.packages)
         return self._owners[unit]
 
     def fits(self, body: Mapping[str, Any]) -> str:
@@ -122,7 +125,7 @@ class Prover:
 
 
 def work(params: dict[str, Any]) -> dict[str, Any]:
-    prover = Prover(Journal(params["run_id"]), params["since"])
+    prover = Prover(Journal(params["run_id"]), params["since"], patchwave_methods.of(params["method"]))
     settings, health = params["settings"], params["settings"].get("health") or {}
     found = service.units(settings.get("services") or [])
     evidence: dict[str, Any] = {
@@ -165,6 +168,7 @@ def work(params: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
+            "method": {"type": "str", "choices": ["apt", "dnf"], "required": True},
             "run_id": {"type": "str", "required": True},
             "settings": {"type": "dict", "required": True},
             "since": {"type": "str", "choices": ["transaction", "restore", "boot"], "default": "transaction"},
