@@ -30,6 +30,7 @@ options:
 author: Patchwave
 """
 
+VARIABLES = ("id", "name", "fleet", "service", "method", "ring", "source", "slot", "live")
 GROUPS = ("fleet", "ring", "source", "slot")
 
 
@@ -83,7 +84,7 @@ class InventoryModule(BaseInventoryPlugin):  # type: ignore[misc]
             self.inventory.add_host(host.name)
             values = {"ansible_host": host.address, "ansible_user": user, "ansible_become": user != "root"}
             values |= {"ansible_ssh_common_args": common} if common else {}
-            values |= {f"pw_{key}": getattr(host, key) for key in ("id", "fleet", "ring", "source", "slot", "live")}
+            values |= {f"pw_{key}": getattr(host, key) for key in VARIABLES}
             for key, value in values.items():
                 self.inventory.set_variable(host.name, key, value)
             for group in GROUPS:

@@ -82,11 +82,8 @@ def unneeded(params: dict[str, Any], journal: Journal, begun: dict[str, Any] | N
     finished = journal.read("undrain")
     if begun and begun["state"] == "done" and finished and finished["at"] >= begun["at"]:
         return "this run has put it back into service already"
-    return (
-        ""
-        if begun or patchwave_methods.of(params["method"]).plan_for(params["release"])[0].upgrades
-        else "nothing to bring, stays in service"
-    )
+    plan = patchwave_methods.of(params["method"]).plan_for(params["release"])[0]
+    return "" if begun or plan.upgrades else "nothing to bring, stays in service"
 
 
 def wait(params: dict[str, Any]) -> tuple[int, str]:

@@ -16,8 +16,8 @@ DOCUMENTATION = """
 module: patchwave_verify
 short_description: Proves that a host is well on exactly what it should have
 description:
-  - Checks the boot, the versions, the package database, the services and the answers of the process that serves now, which must
-    have started after the change when its service was touched by it. Works on a drained host.
+  - Checks the boot, the versions, the package database, the services and the answers of the process that serves
+    now, which must have started after the change when its service was touched by it. Works on a drained host.
 options:
   method: {description: How the host is patched., type: str, choices: [apt, dnf], required: true}
   run_id: {description: The run., type: str, required: true}
