@@ -1,0 +1,1 @@
+"""Drivers of services that act from the runner."""
