@@ -69,7 +69,7 @@ def addresses(hosts: Sequence[Host], config: Path | None) -> dict[str, str]:
 
     UsageError when the configuration is not there or does not parse.
     """
-    if config and not config.is_file():
+    if config and not config.exists():
         raise UsageError(f"{SSH_CONFIG}={config}: there is no such file")
     roots = [config] if config else [path.expanduser() for path in OWN]
     if not any(_names_hosts(path, set()) for path in roots):

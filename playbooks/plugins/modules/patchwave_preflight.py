@@ -66,6 +66,7 @@ scan: {description: As patchwave_scan returns it., type: dict, returned: success
 MIB = 1 << 20
 INODES = 5000
 INITRD = 150 * MIB
+HEALTH_DEADLINE = 5.0
 
 
 class Checks:
@@ -181,7 +182,8 @@ def services_healthy(service: Mapping[str, Any]) -> tuple[bool, str]:
     owner = marker.owner()
     if owner == SOMEONE_ELSE:
         return False, f"{marker.path} was put there by someone else: the host is theirs until they remove it"
-    result = health.sample(service["health"], service["units"], drained=owner is not None, samples=1, deadline=5)
+    drained = owner is not None
+    result = health.sample(service["health"], service["units"], drained=drained, samples=1, deadline=HEALTH_DEADLINE)
     problem = result.problem or health.proves_nothing(service["health"])
     latency = f" in {result.median_ms:g} ms" if result.median_ms is not None else ""
     return not problem, problem or f"well{latency}" + (f", drained by run {owner}" if owner else "")
