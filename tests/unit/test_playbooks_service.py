@@ -723,6 +723,19 @@ def test_a_cluster_that_is_down_is_not_taken_for_one_without_the_database(monkey
     assert found == {}
 
 
+@pytest.mark.parametrize(("text", "starts"), [("# how\nauto\n", True), ("disabled\n", False), (" manual\n", False)])
+def test_a_cluster_that_is_not_meant_to_run_holds_nothing(tmp_path, monkeypatch, text, starts):
+    assert data._starts_by_itself("15/off", tmp_path)
+    (tmp_path / "15" / "off").mkdir(parents=True)
+    (tmp_path / "15" / "off" / "start.conf").write_text(text)
+    assert data._starts_by_itself("15/off", tmp_path) is starts
+    postgres(monkeypatch, TWO, {})
+    monkeypatch.setattr(data, "_starts_by_itself", lambda cluster: starts)
+    by_port = plain(services.Postgresql, driver="postgresql", database="desk", port=5434)
+    with pytest.raises(host.StepError, match="start it") if starts else contextlib.nullcontext():
+        assert data.find(by_port).state == "absent"
+
+
 def test_a_host_without_postgresql_has_nothing_to_dump(monkeypatch):
     monkeypatch.setattr(data.shutil, "which", lambda program, path: None)
     found: dict[str, str] = {}

@@ -196,8 +196,8 @@ def old_process(found: Sequence[Unit], replaced: Iterable[str], changed_at: floa
     has booted since. No process of any of the units may use a file that was replaced on disk.
     """
     stopped = set(replaced)
-    for unit in found:
-        for name in (unit.name, *unit.parts) if unit.name in stopped and changed_at is not None else ():
+    if changed_at is not None:
+        for name in [name for unit in found if unit.name in stopped for name in (unit.name, *unit.parts)]:
             began = _started(name)
             if began is not None and began < changed_at - SLACK:
                 return f"{name} still runs as before the change (started {changed_at - began:.0f} s too early)"
