@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from datetime import timedelta
 from random import SystemRandom
 from types import TracebackType
@@ -23,6 +23,7 @@ DEFAULT_ENDPOINT = "https://management.azure.com"
 COMPUTE = "2024-11-01"
 GRAPH = "2022-10-01"
 PAGE = 1000
+NO_SUBSCRIPTION = "NoValidSubscriptionsInQueryRequest"
 ATTEMPTS = 8
 LONGEST_PAUSE = 4.0
 PATIENCE = 60.0
@@ -93,16 +94,17 @@ class Arm:
             answer = self._send("GET", follow, {}, None, MANAGEMENT)
             page = answer.json()
 
-    def graph(self, query: str) -> list[dict[str, Any]]:
-        """All rows of a Resource Graph query over the subscription; a short answer is an error, not a smaller fleet.
+    def graph(self, query: str, subscriptions: Sequence[str] = ()) -> list[dict[str, Any]]:
+        """All rows of a Resource Graph query over subscriptions, the own one by default; half an answer is an error.
 
+        A subscription that cannot be read gives no rows and no error, unless none of them can be read.
         https://learn.microsoft.com/azure/governance/resource-graph/concepts/work-with-data
         """
         rows: list[dict[str, Any]] = []
         tokens: set[str] = set()
         options: dict[str, Any] = {"$top": PAGE, "resultFormat": "objectArray"}
         while True:
-            answer = self._ask_graph(query, options)
+            answer = self._graph_page(query, subscriptions or [self.subscription], options)
             page = answer.json()
             rows += page["data"]
             token = page.get("$skipToken")
@@ -115,10 +117,18 @@ class Arm:
             self._keep_quota(answer)
         return _whole(rows, page)
 
-    def _ask_graph(self, query: str, options: Mapping[str, Any]) -> httpx.Response:
+    def _graph_page(self, query: str, subscriptions: Sequence[str], options: Mapping[str, Any]) -> httpx.Response:
         url = f"{self.endpoint}/providers/Microsoft.ResourceGraph/resources"
-        body = {"subscriptions": [self.subscription], "query": query, "options": options}
-        answer = self._send("POST", url, {"api-version": GRAPH}, body, MANAGEMENT, repeatable=True)
+        body = {"subscriptions": list(subscriptions), "query": query, "options": options}
+        try:
+            answer = self._send("POST", url, {"api-version": GRAPH}, body, MANAGEMENT, repeatable=True)
+        except Failed as error:
+            if NO_SUBSCRIPTION in str(error):
+                raise Failed(
+                    f"subscription {', '.join(subscriptions)}: nothing of it can be read: give this runner's identity "
+                    "Reader there, or correct the id"
+                ) from None
+            raise
         if answer.headers.get("x-ms-tenant-subscription-limit-hit", "").lower() == "true":
             raise Failed("Resource Graph left subscriptions out: the identity sees more than 10,000, give it fewer")
         return answer
