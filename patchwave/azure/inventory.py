@@ -5,16 +5,16 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter
 
 from patchwave.azure import addresses
 from patchwave.azure.claims import STACK_TAG, Claims, escaped, subscription_of
 from patchwave.azure.client import Arm
 from patchwave.azure.machines import Answer, HostName, Id, Machine, Plain, once, qualify, sort
 from patchwave.base.errors import Failed, Refused, UsageError
-from patchwave.base.model import Model, first_problem
+from patchwave.base.model import Model
 from patchwave.config.settings import Settings, Slot, Source
-from patchwave.config.settings.fleets import ExistingHosts, Method, ScaleSetHosts, assign
+from patchwave.config.settings.fleets import Method, ScaleSetHosts, assign
 from patchwave.config.settings.slots import SlotHosts
 from patchwave.config.settings.types import Name
 
