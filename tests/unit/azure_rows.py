@@ -1,6 +1,7 @@
 """Rows of the inventory query as Azure answers it, and stacks whose fleets they belong to."""
 
 import json
+from functools import cache
 from typing import Any
 
 from patchwave.azure.claims import Claims
@@ -16,6 +17,7 @@ INSTANCES = "microsoft.compute/virtualmachinescalesets/virtualmachines"
 NUMBER = "6f9619ff-8b86-d011-b42d-00c04fc964ff"
 BALANCER = f"/subscriptions/{SUB}/resourceGroups/net/providers/Microsoft.Network/loadBalancers/lb"
 Row = dict[str, Any]
+desk_settings = cache(settings)
 
 
 def row(kind: str, identity: str, **changed: Any) -> Row:
@@ -94,7 +96,7 @@ def fleet(source: str, **changed: Any) -> dict[str, Any]:
 
 def stack(traffic: dict[str, Any] | None = None, **fleets: Any) -> Settings:
     """The desk's dev stack with these fleets instead of its own, and another traffic driver where one is given."""
-    plain = settings().model_dump(mode="json")
+    plain = desk_settings().model_dump(mode="json")
     plain["fleets"] = fleets or plain["fleets"]
     plain["services"]["desk"] |= {"gates": [], "traffic": traffic or plain["services"]["desk"]["traffic"]}
     return parsed(plain)
@@ -107,7 +109,7 @@ def parsed(plain: Any) -> Settings:
 
 def found(*rows: Row, of: Settings | None = None) -> Inventory:
     """What these rows are to a stack; its own subscription can be read."""
-    return read([subscription(), *rows], Claims("dev", of or settings(), SUB))
+    return read([subscription(), *rows], Claims("dev", of or desk_settings(), SUB))
 
 
 def by_name(inventory: Inventory) -> dict[str, Host]:
