@@ -44,9 +44,9 @@ class Access(pulumi.ComponentResource):
         self._give(f"{name}-stack", roles.READER, site.group_id)
         for group in existing_groups:
             key = group.strip("/").replace("/", "-").lower()
-            scope = (
-                group if group.startswith("/") else pulumi.Output.concat(self._subscription, "/resourceGroups/", group)
-            )
+            scope: pulumi.Input[str] = group
+            if not group.startswith("/"):
+                scope = pulumi.Output.concat(self._subscription, f"/resourceGroups/{group}")
             self._give(f"{name}-{key}", roles.READER, scope)
         if schedules:
             self._give(f"{name}-stack", roles.PATCHING_CONTRIBUTOR, site.group_id)
