@@ -113,7 +113,7 @@ def repairs_policy(repairs: Repairs | None) -> azure.compute.AutomaticRepairsPol
 
 
 def health_extension(probe: Probe) -> azure.compute.VirtualMachineScaleSetExtensionArgsDict:
-    """The application-health extension with rich states.
+    """The application-health extension: with rich states where the application names them, else by status alone.
 
     https://learn.microsoft.com/azure/virtual-machine-scale-sets/virtual-machine-scale-sets-health-extension
     """
@@ -127,7 +127,7 @@ def health_extension(probe: Probe) -> azure.compute.VirtualMachineScaleSetExtens
         "name": "ApplicationHealth",
         "publisher": "Microsoft.ManagedServices",
         "type": "ApplicationHealthLinux",
-        "type_handler_version": "2.0",
+        "type_handler_version": "2.0" if probe.rich else "1.0",
         "auto_upgrade_minor_version": True,
         "settings": settings | ({"requestPath": probe.path} if probe.path else {}),
     }
