@@ -225,7 +225,7 @@ def test_only_a_capacity_that_is_scaled_by_somebody_else_is_left_alone(
 
     def keep(self: object, name: str, *args: Any, opts: Any, **properties: Any) -> None:
         seen.append(opts.ignore_changes)
-        registered(self, name, *args, opts=opts, **properties)  # type: ignore[arg-type]  # the SDK's own signature
+        registered(self, name, *args, opts=opts, **properties)  # type: ignore[call-overload]  # the SDK's own signature
 
     monkeypatch.setattr(azure.compute.VirtualMachineScaleSet, "__init__", keep)
     declare_stack("dev", change={f"{WEB}.autoscaled": autoscaled})
