@@ -19,3 +19,9 @@ def printable(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [printable(part) for part in value]
     return value
+
+
+def one_line(text: object, limit: int = 500) -> str:
+    """Any text on one line of bounded length that is fit to be printed."""
+    flat = " ".join(str(printable(str(text))).split())
+    return flat if len(flat) <= limit else f"{flat[: limit - 1]}…"

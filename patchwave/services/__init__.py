@@ -1,1 +1,1 @@
-"""Drivers of services that act from the runner."""
+"""What services need done from the runner: gates, and the load balancer's side of traffic."""
