@@ -508,7 +508,8 @@ RELEASE = {"digest": "d" * 64, "packages": []}
 def step(tmp_path, monkeypatch, whole, *, upgrades=True, **more):
     plan = type("Plan", (), {"upgrades": upgrades})
     monkeypatch.setattr(apt, "plan_for", lambda release: (plan, {}, "amd64"))
-    params = {"run_id": RUN, "release": RELEASE, "service": whole, "purpose": "patch", "live": False, "stage": "all"}
+    params = {"method": "apt", "run_id": RUN, "release": RELEASE, "service": whole, "purpose": "patch", "live": False}
+    params["stage"] = "all"
     return drain.work({**params, **more})
 
 
@@ -635,7 +636,7 @@ def proved(tmp_path, monkeypatch, whole, since="transaction", **result):
     monkeypatch.setattr(units, "units", lambda names: [unit(name) for name in names])
     if result:
         host.Journal(RUN, tmp_path).open().write(since, "done", result=result)
-    return verify.work({"run_id": RUN, "service": whole, "since": since})
+    return verify.work({"method": "apt", "run_id": RUN, "service": whole, "since": since})
 
 
 def test_hooks_run_after_a_change_and_when_it_was_taken_back(tmp_path, monkeypatch, web):
