@@ -88,10 +88,14 @@ class Waiver(Model):
         return self
 
     @property
+    def digest(self) -> str:
+        """SHA-256 of what it covers and where: a wave is carried out again when that changes."""
+        return sha256(canonical(self.model_dump(mode="json", include={"scope", "severity"}))).hexdigest()
+
+    @property
     def mark(self) -> str:
-        """Its id with a digest of what it covers and where: a wave is carried out again when that changes."""
-        covered = self.model_dump(mode="json", include={"scope", "severity"})
-        return f"{self.id}:{sha256(canonical(covered)).hexdigest()[:12]}"
+        """Its id with the beginning of its digest."""
+        return f"{self.id}:{self.digest[:12]}"
 
     def complaints(self, standard: Standard) -> Iterator[str]:
         """What makes it wider than the standard allows."""

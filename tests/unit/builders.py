@@ -15,9 +15,8 @@ from patchwave.config.settings import Settings, load_stack
 from patchwave.config.standard import StackName, Standard, load_standard
 from patchwave.releases.advisories import NOTHING
 from patchwave.releases.release import ChangelogEntry, Package, Pending, Release, Sealed, seal
-from tests.unit.engine import PROJECT
+from tests.unit.engine import FIXTURE
 
-FIXTURE = PROJECT / "tests" / "fixtures" / "desk"
 STANDARD: Standard = load_standard(FIXTURE)
 AUTHOR = "engineer@dcmms.com"
 NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)

@@ -54,6 +54,19 @@ BESIDE = frozenset(
         "multiversion(kernel)",
     }
 )
+# What needs-restarting itself takes for a reason to reboot.
+REBOOT_PACKAGES = (
+    "kernel",
+    "kernel-core",
+    "kernel-rt",
+    "glibc",
+    "linux-firmware",
+    "systemd",
+    "dbus",
+    "dbus-broker",
+    "dbus-daemon",
+    "microcode_ctl",
+)
 RPM_LOCK = "/var/lib/rpm/.rpm.lock"
 PID_LOCKS = ("/var/lib/dnf/rpmdb_lock.pid", "/var/cache/dnf/metadata_lock.pid", "/var/cache/dnf/download_lock.pid")
 SCRIPTLET = re.compile(r"/rpm-tmp\.\w+")

@@ -20,6 +20,7 @@ class Packages(Protocol):
     """What every method can do. A package file is named by (name, version, architecture)."""
 
     SPELLING: Spelling
+    REBOOT_PACKAGES: tuple[str, ...]  # patterns of packages whose change needs a reboot
 
     # inspect
 

@@ -9,6 +9,7 @@ from ansible.module_utils import patchwave_methods
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.patchwave_facts import scan
 from ansible.module_utils.patchwave_host import count, host_lock, serve
+from ansible.module_utils.patchwave_options import METHOD
 
 DOCUMENTATION = """
 module: patchwave_scan
@@ -20,18 +21,12 @@ options:
   method: {description: How the host is patched., type: str, choices: [apt, dnf], required: true}
   refresh: {description: Bring the package lists up to date first., type: bool, default: true}
   refresh_timeout: {description: Seconds for that., type: int, default: 180}
-  reboot_packages:
-    description: Patterns of packages whose change needs a reboot.
-    type: list
-    elements: str
-    required: true
 author: Patchwave
 """
 EXAMPLES = """
 - patchwave_scan:
-    method: apt
+    method: "{{ pw_method }}"
     refresh: true
-    reboot_packages: [libc6, systemd]
 """
 RETURN = """
 packages: {description: Version by package., type: dict, returned: success}
@@ -44,7 +39,7 @@ def work(params: dict[str, Any]) -> dict[str, Any]:
     if params["refresh"]:
         with host_lock("scan", timeout=params["refresh_timeout"]):
             packages.refresh(params["refresh_timeout"])
-    found = scan(packages, params["reboot_packages"])
+    found = scan(packages)
     reboot = ", a reboot is due" if found["reboot_required"]["needed"] else ""
     return {**found, "summary": f"{count(len(found['packages']), 'package')}, {len(found['pending'])} pending{reboot}"}
 
@@ -52,10 +47,9 @@ def work(params: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "method": {"type": "str", "choices": ["apt", "dnf"], "required": True},
+            "method": METHOD,
             "refresh": {"type": "bool", "default": True},
             "refresh_timeout": {"type": "int", "default": 180},
-            "reboot_packages": {"type": "list", "elements": "str", "required": True},
         },
         supports_check_mode=True,
     )

@@ -11,10 +11,11 @@ from typing import Any
 from ansible.module_utils import patchwave_config as config
 from ansible.module_utils import patchwave_methods
 from ansible.module_utils import patchwave_reboot as reboot
-from ansible.module_utils import patchwave_service as service
+from ansible.module_utils import patchwave_units as units
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.patchwave_host import Journal, StepError, boot, count, host_lock, serve
 from ansible.module_utils.patchwave_methods import Packages
+from ansible.module_utils.patchwave_options import METHOD, RELEASE, RUN, SERVICE
 from ansible.module_utils.patchwave_packages import tail, untouched
 from ansible.module_utils.patchwave_versions import Plan, differs
 
@@ -29,12 +30,7 @@ options:
   method: {description: How the host is patched., type: str, choices: [apt, dnf], required: true}
   run_id: {description: The run., type: str, required: true}
   release: {description: The sealed release., type: dict, required: true}
-  settings: {description: The stack's settings for hosts., type: dict, required: true}
-  reboot_packages:
-    description: Patterns of packages whose change needs a reboot.
-    type: list
-    elements: str
-    required: true
+  service: {description: The service of the host as the settings describe it., type: dict, required: true}
   lock_timeout:
     description: Seconds to wait for the package manager and for orphaned scripts.
     type: int
@@ -44,11 +40,10 @@ author: Patchwave
 """
 EXAMPLES = """
 - patchwave_transaction:
-    method: apt
+    method: "{{ pw_method }}"
     run_id: "{{ pw_run }}"
     release: "{{ pw_release }}"
-    settings: "{{ pw_settings }}"
-    reboot_packages: [libc6, systemd]
+    service: "{{ pw_services[pw_service] }}"
 """
 RETURN = """
 state: {description: C(changed) or C(already-current)., type: str, returned: success}
@@ -94,7 +89,7 @@ def work(params: dict[str, Any]) -> dict[str, Any]:
 
 def already_current(params: dict[str, Any], packages: Packages, plan: Plan) -> dict[str, Any]:
     """Nothing to bring: the host is as it was, and says so."""
-    why = reboot.reasons(params["reboot_packages"], plan.current, packages)
+    why = reboot.reasons(plan.current, packages)
     return {
         "state": "already-current",
         "before": {},
@@ -164,8 +159,8 @@ def change(
     problem = packages.foresee(files, expected, broken=resumed) if files else ""
     if problem and not resumed:
         raise StepError(problem)
-    found = service.units(params["settings"].get("services") or [])
-    reasons = service.concerned(found, [*expected, *facts["brought"]], packages)
+    found = units.units(params["service"]["units"])
+    reasons = units.concerned(found, [*expected, *facts["brought"]], packages)
     reasons.update({name: "was stopped by this run before" for name in facts["stopped"] if name not in reasons})
     facts["stopped"] = [unit.name for unit in found if unit.name in reasons]
     configuration = journal.read("config")
@@ -174,7 +169,7 @@ def change(
         journal.write("config", "done", **pick(configuration))
     journal.write("transaction", "begun", digest=params["release"].get("digest"), **facts)
     began = time.monotonic()
-    service.stop(found, reasons)
+    units.stop(found, reasons)
     log = journal.folder / "transaction.log"
     if files:
         packages.apply(files, problem=problem, broken=resumed, timeout=params["timeout"], log=log, keep=[lock])
@@ -183,12 +178,12 @@ def change(
     if problem := packages.interrupted() or unlisted(before, after, expected):
         raise StepError(f"after the transaction: {problem}: take the host back", log=tail(log))
     packages.mark_automatic(facts["automatic"])
-    service.stop(found, reasons)  # maintainer scripts may have started them in their own order
+    units.stop(found, reasons)  # maintainer scripts may have started them in their own order
     reboot.renew_pid_1()
     changed_at = time.time()
-    why = reboot.reasons(params["reboot_packages"], facts["before"], packages)
+    why = reboot.reasons(facts["before"], packages)
     # A host that is about to boot starts its services then, in systemd's own order.
-    started = [] if why else service.start(reversed(facts["stopped"]))
+    started = [] if why else units.start(reversed(facts["stopped"]))
     remember_configuration(journal)
     changed = {key: after[key].version for key in [*facts["before"], *facts["brought"]] if key in after}
     return {
@@ -240,11 +235,10 @@ def pick(record: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "method": {"type": "str", "choices": ["apt", "dnf"], "required": True},
-            "run_id": {"type": "str", "required": True},
-            "release": {"type": "dict", "required": True},
-            "settings": {"type": "dict", "required": True},
-            "reboot_packages": {"type": "list", "elements": "str", "required": True},
+            "method": METHOD,
+            "run_id": RUN,
+            "release": RELEASE,
+            "service": SERVICE,
             "lock_timeout": {"type": "int", "default": 300},
             "timeout": {"type": "int", "default": 1800},
         },
