@@ -134,7 +134,9 @@ def scalar(text: str) -> str | int | float | bool | None:
     if _FLOAT.fullmatch(text) and len(text) <= 30:
         return float(text)
     if _DISPUTED.fullmatch(text):
-        raise ValueError(f"{text} is read differently by different readers: write it in quotes, or as true, false or 10")
+        raise ValueError(
+            f"{text} is read differently by different readers: write it in quotes, or as true, false or 10"
+        )
     return text
 
 
@@ -171,7 +173,7 @@ class _Builder:
             raise UsageError(f"{self.where}: it is nested too deeply: write it flatter") from None
 
     def _wrong(self, event: yaml.Event, why: str) -> UsageError:
-        return UsageError(f"{self.where}:{event.start_mark.line + 1}: {why}")
+        return UsageError(f"{self.where}:{_begins(event).line + 1}: {why}")
 
     def _count(self, event: yaml.Event, key: Key, nodes: int = 1) -> None:
         self._nodes += nodes
@@ -186,7 +188,7 @@ class _Builder:
                 raise self._wrong(event, f"alias *{event.anchor} has no anchor &{event.anchor} before it: name one")
             data, nodes = self._anchors[event.anchor]
             self._count(event, key, nodes)
-            self._ends = event.end_mark.index
+            self._ends = _ends(event)
             return data
         self._count(event, key)
         before = self._nodes
@@ -194,7 +196,7 @@ class _Builder:
         if event.tag is not None:
             raise self._wrong(event, f"tag {event.tag} is not read here: leave it out, quotes make a text")
         if isinstance(event, yaml.ScalarEvent):
-            self._ends = event.end_mark.index
+            self._ends = _ends(event)
             data = self._scalar(event)
         elif isinstance(event, yaml.MappingStartEvent):
             data = self._mapping(key)
@@ -236,14 +238,24 @@ class _Builder:
         return found
 
     def _close(self, event: yaml.Event) -> None:
-        if event.start_mark.index != event.end_mark.index:  # a bracket; a block ends where its last value does
-            self._ends = event.end_mark.index
+        if _begins(event).index != _ends(event):  # a bracket; a block ends where its last value does
+            self._ends = _ends(event)
 
     def _placed(self, name: yaml.Event, value: yaml.Event, key: Key) -> Any:
-        mark = name.start_mark
+        mark = _begins(name)
         flow = isinstance(value, yaml.CollectionStartEvent) and bool(value.flow_style)
-        place = Place(mark.line + 1, mark.column, name.end_mark.index, value.start_mark.index, 0, flow)
+        place = Place(mark.line + 1, mark.column, _ends(name), _begins(value).index, 0, flow)
         self.places[key] = place
         data = self._node(value, key)
         self.places[key] = place._replace(ends=self._ends)
         return data
+
+
+def _begins(event: yaml.Event) -> yaml.Mark:
+    assert isinstance(event.start_mark, yaml.Mark)
+    return event.start_mark
+
+
+def _ends(event: yaml.Event) -> int:
+    assert event.end_mark is not None
+    return event.end_mark.index

@@ -85,10 +85,7 @@ class Envelope(Model):
         own = window.recurrence.moved(-1) if window.starts < self.earliest else window.recurrence
         if begins + window.duration > self.whole.duration:
             ends = (datetime.combine(_DAY, window.starts) + window.duration).time()
-            yield (
-                f"runs {window.starts:%H:%M}-{ends:%H:%M}: "
-                f"keep it within {self.earliest:%H:%M}-{self.latest:%H:%M}"
-            )
+            yield (f"runs {window.starts:%H:%M}-{ends:%H:%M}: keep it within {self.earliest:%H:%M}-{self.latest:%H:%M}")
         elif not _within(own, self.recurrence):
             yield f"recurs on {window.recurrence}: the standard allows {self.recurrence}"
         if window.duration > self.longest:
