@@ -144,6 +144,9 @@ class Settings(Model):
             for key in ("network", "administrators"):
                 if getattr(self, key) is None:
                     raise ValueError(f"{key} is missing: the program creates the hosts of fleet {created}")
+        left = next((name for name, fleet in self.fleets.items() if fleet.method == "update_manager"), None)
+        if left and self.maintenance is None:
+            raise ValueError(f"maintenance is missing: fleet {left} is left to Update Manager")
         back = next((name for name, fleet in self.fleets.items() if fleet.rollback != "downgrade"), None)
         if back and self.snapshots is None:
             raise ValueError(f"snapshots is missing: fleet {back} goes back by {self.fleets[back].rollback}")
