@@ -12,7 +12,18 @@ import yaml
 from patchwave.authorization import permission
 from patchwave.base import clock
 from patchwave.base.errors import Refused, UsageError
-from patchwave.cli.shared import Json, Stack, emit, inputs_of, out, print_table, project, release_id_of, stack_name
+from patchwave.cli.shared import (
+    Json,
+    Stack,
+    emit,
+    inputs_of,
+    out,
+    print_table,
+    print_unanswered,
+    project,
+    release_id_of,
+    stack_name,
+)
 from patchwave.config.settings import load_stack
 from patchwave.config.stackfile import set_release, set_waivers
 from patchwave.config.standard import StackName, load_standard
@@ -33,14 +44,15 @@ def seal(stack: Stack, as_json: Json = False) -> None:
     if load_standard(root).stacks[stack_name(stack)].promoted_from is not None:
         raise Refused(f"{stack}: releases are sealed in dev and promoted: run `patchwave promote`")
     counting = _resolved(root, stack_name(stack))
-    sealed, new, left_out = sealing.seal(root, stack_name(stack), clock.now(), sealing.author(root), counting)
+    sealed, new, left_out, scans = sealing.seal(root, stack_name(stack), clock.now(), sealing.author(root), counting)
     _pin(root, stack_name(stack), counting, sealed)
     if sealed is not None:
         set_release(root, stack_name(stack), sealed.id)
     if as_json:
         left = [one.model_dump(mode="json") for one in left_out]
-        emit({"stack": stack, "new": new, "left_out": left, **_sealed_fields(sealed)})
+        emit({"stack": stack, "new": new, "left_out": left, "unanswered": scans.rows, **_sealed_fields(sealed)})
         return
+    print_unanswered(scans)
     for one in left_out:
         waits = f", until {one.until:%Y-%m-%d %H:%M} UTC" if one.until else ", until there is a newer version"
         out.print(f"left out  {one.name} {one.to}: {one.reason}{waits}")

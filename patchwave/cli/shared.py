@@ -18,6 +18,7 @@ from patchwave.config.settings import STACKS, load_stack
 from patchwave.config.standard import StackName
 from patchwave.evidence import signing
 from patchwave.releases import release
+from patchwave.schedule.scans import Scans
 
 Stack = Annotated[str, typer.Option("--stack", "-s", help="dev, staging or prod")]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON object")]
@@ -56,6 +57,12 @@ def print_table(head: list[str], rows: list[list[str]]) -> None:
     for row in rows:
         table.add_row(*row)
     out.print(table)
+
+
+def print_unanswered(scans: Scans) -> None:
+    """The hosts of which a result says nothing, each with the reason."""
+    for row in scans.rows:
+        out.print(f"no answer  {row['name']}: {row['reason']}")
 
 
 def instant_of(text: str, option: str = "--at") -> datetime:
