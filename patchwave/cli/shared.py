@@ -61,8 +61,8 @@ def print_table(head: list[str], rows: list[list[str]]) -> None:
 
 def print_unanswered(scans: Scans) -> None:
     """The hosts of which a result says nothing, each with the reason."""
-    for row in scans.rows:
-        out.print(f"no answer  {row['name']}: {row['reason']}")
+    for line in (*(f"{row['name']}: {row['reason']}" for row in scans.rows), *scans.lacks):
+        out.print(f"no answer  {line}")
 
 
 def instant_of(text: str, option: str = "--at") -> datetime:

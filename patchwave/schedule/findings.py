@@ -2,7 +2,6 @@
 
 from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple
 
 from patchwave.azure.inventory import discover
 from patchwave.config.settings import load_stack
@@ -12,16 +11,8 @@ from patchwave.schedule.scans import Scans, scan
 from patchwave.schedule.sla import Item, Scan, items, sealed_fixes, unsealed_fixes
 
 
-class Findings(NamedTuple):
-    """Every fix on every host that answered; `partial` where some did not, or may be missing from the inventory."""
-
-    items: list[Item]
-    scans: Scans
-    partial: bool
-
-
-def of_stack(project: Path, stack: StackName, at: datetime) -> Findings:
-    """Every fix on every host of a stack, as its own package manager says now; hosts are read, nothing is changed."""
+def of_stack(project: Path, stack: StackName, at: datetime) -> tuple[list[Item], Scans]:
+    """Every fix on every host of a stack that answers, and who did not; hosts are read, nothing on them is changed."""
     settings, standard, knowledge = (
         load_stack(project, stack).settings,
         load_standard(project),
@@ -38,5 +29,4 @@ def of_stack(project: Path, stack: StackName, at: datetime) -> Findings:
     pending = (update for found in scans.found.values() for update in found.pending)
     fixes = [*sealed, *unsealed_fixes(pending, sealed, knowledge, standard, at)]
     paused = waivers.pauses(waivers.load(project, standard), stack, at)
-    found = list(items(answered, seen, fixes, standard, at, paused))
-    return Findings(found, scans, inventory.partial or bool(scans.unanswered))
+    return list(items(answered, seen, fixes, standard, at, paused)), scans

@@ -107,7 +107,7 @@ def draw(seen: Forecast, inventory: Inventory, scans: Scans, now: datetime) -> d
         "starts": clock.iso(starts),
         "ends": clock.iso(ends),
         "fits": runs is not None,
-        "partial": inventory.partial or bool(scans.unanswered),
+        "partial": scans.partial,
         "hosts": shown,
         "unanswered": scans.rows,
         "objections": list(objections(hosts, settings)),
@@ -117,7 +117,7 @@ def draw(seen: Forecast, inventory: Inventory, scans: Scans, now: datetime) -> d
             {"when": one.when, "audience": list(one.audience), "by": clock.iso(one.by), "late": one.by < now}
             for one in notices(seen.stack, seen.standard, Opening(starts, ends), now, emergency=seen.emergency)
         ],
-        "notes": [*inventory.notes, *([DRIFT.format(drift)] if drift else [])],
+        "notes": [*inventory.notes, *scans.lacks, *([DRIFT.format(drift)] if drift else [])],
     }
 
 

@@ -15,7 +15,6 @@ from patchwave.releases.release import Pending
 
 OFFER = ("name", "arch", "to", "origin", "label", "suite", "trusted", "size", "sha256", "source")
 VERSIONS = TypeAdapter(dict[str, str])
-OFF = frozenset({"deallocated", "deallocating", "stopped", "stopping"})
 
 
 class HostScan(NamedTuple):
@@ -27,10 +26,16 @@ class HostScan(NamedTuple):
 
 
 class Scans(NamedTuple):
-    """Each answer by its host's name, and why each other host gave none."""
+    """Each answer by its host's name, why each other host gave none, and what else the inventory lacks."""
 
     found: Mapping[str, HostScan]
     unanswered: Mapping[str, str]
+    lacks: tuple[str, ...] = ()
+
+    @property
+    def partial(self) -> bool:
+        """Whether there may be hosts of which nothing is known."""
+        return bool(self.unanswered or self.lacks)
 
     @property
     def rows(self) -> list[dict[str, str]]:
@@ -39,30 +44,27 @@ class Scans(NamedTuple):
 
 
 def scan(project: Path, inventory: Inventory, *, refresh: bool) -> Scans:
-    """Asks every host that is running; `refresh` has it read its package sources first, and changes nothing else."""
-    up = [host for host in inventory.hosts if inventory.power.get(host.name) not in OFF]
-    results = ansible.run(project, "scan", up, variables={"pw_refresh": refresh}) if up else {}
+    """Asks every host; `refresh` has it read its package sources first, and changes nothing else."""
+    hosts = inventory.hosts
+    results = ansible.run(project, "scan", hosts, variables={"pw_refresh": refresh}) if hosts else {}
     return answers(inventory, results)
 
 
 def answers(inventory: Inventory, results: Mapping[str, HostResult]) -> Scans:
-    """What the hosts of an inventory answered, and every one that did not."""
+    """What the hosts of an inventory answered, and every machine of which that is unknown."""
     found: dict[str, HostScan] = {}
-    unanswered = dict.fromkeys(inventory.missing, "Azure does not list it") | dict(inventory.problems)
-    for host in inventory.hosts:
-        result = results.get(host.name)
-        if result is None:
-            unanswered[host.name] = f"it is {inventory.power.get(host.name)}: start it, or wait until it is gone"
-        elif not result.ok("scan"):
-            unanswered[host.name] = result.problem or "no answer"
-        else:
-            try:
-                found[host.name] = _read(result.steps["scan"])
-            except ValidationError as error:
-                unanswered[host.name] = f"scan: {first_problem(error)}: not what a scan answers"
-            except (KeyError, TypeError) as error:
-                unanswered[host.name] = f"scan: {error}: not what a scan answers"
-    return Scans(found, unanswered)
+    unanswered = {one.name: one.reason for one in inventory.problems}
+    for name, result in results.items():
+        if not result.ok("scan"):
+            unanswered[name] = result.problem or "no answer"
+            continue
+        try:
+            found[name] = _read(result.steps["scan"])
+        except ValidationError as error:
+            unanswered[name] = f"its scan is not one: {first_problem(error)}"
+        except (KeyError, TypeError) as error:
+            unanswered[name] = f"its scan is not one: {error!r}"
+    return Scans(found, unanswered, (*inventory.partial, *inventory.missing))
 
 
 def _read(step: Mapping[str, Any]) -> HostScan:
