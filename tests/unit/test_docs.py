@@ -89,7 +89,7 @@ def test_every_rule_has_its_row() -> None:
 
 def test_every_kind_of_record_and_every_end_state_is_explained() -> None:
     page = text("docs/wave.md")
-    written = set(re.findall(r'_say\(\s*"([a-z-]+)"', Path(wave.__file__).read_text(encoding="utf-8")))
+    written = set(re.findall(r'_record\(\s*"([a-z-]+)"', Path(wave.__file__).read_text(encoding="utf-8")))
     assert len(written) > 5
     assert {kind for kind in written if f"| `{kind}` |" not in page} == set()
     assert {state for state in get_args(State) if f"| `{state}` |" not in page} == set()

@@ -116,11 +116,11 @@ class Teller:
         reason = (
             "60 answers, median 4 ms, 0 failed meanwhile" if passed else f"{len(failing)} of {len(hosts)} unhealthy"
         )
-        samples = {
-            "before": {"asked": 60, "failed": 0, "median_ms": 3.9},
-            "after": {"asked": 60, "failed": 0, "median_ms": 4.2},
-        }
-        self.say("gate", 1.5, gate="batch", passed=passed, reason=reason, samples=samples, **where)
+        good = {"asked": 60, "failed": 0, "median_ms": 3.9}
+        readings = [
+            {"gate": "http", "counted": True, "before": good, "during": good, "after": good | {"median_ms": 4.2}}
+        ]
+        self.say("gate", 1.5, gate="batch", passed=passed, reason=reason, readings=readings, failed={}, **where)
         if failing:
             self.take_back(hosts, frozenset() if story == "restored" else failing)
         self.say("phase", phase="patch", event="ended", hosts=hosts, **where)
