@@ -9,6 +9,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 from patchwave.azure.inventory import Host
 from patchwave.base.model import Model
 from patchwave.config.settings import Settings
+from patchwave.config.settings.fleets import assign
 from patchwave.config.settings.types import CountOrPercent
 
 RESERVE = timedelta(minutes=5)
@@ -72,6 +73,16 @@ def groups(hosts: Sequence[H], settings: Settings) -> Iterator[Group[H]]:
         fleets = {host.fleet for host in mine}
         batch = min(one.batch for fleet in fleets for one in settings.rings(fleet) if one.name == ring)
         yield Group(ring, service, batch, away[service], mine)
+
+
+def rings(hosts: Sequence[Placed], settings: Settings) -> dict[str, str]:
+    """The ring of each host by name, when each fleet's rings are shared out among exactly these hosts."""
+    by_fleet: dict[str, dict[str, bool]] = {}
+    for host in hosts:
+        by_fleet.setdefault(host.fleet, {})[host.name] = host.live
+    return {
+        name: ring for fleet, mine in by_fleet.items() for name, ring in assign(settings.rings(fleet), mine).items()
+    }
 
 
 def batches(hosts: Sequence[Host], settings: Settings) -> tuple[Batch, ...]:

@@ -1,6 +1,7 @@
 """Which fixes a stack cannot have in time, from the project's own files: standard, calendars, evidence."""
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
@@ -13,14 +14,13 @@ from patchwave.base import clock
 from patchwave.base.clock import hours, spell
 from patchwave.calendar.windows import Calendar, Opening
 from patchwave.config.settings import Settings, load_stack
-from patchwave.config.settings.fleets import assign
 from patchwave.config.standard import Criteria, StackName, Standard
 from patchwave.evidence import signing
 from patchwave.releases import advisories, waivers
 from patchwave.releases.release import Advisory, Release
 from patchwave.releases.waivers import Waiver
 from patchwave.schedule import durations
-from patchwave.schedule.batches import RESERVE, groups, max_unavailable
+from patchwave.schedule.batches import RESERVE, count_of, groups, rings
 from patchwave.schedule.durations import Durations
 from patchwave.schedule.sla import current
 from patchwave.schedule.solver import Fix, HostGroup, HostNeeds, Limit, Miss, Openings, Question, StackWave
@@ -70,11 +70,11 @@ class Forecast(NamedTuple):
         fixes = self.fixes(waiver for waiver in self.waivers if waiver.reaches_all(self.stack, fleets))
         return _declared(self.stack, self.settings, (fix for key, fix in fixes.items() if key not in excused))
 
-    def question(self, hosts: Sequence[HostNeeds], now: datetime) -> Question:
-        """What the solver is given for these hosts."""
+    def question(self, hosts: Sequence[HostNeeds], now: datetime, live: Mapping[str, int] | None = None) -> Question:
+        """What the solver is given for these hosts; `live` counts those that users reach, where there are others."""
         criteria = self.standard.emergency.criteria
         return Question(
-            waves=(*self.before.waves, _wave(self.stack, self.settings, self.standard, hosts, self.taken)),
+            waves=(*self.before.waves, _wave(self.stack, self.settings, self.standard, hosts, self.taken, live)),
             now=now,
             proved=self.before.proved,
             emergency=self.emergency,
@@ -131,20 +131,32 @@ def _urgent(advisory: Advisory, criteria: Criteria) -> bool:
 def _declared(stack: str, settings: Settings, fixes: Iterable[Fix]) -> list[HostNeeds]:
     """The hosts that a stack declares, as if each lacked these fixes; one stands for all that exist already."""
     lacks, known = frozenset(fixes), settings.declared_hosts(stack)
-    found = []
+    hosts = []
     for name, fleet in settings.fleets.items():
-        mine = {host: live for host, (owner, live) in known.items() if owner == name} or {name: False}
-        rings = assign(settings.rings(name), mine) if fleet.carried_out else {}
-        found += [HostNeeds(host, name, fleet.service, ring, mine[host], lacks) for host, ring in rings.items()]
-    return found
+        if fleet.carried_out:
+            mine = {host: live for host, (owner, live) in known.items() if owner == name} or {name: False}
+            hosts += [HostNeeds(host, name, fleet.service, "", live, lacks) for host, live in mine.items()]
+    return in_rings(hosts, settings)
+
+
+def in_rings(hosts: Sequence[HostNeeds], settings: Settings) -> list[HostNeeds]:
+    """These hosts in the rings that they are in when they are all that a wave patches."""
+    ring = rings(hosts, settings)
+    return [host._replace(ring=ring[host.name]) for host in hosts]
 
 
 def _wave(
-    stack: StackName, settings: Settings, standard: Standard, hosts: Sequence[HostNeeds], taken: Durations
+    stack: StackName,
+    settings: Settings,
+    standard: Standard,
+    hosts: Sequence[HostNeeds],
+    taken: Durations,
+    live: Mapping[str, int] | None = None,
 ) -> StackWave:
     """A stack's wave as the solver sees it."""
     rollout, rules = settings.rollout, standard.stacks[stack]
-    limits, grouped = _groups(hosts, settings, standard.rolling.max_batch_percent, taken)
+    answering = Counter(host.service for host in hosts if host.live) if live is None else live
+    limits, grouped = _groups(hosts, settings, standard.rolling.max_batch_percent, taken, answering)
     calendar, envelope = settings.calendar, rules.extra_window
     admits = calendar.model_copy(update={"windows": (envelope.whole,), "extra": ()})
     return StackWave(
@@ -166,7 +178,7 @@ def _wave(
 
 
 def _groups(
-    hosts: Sequence[HostNeeds], settings: Settings, percent: int, taken: Durations
+    hosts: Sequence[HostNeeds], settings: Settings, percent: int, taken: Durations, live: Mapping[str, int]
 ) -> tuple[tuple[Limit, ...], tuple[HostGroup, ...]]:
     """The hosts in their groups, and the counts in the stack's file that decide how many go together.
 
@@ -181,10 +193,10 @@ def _groups(
         for field in fields[-1]:
             largest[field] = max(largest.get(field, 0), len(group.hosts))
     limits: dict[str, Limit] = {}
-    for service in settings.services:
-        live, now = sum(h.live and h.service == service for h in hosts), max_unavailable(service, hosts, settings)
-        field = f"services.{service}.max_unavailable"
-        limits[field] = Limit(field, now, max(now, min(live * percent // 100, live - 1)))
+    for name, service in settings.services.items():
+        answering = live.get(name, 0)
+        field, now = f"services.{name}.max_unavailable", count_of(service.max_unavailable, answering)
+        limits[field] = Limit(field, now, max(now, min(answering * percent // 100, answering - 1)))
     for fleet in settings.fleets:
         for ring in settings.rings(fleet):
             field = _batch_field(fleet, ring.name, settings)

@@ -1,5 +1,6 @@
 """What the next wave of a stack would do, host by host, before anything is touched."""
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -13,14 +14,14 @@ from patchwave.config.settings import load_stack
 from patchwave.config.settings.fleets import Method
 from patchwave.config.standard import StackName, load_standard
 from patchwave.releases import waivers
+from patchwave.releases.missing import outstanding
 from patchwave.releases.release import Package
 from patchwave.releases.release import load as load_release
 from patchwave.releases.waivers import Waiver
-from patchwave.schedule.batches import batches, needed, objections
-from patchwave.schedule.forecast import Forecast, forecast
+from patchwave.schedule.batches import objections
+from patchwave.schedule.forecast import Forecast, forecast, in_rings
 from patchwave.schedule.notices import notices
-from patchwave.schedule.rollout import outstanding
-from patchwave.schedule.scans import Scans, scan
+from patchwave.schedule.scans import NOTHING, Scans, scan
 from patchwave.schedule.solver import Fix, HostNeeds, Miss, misses, schedule, visits
 
 DRIFT = "drift: {} scale-set instances are patched in place, the next scale-out is not"
@@ -43,43 +44,47 @@ def make(project: Path, stack: StackName, now: datetime) -> dict[str, Any]:
 def draw(seen: Forecast, inventory: Inventory, scans: Scans, now: datetime) -> dict[str, Any]:
     """The plan that follows from what each host has installed, pending and waived; linear in the number of hosts.
 
-    A host without an answer keeps its place in its batch, and is planned nothing for.
+    As in the wave, hosts without an answer and those that lack nothing are in no batch.
     """
     hosts, settings, release = inventory.hosts, seen.settings, seen.release
-    by_name = {package.name: package for package in release.packages}
+    by_name = {(package.method, package.name): package for package in release.packages}
     todo: dict[str, list[Package]] = {}
     waived: dict[str, dict[str, str]] = {}
     by_waivers: dict[tuple[Waiver, ...], dict[str, Fix]] = {}
     fixes: dict[str, dict[str, Fix]] = {}
     needs: list[HostNeeds] = []
     for host in hosts:
-        if found := scans.found.get(host.name):
-            lacks = outstanding(release, found.packages, {update.name: update.to for update in found.pending})
-            kept = seen.kept and waivers.holds(seen.kept, release, stack=seen.stack, host=host, now=now).packages
-            waived[host.name] = {name: by for name, by in (kept or {}).items() if name in lacks}
-            todo[host.name] = [by_name[name] for name in sorted(lacks.keys() - waived[host.name].keys())]
+        found = scans.found.get(host.name, NOTHING)
+        offered = {update.name: update.to for update in found.pending}
+        lacks = outstanding(release, host.method, found.packages, offered)
+        holds = waivers.holds(seen.kept, release, stack=seen.stack, host=host, now=now).packages if seen.kept else {}
+        waived[host.name] = {name: by for name, by in holds.items() if name in lacks}
+        todo[host.name] = [by_name[host.method, name] for name in sorted(lacks.keys() - holds.keys())]
         reaching = tuple(waiver for waiver in seen.waivers if waiver.reaches(seen.stack, host))
         if reaching not in by_waivers:
             by_waivers[reaching] = seen.fixes(reaching)
         fixes[host.name] = by_waivers[reaching]
-        missing = (fixes[host.name][key] for package in todo.get(host.name, ()) for key in package.advisories)
-        needs.append(HostNeeds(host.name, host.fleet, host.service, host.ring, host.live, frozenset(missing)))
-    question = seen.question(needs, now)
+        if todo[host.name]:
+            missing = frozenset(fixes[host.name][key] for package in todo[host.name] for key in package.advisories)
+            needs.append(HostNeeds(host.name, host.fleet, host.service, host.ring, host.live, missing))
+    needs = in_rings(needs, settings)
+    question = seen.question(needs, now, Counter(host.service for host in hosts if host.live))
     runs = schedule(question)
     starts = runs[-1].starts if runs else max(now, next(settings.calendar.openings(now)).opens)
-    ends = runs[-1].ends if runs else starts + needed(batches(hosts, settings), settings)
     visited = visits(question.waves[-1], starts)
+    ends = max((visit.ends for visit in visited.values()), default=starts) + question.waves[-1].after
+    ring = {host.name: host.ring for host in needs}
     shown, late = [], []
     for host in hosts:
-        visit, packages = visited[host.name], todo.get(host.name, [])
+        visit, packages = visited.get(host.name), todo[host.name]
         shown.append(
             {
                 "name": host.name,
                 "fleet": host.fleet,
                 "service": host.service,
-                "ring": host.ring,
-                "batch": visit.batch if packages else None,
-                "starts": clock.iso(visit.begins) if packages else None,
+                "ring": ring.get(host.name, host.ring),
+                "batch": visit and visit.batch,
+                "starts": visit and clock.iso(visit.begins),
                 "packages": [
                     {
                         "name": package.name,
@@ -89,17 +94,23 @@ def draw(seen: Forecast, inventory: Inventory, scans: Scans, now: datetime) -> d
                     }
                     for package in packages
                 ],
-                "waived": [{"name": name, "waiver": by} for name, by in sorted(waived.get(host.name, {}).items())],
+                "waived": [{"name": name, "waiver": by} for name, by in sorted(waived[host.name].items())],
                 "reboot": _reboots(host.method, packages),
                 "problem": scans.unanswered.get(host.name),
             }
         )
         for key in sorted({key for package in packages for key in package.advisories}):
-            due = fixes[host.name][key].due
-            if runs is None or visit.ends > due:
-                earliest = clock.iso(visit.ends) if runs else None
-                late.append({"advisory": key, "host": host.name, "due": clock.iso(due), "earliest": earliest})
-    drift = sum(host.source == "vmss" and bool(todo.get(host.name)) for host in hosts)
+            due, earliest = fixes[host.name][key].due, visit.ends if visit and runs else None
+            if earliest is None or earliest > due:
+                late.append(
+                    {
+                        "advisory": key,
+                        "host": host.name,
+                        "due": clock.iso(due),
+                        "earliest": earliest and clock.iso(earliest),
+                    }
+                )
+    drift = sum(host.source == "vmss" and bool(todo[host.name]) for host in hosts)
     return {
         "stack": seen.stack,
         "release": release.id,

@@ -9,6 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from patchwave.azure.inventory import Inventory
 from patchwave.base.model import first_problem
+from patchwave.base.text import one_line
 from patchwave.methods import ansible
 from patchwave.methods.ansible import HostResult
 from patchwave.releases.release import Pending
@@ -23,6 +24,9 @@ class HostScan(NamedTuple):
     packages: Mapping[str, str]
     pending: tuple[Pending, ...]
     brought: tuple[Pending, ...]
+
+
+NOTHING = HostScan({}, (), ())
 
 
 class Scans(NamedTuple):
@@ -56,14 +60,14 @@ def answers(inventory: Inventory, results: Mapping[str, HostResult]) -> Scans:
     unanswered = {one.name: one.reason for one in inventory.problems}
     for name, result in results.items():
         if not result.ok("scan"):
-            unanswered[name] = result.problem or "no answer"
+            unanswered[name] = one_line(result.problem or "no answer")
             continue
         try:
             found[name] = _read(result.steps["scan"])
         except ValidationError as error:
-            unanswered[name] = f"its scan is not one: {first_problem(error)}"
+            unanswered[name] = f"its scan is not one: {one_line(first_problem(error))}"
         except (KeyError, TypeError) as error:
-            unanswered[name] = f"its scan is not one: {error!r}"
+            unanswered[name] = f"its scan is not one: {one_line(repr(error))}"
     return Scans(found, unanswered, (*inventory.partial, *inventory.missing))
 
 
