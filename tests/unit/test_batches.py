@@ -1,93 +1,98 @@
-"""The decisions of a wave: batches, gates and what is late."""
+"""Who is patched together: rings, services in their order, batches, and what would leave nobody to answer."""
 
-from datetime import timedelta
+import json
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patchwave.config.settings import Ring, Rollout
-from patchwave.schedule.rollout import Facts, Sample, State, batches, end_state, gate, outstanding
-from tests.unit.builders import STANDARD, host, pending, release, settings
+from patchwave.azure.inventory import Host
+from patchwave.config.settings import Settings
+from patchwave.schedule.batches import batches, objections, rings
+from tests.unit.builders import host, settings
+
+FLEETS = {"web": "front", "spare": "front", "replica": "store", "primary": "store"}
 
 
-def rollout(batch: int, live: int) -> Rollout:
-    rings = (Ring(name="canary", hosts=("c*",), batch=1), Ring(name="rest", hosts=("*",), batch=batch))
-    return Rollout(rings=rings, live_out_of_service=live, failure_budget=0, host_takes=timedelta(minutes=5))
+def stack(size: int = 2, away: int | str = 1, **changed: Any) -> Settings:
+    """A front that is patched after its store, in which the replicas come before the primary; canaries go singly."""
+    plain = settings("dev").model_dump(mode="json")
+    desk, fleet = plain["services"]["desk"], plain["fleets"]["sites"]
+    fleets = {name: {**fleet, "service": service} for name, service in FLEETS.items()}
+    fleets["primary"]["patch_after"] = ["replica"]
+    plain |= {
+        "services": {
+            "front": {**desk, "max_unavailable": away, "patch_after": ["store"], "gates": []},
+            "store": {**desk, "gates": []},
+        },
+        "fleets": {name: {**one, **changed.get(name, {})} for name, one in fleets.items()},
+    }
+    plain["rollout"]["rings"] = [
+        {"name": "canary", "hosts": 1, "batch": 1},
+        {"name": "rest", "hosts": "rest", "batch": size},
+    ]
+    return Settings.model_validate_json(json.dumps(plain))
 
 
-@given(st.lists(st.booleans(), max_size=30), st.integers(1, 8), st.integers(1, 3))
-def test_every_host_is_in_one_batch_and_the_live_slot_keeps_answering(lives: list[bool], size: int, room: int) -> None:
-    hosts = [host(f"h{i}", live=live) for i, live in enumerate(lives)] + [host("c0", ring="canary", live=True)]
-    made = batches(hosts, rollout(size, room))
-    assert sorted(name for batch in made for name in batch.names) == sorted(h.name for h in hosts)
-    assert all(len(batch.hosts) <= size and sum(h.live for h in batch.hosts) <= room for batch in made)
-    assert made[0].names == ("c0",)
-    assert [batch.number for batch in made] == list(range(1, len(made) + 1))
+def of(fleet: str, *lives: bool, ring: str = "rest") -> list[Host]:
+    placed = {"fleet": fleet, "service": FLEETS[fleet], "ring": ring}
+    return [host(f"{fleet}-{ring}-{n}", live=live).model_copy(update=placed) for n, live in enumerate(lives)]
 
 
-def test_the_canary_follows_the_live_slot() -> None:
-    chosen = settings("dev").rollout
-    assert chosen.ring_of("dev-blue-0", "blue").name == "canary"
-    assert chosen.ring_of("dev-blue-0", "green").name == "rest"
-    assert chosen.ring_of("dev-green-0", "green").name == "canary"
+LIVES = st.lists(st.booleans(), max_size=8)
 
 
-GOOD = Sample(asked=50, failed=0, median_ms=20.0)
-
-
-@pytest.mark.parametrize(
-    ("before", "during", "after", "passed", "says"),
-    [
-        (GOOD, GOOD, GOOD, True, "50 answers"),
-        (Sample(asked=0, failed=0, median_ms=None), GOOD, GOOD, False, "no evidence"),
-        (GOOD, GOOD, Sample(asked=3, failed=0, median_ms=20.0), False, "no evidence"),
-        (GOOD, GOOD, Sample(asked=50, failed=50, median_ms=None), False, "no evidence"),
-        (GOOD, GOOD, Sample(asked=50, failed=3, median_ms=20.0), False, "error rate rose by 6.0 %"),
-        (GOOD, Sample(asked=100, failed=5, median_ms=20.0), GOOD, True, "5 failed meanwhile"),
-        (GOOD, Sample(asked=100, failed=6, median_ms=20.0), GOOD, False, "during the batch"),
-        (GOOD, GOOD, Sample(asked=50, failed=0, median_ms=119.0), True, "119 ms"),
-        (GOOD, GOOD, Sample(asked=50, failed=0, median_ms=121.0), False, "from 20 to 121 ms"),
-    ],
-)
-def test_a_gate_needs_positive_evidence(before: Sample, during: Sample, after: Sample, passed: bool, says: str) -> None:
-    judged = gate(before, during, after, standard=STANDARD, enough=10)
-    assert (judged.passed, says in judged.reason) == (passed, True), judged.reason
-
-
-def test_outstanding_is_what_apt_still_wants_of_the_release() -> None:
-    sealed = release(pending(), pending("nginx"))
-    offered = {"openssl": "3.0.20-1~deb12u2", "nginx": "9.9", "vim": "1"}
-    assert outstanding(sealed, {"openssl": "1", "nginx": "1", "vim": "0"}, offered) == {"openssl": "3.0.20-1~deb12u2"}
-
-
-TODO = {"openssl": "2"}
-
-
-def facts(**changed: Any) -> Facts:
-    base = {"looked": True, "before": {"openssl": "1"}, "todo": TODO, "held": [], "waived": {}, "problem": None}
-    return Facts.model_validate(base | changed)
-
-
-@pytest.mark.parametrize(
-    ("found", "touched", "restored", "after", "state"),
-    [
-        (facts(), True, None, {"openssl": "2"}, "patched"),
-        (facts(todo={}), False, None, {"openssl": "2"}, "already-current"),
-        (facts(problem="disk: full"), False, None, {"openssl": "1"}, "deferred"),
-        (facts(held=["openssl"]), False, None, {"openssl": "1"}, "held"),
-        (facts(looked=False), False, None, None, "not-attempted"),
-        (facts(), False, None, {"openssl": "1"}, "not-attempted"),
-        (facts(), True, None, {"openssl": "1"}, "unknown"),
-        (facts(), True, None, None, "unknown"),
-        (facts(), True, ("failed-restored", "gate"), {"openssl": "1"}, "failed-restored"),
-        (facts(), True, ("failed-restored", "gate"), {"openssl": "2"}, "failed-unrestored"),
-        (facts(), True, ("failed-restored", "gate"), None, "failed-restored"),
-        (facts(), True, ("failed-unrestored", "downgrade failed"), {"openssl": "2"}, "failed-unrestored"),
-    ],
-)
-def test_a_host_ends_in_the_state_that_the_last_scan_bears_out(
-    found: Facts, touched: bool, restored: tuple[State, str] | None, after: dict[str, str] | None, state: State
+@given(LIVES, LIVES, LIVES, LIVES, st.integers(1, 4), st.integers(1, 3))
+def test_every_host_is_in_one_batch_of_its_ring_and_service_and_few_live_ones_are_away(
+    canaries: list[bool], front: list[bool], replicas: list[bool], primaries: list[bool], size: int, away: int
 ) -> None:
-    assert end_state(found, touched=touched, restored=restored, after=after)[0] == state
+    hosts = of("web", *canaries, ring="canary") + of("web", *front) + of("replica", *replicas)
+    hosts += of("primary", *primaries)
+    made = batches(hosts, stack(size, away))
+    assert sorted(name for batch in made for name in batch.names) == sorted(one.name for one in hosts)
+    assert [batch.number for batch in made] == list(range(1, len(made) + 1))
+    for batch in made:
+        assert {(one.ring, one.service) for one in batch.hosts} == {(batch.ring, batch.service)}
+        assert len(batch.hosts) <= (1 if batch.ring == "canary" else size)
+        assert sum(one.live for one in batch.hosts) <= (away if batch.service == "front" else 1)
+
+
+def test_rings_come_one_after_the_other_and_in_each_what_others_depend_on_comes_first() -> None:
+    hosts = of("web", True) + of("primary", True) + of("replica", True, True) + of("web", True, ring="canary")
+    assert [batch.names for batch in batches(hosts, stack())] == [
+        ("web-canary-0",),
+        ("replica-rest-0",),
+        ("replica-rest-1",),
+        ("primary-rest-0",),
+        ("web-rest-0",),
+    ]
+
+
+@pytest.mark.parametrize(("away", "together"), [("25%", 2), ("1%", 1), ("100%", 4), (3, 3)])
+def test_a_share_of_the_live_hosts_is_away_and_never_less_than_one(away: int | str, together: int) -> None:
+    made = batches(of("web", *[True] * 8), stack(size=4, away=away))
+    assert max(len(batch.hosts) for batch in made) == together
+
+
+def test_the_smallest_batch_size_of_the_fleets_that_go_together_holds() -> None:
+    own = [{"name": "canary", "hosts": 1, "batch": 1}, {"name": "rest", "hosts": "rest", "batch": 1}]
+    decided = stack(size=4, spare={"rings": own})
+    together = of("web", False, False)
+    assert len(batches(together, decided)) == 1
+    assert len(batches(together + of("spare", False), decided)) == 3
+
+
+def test_a_live_host_is_the_canary_whatever_its_name() -> None:
+    hosts = [host("web-4", live=False), host("web-7", live=True), host("web-9", live=True)]
+    assert rings(hosts, settings("dev")) == {"web-4": "rest", "web-7": "canary", "web-9": "rest"}
+
+
+def test_a_wave_that_leaves_nobody_or_patches_nobody_is_objected_to() -> None:
+    hosts = of("web", True, True) + of("spare", False) + of("replica", True, False, True)
+    refused = list(objections(hosts, stack(away=2)))
+    assert [line.split(":")[0] for line in refused] == [
+        "fleet primary has no host, so its canary ring is empty",
+        "service front has 2 live hosts, max_unavailable 2 leaves nobody to answer",
+    ]
+    assert list(objections(hosts + of("primary", True), stack(away="100%"))) == []

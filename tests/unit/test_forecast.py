@@ -1,6 +1,5 @@
 """What a preview says of due times, with the tests' own standard and stack files."""
 
-import re
 import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -17,13 +16,13 @@ from patchwave.config.stackfile import set_waivers
 from patchwave.config.standard import StackName, load_standard
 from patchwave.evidence import chain as evidence
 from patchwave.releases import release as releases
+from patchwave.releases.advisories import NOTHING
 from patchwave.releases.feeds import concerning, import_files
 from patchwave.releases.release import ChangelogEntry, Release, Sealed
 from patchwave.schedule.forecast import forecast
 from patchwave.schedule.solver import Change, Miss, misses
 from tests.unit.builders import AUTHOR, FIXTURE, STANDARD, make_keys, pending
-from tests.unit.test_advisories import NOTHING, catalog, vulnerability, write
-from tests.unit.test_waivers import write as write_waiver
+from tests.unit.test_advisories import catalog, vulnerability, write
 
 MONDAY = datetime(2026, 11, 23, 9, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -79,10 +78,10 @@ class Project:
             elif change.field.endswith(".max_unavailable"):
                 settings["services"][change.field.split(".")[1]]["max_unavailable"] = int(change.value)
             else:
-                where, name = re.fullmatch(r"(.*)\.rings\[(.*)\]\.batch", change.field).groups()
-                for key in where.split("."):
+                *where, last = change.field.removesuffix(".batch").split(".")
+                for key in where:
                     settings = settings[key]
-                (ring,) = (ring for ring in settings["rings"] if ring["name"] == name)
+                (ring,) = (ring for ring in settings["rings"] if last == f"rings[{ring['name']}]")
                 ring["batch"] = int(change.value)
 
         self.edit(change.stack, edited)
@@ -97,8 +96,19 @@ class Project:
     def waive(self, granted: datetime, expires: datetime, **scope: Any) -> None:
         """A waiver for prod, which prod's file names."""
         narrowed = {"stacks": ["prod"], "packages": ["madeup"], **scope}
-        waiver = write_waiver(self.root, scope=narrowed, granted=granted.isoformat(), expires=expires.isoformat())
-        set_waivers(self.root, "prod", [waiver.stem])
+        waiver = {
+            "id": "W-1",
+            "scope": narrowed,
+            "severity": "high",
+            "owner": "team@dcmms.com",
+            "reason": "The vendor's agent breaks with the new library",
+            "granted": granted.isoformat(),
+            "expires": expires.isoformat(),
+            "approved_by": [{"role": "Security Lead", "person": LEAD}],
+        }
+        (self.root / "waivers").mkdir()
+        (self.root / "waivers" / "W-1.yaml").write_text(yaml.safe_dump(waiver), encoding="utf-8")
+        set_waivers(self.root, "prod", ["W-1"])
 
     def succeeded(self, stack: str, at: datetime, outcome: str = "succeeded", rehearsal: Any = None) -> None:
         place = permission.folder(self.root, stack, self.release.id)
@@ -224,7 +234,7 @@ def own_rings(settings: dict[str, Any]) -> None:
 def two_services(settings: dict[str, Any]) -> None:
     """The machines run a service of their own, which is patched before the other."""
     forty(settings)
-    settings["services"]["store"] = {**settings["services"]["desk"], "max_unavailable": "25%"}
+    settings["services"]["store"] = {**settings["services"]["desk"], "max_unavailable": "25%", "gates": []}
     settings["services"]["desk"]["patch_after"] = ["store"]
     settings["fleets"]["machines"]["service"] = "store"
 
