@@ -11,7 +11,17 @@ from patchwave.base import clock
 from patchwave.base.errors import UsageError
 from patchwave.calendar import update_manager
 from patchwave.calendar.windows import time_zone, zone_names
-from patchwave.cli.shared import Json, Stack, emit, instant_of, out, print_table, project, stack_name
+from patchwave.cli.shared import (
+    Json,
+    Stack,
+    emit,
+    instant_of,
+    out,
+    print_table,
+    print_unanswered,
+    project,
+    stack_name,
+)
 from patchwave.config.settings import load_stack
 from patchwave.config.standard import Severity
 from patchwave.schedule import findings, plan
@@ -36,7 +46,8 @@ def windows(
     instant = instant_of(at) if at else clock.now()
     verdict = calendar.at(instant)
     coming = calendar.next(instant, count)
-    notes = list(update_manager.notes(calendar, settings.rollout.ring_names, settings.maintenance.starts_on))
+    kept = settings.maintenance
+    notes = list(update_manager.notes(calendar, settings.rollout.ring_names, kept.starts_on)) if kept else []
     if as_json:
         closes = verdict.closes and clock.iso(verdict.closes)
         emit(
@@ -110,23 +121,26 @@ def show_plan(stack: Stack, as_json: Json = False) -> None:
     fits = "fits its window" if made["fits"] else "DOES NOT FIT its window"
     out.print(f"{stack}  release {made['release']}  {made['starts']} - {made['ends']}  {fits}")
     print_table(
-        ["host", "ring", "batch", "starts", "packages", "reboot"],
+        ["host", "fleet", "service", "ring", "batch", "starts", "packages", "reboot"],
         [
             [
-                h["name"],
-                h["ring"],
+                *(h[key] for key in ("name", "fleet", "service", "ring")),
                 str(h["batch"] or "-"),
                 h["starts"] or "-",
-                str(len(h["packages"])),
+                "?" if h["problem"] else str(len(h["packages"])),
                 "yes" if h["reboot"] else "no",
             ]
             for h in made["hosts"]
         ],
     )
+    for one in made["unanswered"]:
+        out.print(f"no answer  {one['name']}: {one['reason']}")
+    for objection in made["objections"]:
+        out.print(f"the wave would be refused: {objection}")
     for one in made["notices"]:
         by = clock.spell(datetime.fromisoformat(one["by"]))
         late = ", which is OVERDUE" if one["late"] else ""
-        out.print(f"tell {', '.join(one['audience'])} {one['when']} it, by {by}{late}")
+        out.print(f"notify {', '.join(one['audience'])} {one['when']} it, by {by}{late}")
     for note in made["notes"]:
         out.print(f"note: {note}")
     for miss in made["missed"]:
@@ -137,10 +151,13 @@ def show_plan(stack: Stack, as_json: Json = False) -> None:
 def sla(stack: Stack, as_json: Json = False) -> None:
     """Each fix on each host: since when it is published, when it is due, and whether it is there."""
     at = clock.now()
-    found = findings.of_stack(project(), stack_name(stack), at)
+    found, scans = findings.of_stack(project(), stack_name(stack), at)
     if as_json:
-        emit({"stack": stack, "at": clock.iso(at), "items": [item.plain() for item in found]})
+        items = [item.plain() for item in found]
+        missing = {"partial": scans.partial, "unanswered": scans.rows, "notes": list(scans.lacks)}
+        emit({"stack": stack, "at": clock.iso(at), "items": items, **missing})
         return
+    print_unanswered(scans)
     counts = Counter((item.severity, item.state) for item in found)
     print_table(
         ["severity", *get_args(State)],

@@ -15,8 +15,8 @@ from patchwave.config.settings import Settings
 from patchwave.config.standard import Remedy, Standard
 from patchwave.evidence.chain import FILE, SIGNATURE
 from patchwave.schedule import sla
-from patchwave.schedule.rollout import State
 from patchwave.wave import run as wave
+from patchwave.wave.states import State
 from policy import pack
 
 PROJECT = Path(__file__).resolve().parents[2]
