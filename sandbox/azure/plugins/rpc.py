@@ -13,7 +13,7 @@ import grpc
 from google.protobuf import any_pb2, empty_pb2, struct_pb2
 from google.rpc import status_pb2  # type: ignore[import-untyped]
 
-from patchwave.base.protocol import without_the_sdk
+from sandbox.azure.plugins.protocol import without_the_sdk
 from sandbox.azure.bodies.wire import UNKNOWN
 
 with without_the_sdk():
