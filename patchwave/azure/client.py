@@ -28,6 +28,7 @@ LONGEST_PAUSE = 4.0
 PATIENCE = 60.0
 CHANCE = SystemRandom().random
 MANAGEMENT = "https://management.azure.com/.default"
+LOGS = "https://api.loganalytics.io"
 
 
 class Arm:
@@ -52,6 +53,8 @@ class Arm:
             raise UsageError(
                 "ARM_SUBSCRIPTION_ID is not set: export it, or `source .sandbox/env` for the sandbox"
             ) from None
+        # an endpoint of its own, as a sovereign cloud has one, answers queries as well
+        self._logs = LOGS if self.endpoint == DEFAULT_ENDPOINT else self.endpoint
         self._credential = DefaultAzureCredential(
             exclude_interactive_browser_credential=True,
             exclude_powershell_credential=True,
@@ -142,8 +145,26 @@ class Arm:
         except AzureError as error:
             raise Failed(f"{stream}: {' '.join(error.message.split())}") from None
 
+    def query_logs(self, workspace: str, query: str, timeout: float) -> list[list[object]]:
+        """The rows of the first table that a KQL query of a workspace gives, within so many seconds."""
+        url = f"{self._logs}/v1/workspaces/{workspace}/query"
+        answer = self._send("POST", url, {}, {"query": query}, f"{LOGS}/.default", repeatable=True, timeout=timeout)
+        try:
+            rows: list[list[object]] = answer.json()["tables"][0]["rows"]
+        except (ValueError, KeyError, IndexError, TypeError):
+            raise Failed(f"workspace {workspace}: the answer holds no table: look at the query") from None
+        return rows
+
     def _send(
-        self, method: str, url: str, params: dict[str, str], body: Any, scope: str, *, repeatable: bool = False
+        self,
+        method: str,
+        url: str,
+        params: dict[str, str],
+        body: Any,
+        scope: str,
+        *,
+        repeatable: bool = False,
+        timeout: float = 60,
     ) -> httpx.Response:
         import httpx
 
@@ -152,7 +173,7 @@ class Arm:
             pause = min(LONGEST_PAUSE, 2**attempt / 8) * (1 + self._chance()) / 2
             try:
                 answer = self._http.request(
-                    method, httpx.URL(url).copy_merge_params(params), json=body, headers=headers
+                    method, httpx.URL(url).copy_merge_params(params), json=body, headers=headers, timeout=timeout
                 )
             except httpx.TransportError as error:
                 if attempt == ATTEMPTS or (method == "POST" and not repeatable):

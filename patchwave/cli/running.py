@@ -1,40 +1,39 @@
 """Commands of a wave, and of this machine."""
 
-import os
-from typing import Annotated, Literal
+import getpass
+import json
+import sys
+from typing import Annotated
 
 import typer
 
-from patchwave.base.errors import Failed, UsageError
+from patchwave.base.errors import Failed
 from patchwave.cli.doctor import examine
-from patchwave.cli.shared import Json, Stack, emit, out, project, stack_name
-from patchwave.wave.run import STOP, Wave
+from patchwave.cli.shared import Json, Stack, emit, known_stack, out, project
+from patchwave.wave import session
+from patchwave.wave.effects.real import STOP
 
 app = typer.Typer()
 
 
 @app.command(hidden=True)
 def wave(
-    phase: Annotated[Literal["preflight", "protect", "patch", "prove"], typer.Argument()],
+    phase: Annotated[session.Phase, typer.Argument()],
     stack: Stack,
-    ring: Annotated[str | None, typer.Option()] = None,
+    ring: Annotated[str | None, typer.Option(help="with patch: the ring")] = None,
 ) -> None:
-    """One phase of a wave, as the program's Command resources run it."""
-    work = Wave(project(), stack_name(stack))
-    if phase == "patch":
-        if ring is None:
-            raise UsageError("wave patch needs --ring")
-        work.patch(ring)
-    else:
-        getattr(work, phase)()
+    """One phase of a wave, as the program's Command resources run it; the order comes on standard input."""
+    session.carry_out(project(), known_stack(stack), phase, ring, sys.stdin.buffer.read())
 
 
 @app.command()
 def stop(stack: Stack, reason: Annotated[str, typer.Option(help="why, for the evidence")] = "no reason given") -> None:
     """Stops the line: the running wave ends before its next batch."""
-    place = project() / "evidence" / "patching" / stack_name(stack)
+    place = project() / "evidence" / "patching" / known_stack(stack)
     place.mkdir(parents=True, exist_ok=True)
-    (place / STOP).write_text(f"{os.environ.get('USER', 'somebody')} ({reason})\n", encoding="utf-8")
+    draft = place / f".{STOP}"
+    draft.write_text(json.dumps({"by": getpass.getuser(), "reason": reason}), encoding="utf-8")
+    draft.replace(place / STOP)
     out.print(f"{stack}: the line stops before the next batch")
 
 
