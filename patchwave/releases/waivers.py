@@ -8,7 +8,6 @@ of the report.
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
-from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -19,10 +18,11 @@ from patchwave.base import clock
 from patchwave.base.documents import load_yaml
 from patchwave.base.errors import PatchwaveError, Refused
 from patchwave.base.model import Model
+from patchwave.base.names import digest
 from patchwave.calendar.windows import Instant
+from patchwave.config.order import Named
 from patchwave.config.settings import Settings
 from patchwave.config.standard import Person, Role, Severity, StackName, Standard
-from patchwave.evidence.chain import canonical
 from patchwave.releases.release import Advisory, Release
 
 FOLDER = "waivers"
@@ -88,10 +88,9 @@ class Waiver(Model):
         return self
 
     @property
-    def mark(self) -> str:
+    def reference(self) -> Named:
         """Its id with a digest of what it covers and where: a wave is carried out again when that changes."""
-        covered = self.model_dump(mode="json", include={"scope", "severity"})
-        return f"{self.id}:{sha256(canonical(covered)).hexdigest()[:12]}"
+        return Named(id=self.id, digest=digest(self.model_dump(mode="json", include={"scope", "severity"})))
 
     def complaints(self, standard: Standard) -> Iterator[str]:
         """What makes it wider than the standard allows."""
@@ -187,15 +186,26 @@ def refuse_bad(found: Iterable[Found]) -> None:
             raise Refused(f"{FOLDER}/{one.id}.yaml: {one.problem}: fix it or take it out")
 
 
-def relied(project: Path, ids: Iterable[str], standard: Standard, release: Release | None) -> tuple[Found, ...]:
-    """The waivers that a stack file names, as they stand in git; one that is missing has that as its problem.
+def references(project: Path, ids: Iterable[str]) -> tuple[Named, ...]:
+    """The waivers of these ids as an order names them; Refused for one that is missing or none."""
+    return tuple(waiver.reference for waiver in named(project, ids))
 
-    So has one that is too mild for a fix of the release that it names.
+
+def relied(project: Path, ordered: Iterable[Named], standard: Standard, release: Release | None) -> tuple[Found, ...]:
+    """The waivers of an order as they stand in git, each with why it may not be relied on.
+
+    That is a file which is missing, covers something else than what was ordered, or is too mild for a fix of the
+    release.
     """
     known = {one.id: one for one in read(project, standard)}
-    missing = f"there is no such file in {FOLDER}/"
-    found = [known.get(name) or Found(id=name, waiver=None, problem=missing) for name in ids]
-    return tuple(one.model_copy(update={"problem": one.problem or _too_mild(one.waiver, release)}) for one in found)
+    found = []
+    for one in ordered:
+        file = known.get(one.id) or Found(id=one.id, waiver=None, problem=f"there is no such file in {FOLDER}/")
+        problem = file.problem or _too_mild(file.waiver, release)
+        if file.waiver is not None and file.waiver.reference != one:
+            problem = problem or "it covers something else than when this was ordered"
+        found.append(file.model_copy(update={"problem": problem}))
+    return tuple(found)
 
 
 def _too_mild(waiver: Waiver | None, release: Release | None) -> str | None:
@@ -225,7 +235,7 @@ def require(
     project: Path, stack: StackName, ids: Iterable[str], release: Release | None, standard: Standard, now: datetime
 ) -> tuple[Waiver, ...]:
     """The waivers that a stack file names; Refused with the first objection."""
-    found = relied(project, ids, standard, release)
+    found = relied(project, references(project, ids), standard, release)
     for objection in objections(found, stack, now):
         raise Refused(objection)
     return tuple(one.waiver for one in found if one.waiver is not None)
