@@ -33,6 +33,10 @@ class Context(NamedTuple):
         return self.standard.stacks.get(declared.tagged or (declared.pulumi_stack if declared.is_ours else ""))
 
 
+class RefusedElsewhere(Exception):
+    """There is nothing to judge: another check refuses what is declared as a whole."""
+
+
 class Parameters(BaseModel):
     """What the standard may set of a check for a stack; most checks have none."""
 
@@ -69,6 +73,8 @@ class Check:
             found = list(self.run(shown, context, **parameters))
         except UnknownValueError:
             raise
+        except RefusedElsewhere:
+            return []
         except PatchwaveError as error:
             found = [f"cannot be checked: {error}"]
         except Exception as error:

@@ -2,34 +2,42 @@
 
 from collections.abc import Iterator
 
-from patchwave.authorization import permission
-from patchwave.releases import release, waivers
-from patchwave.schedule import forecast, solver
+from patchwave.authorization.decision import decide
+from patchwave.authorization.inputs import gather
+from patchwave.authorization.promotion import is_done
+from patchwave.releases.release import Release, load
+from patchwave.schedule.forecast import forecast
+from patchwave.schedule.solver import misses
 from policy.check import Context, check
 from policy.declared import STACK, Declared
 from policy.settings import Inputs, inputs
 
 
-def _pending(declared: Declared, context: Context) -> Inputs | None:
-    """What a stack declares, None where no wave would run: without a release, or when it has succeeded already."""
-    found, project = inputs(declared), context.project
-    if found.release is None:
+def _pending(declared: Declared, context: Context) -> tuple[Inputs, Release] | None:
+    """What a stack declares and its release, None where no wave would run: it has none, or has succeeded with it."""
+    found, project = inputs(declared, context), context.project
+    if (named := found.release) is None:
         return None
-    kept = waivers.named(project, [one.id for one in found.waivers])
-    done = permission.is_done(project, found.stack, found.release.id, found.release.digest, kept)
-    return None if done else found
+    done = is_done(project, found.stack, named.id, named.digest, found.waivers)
+    return None if done else (found, load(project, named.id))
 
 
 @check("permission", STACK)
 def waves_are_permitted(declared: Declared, context: Context) -> Iterator[str]:
     """Calendar, quarantine, promotion, criteria, waivers, approvals and emergency plan allow the wave at this time."""
-    found = _pending(declared, context)
-    if found is None or found.release is None:
-        return
-    chosen = release.load(context.project, found.release.id)
-    needs, calendar = found.settings.rollout.batch_timeout, found.settings.calendar
-    gathered = permission.gather(context.project, found.stack, chosen, calendar, needs=needs, at=context.now)
-    yield from (f"{refusal.about}: {refusal.why}" for refusal in permission.decide(gathered).refusals)
+    if pending := _pending(declared, context):
+        found, release = pending
+        gathered = gather(
+            context.project,
+            found.stack,
+            release,
+            found.waivers,
+            found.settings,
+            standard=found.standard,
+            needs=found.settings.rollout.batch_timeout,
+            at=context.now,
+        )
+        yield from (f"{refusal.about}, {refusal.why}" for refusal in decide(gathered).refusals)
 
 
 @check("deadlines", STACK)
@@ -45,17 +53,11 @@ def missed_slas_are_named(declared: Declared, context: Context) -> Iterator[str]
 
 
 def _late(declared: Declared, context: Context, *, remedied: bool) -> Iterator[str]:
-    if context.preview and (found := _pending(declared, context)):
-        yield from (line for line, has_remedy in _misses(found, context) if has_remedy == remedied)
-
-
-def _misses(found: Inputs, context: Context) -> list[tuple[str, bool]]:
-    """Each fix that would be late, and whether a change would bring it in time."""
-    assert found.release is not None
-    chosen = release.load(context.project, found.release.id)
-    relied = [one.id for one in found.waivers]
-    seen = forecast.forecast(
-        context.project, found.stack, found.settings, chosen, relied, context.standard, context.now
-    )
-    late = solver.misses(seen.question(seen.declared(context.now), context.now))
-    return [(seen.line(miss), miss.remedy is not None) for miss in late]
+    """Each fix that would be late; `remedied` where a change would bring it in time."""
+    if context.preview and (pending := _pending(declared, context)):
+        found, release = pending
+        relied = [one.id for one in found.waivers]
+        project, standard, now = context.project, context.standard, context.now
+        seen = forecast(project, found.stack, found.settings, release, relied, standard, now)
+        late = misses(seen.question(seen.declared(now), now))
+        yield from (seen.line(miss) for miss in late if (miss.remedy is not None) == remedied)

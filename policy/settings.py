@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from functools import lru_cache
-from json import dumps
+from json import dumps, loads
 from typing import Annotated
 
 from pydantic import Field
@@ -15,10 +15,10 @@ from patchwave.base.names import Sha256
 from patchwave.config.order import Named
 from patchwave.config.settings import Settings
 from patchwave.config.settings.slots import SlotHosts
-from patchwave.config.standard import StackName, StackRules, read_standard
+from patchwave.config.standard import StackName, read_standard
 from patchwave.evidence import signing
 from patchwave.releases import release, waivers
-from policy.check import Context, check
+from policy.check import Context, RefusedElsewhere, check
 from policy.declared import STACK, Declared, document
 
 SETTINGS = "settings"
@@ -34,58 +34,50 @@ class Inputs(Model):
     standard: Sha256
 
 
-def inputs(declared: Declared) -> Inputs:
-    """The inputs of a root component; UsageError names the first that is none."""
-    return _parsed(dumps(document(declared.props), sort_keys=True))
+def inputs(declared: Declared, context: Context) -> Inputs:
+    """The inputs of a root component, of a stack that the standard has."""
+    try:
+        return _read(declared, context)
+    except UsageError:
+        raise RefusedElsewhere from None
+
+
+def _read(declared: Declared, context: Context) -> Inputs:
+    found = _parsed(dumps(document(declared.props), sort_keys=True))
+    context.standard.stack(found.stack)
+    return found
 
 
 @lru_cache(maxsize=1)
 def _parsed(text: str) -> Inputs:
-    return parse(text, Inputs, "Stack")
-
-
-def rules(stack: str, context: Context) -> StackRules:
-    """The standard's rules for a stack; UsageError where it has none."""
-    stacks = context.standard.stacks
-    if stack not in stacks:
-        raise UsageError(f"{stack!r} is no stack of policy/standard.yaml: it names {', '.join(stacks)}")
-    return stacks[stack]
+    return parse(loads(text), Inputs, "Stack")
 
 
 @check(SETTINGS, STACK)
 def settings_keep_within_the_standard(declared: Declared, context: Context) -> Iterator[str]:
-    """Windows, freezes, thresholds and whatever else the standard bounds are at least as strict as it says."""
-    found = inputs(declared)
-    rules(found.stack, context)
+    """What a stack declares can be read, and is nowhere looser than the standard: windows, freezes, thresholds."""
+    found = _read(declared, context)
     yield from within.complaints(found.settings, context.standard, found.stack)
 
 
 @check(SETTINGS, STACK)
 def what_is_declared_is_what_was_reviewed(declared: Declared, context: Context) -> Iterator[str]:
-    """The standard, the release and the waivers that are declared have the digests of the project's files."""
-    found, project = inputs(declared), context.project
+    """Stack, standard and release are declared as they are in Pulumi and in the project's files, by digest."""
+    found = inputs(declared, context)
     if found.stack != declared.pulumi_stack:
-        yield f"stack {found.stack} is declared in Pulumi's stack {declared.pulumi_stack}: declare it in its own"
-    if found.standard != read_standard(project)[1]:
-        yield "standard is not the digest of policy/standard.yaml: declare what `components.Stack` computes"
-    documents = [(f"release {one.id}", one.digest, release.load(project, one.id).digest) for one in _release(found)]
-    kept = zip(found.waivers, waivers.named(project, [one.id for one in found.waivers]), strict=True)
-    documents += [(f"waiver {one.id}", one.digest, waiver.digest) for one, waiver in kept]
-    for name, digest, actual in documents:
-        if digest != actual:
-            yield f"{name} is declared with digest {digest[:12]}, its file has {actual[:12]}: declare what is sealed"
-
-
-def _release(found: Inputs) -> list[Named]:
-    return [found.release] if found.release else []
+        yield f"stack is {found.stack!r} in Pulumi's stack {declared.pulumi_stack!r}: declare it in its own"
+    if found.standard != read_standard(context.project)[1]:
+        yield f"standard is {found.standard[:12]}, not the digest of policy/standard.yaml: run `pulumi up` again"
+    if (chosen := found.release) and chosen.digest != (sealed := release.load(context.project, chosen.id).digest):
+        yield f"release {chosen.id} has digest {sealed[:12]}, {chosen.digest[:12]} is declared: declare what is sealed"
 
 
 @check(SETTINGS, STACK)
 def waivers_count(declared: Declared, context: Context) -> Iterator[str]:
-    """A stack relies only on waivers that are there, within the standard, and not expired."""
-    found = inputs(declared)
-    chosen = next((release.load(context.project, one.id) for one in _release(found)), None)
-    relied = waivers.relied(context.project, [one.id for one in found.waivers], context.standard, chosen)
+    """A stack relies only on waivers that are there as they were declared, within the standard, and not expired."""
+    found = inputs(declared, context)
+    chosen = release.load(context.project, found.release.id) if found.release else None
+    relied = waivers.relied(context.project, found.waivers, context.standard, chosen)
     yield from waivers.objections(relied, found.stack, context.now)
 
 
@@ -94,7 +86,7 @@ def a_canary_goes_first(
     declared: Declared, context: Context, *, at_most_percent: Annotated[int, Field(ge=1, le=100)] = 25
 ) -> Iterator[str]:
     """Each fleet has a first ring of one host or a few; those that users reach come first in it by themselves."""
-    found = inputs(declared)
+    found = inputs(declared, context)
     hosts = [fleet for fleet, _ in found.settings.declared_hosts(found.stack).values()]
     for name, fleet in found.settings.fleets.items():
         rings, count = found.settings.rings(name), hosts.count(name)
@@ -116,7 +108,7 @@ def batches_leave_enough_to_answer(
     declared: Declared, context: Context, *, answering_percent: Annotated[int, Field(ge=1, le=99)] = 50
 ) -> Iterator[str]:
     """Of a service that is balanced, enough live hosts stay in traffic at any time."""
-    found = inputs(declared)
+    found = inputs(declared, context)
     hosts, most = found.settings.declared_hosts(found.stack), 100 - answering_percent
     for name, service in found.settings.services.items():
         fleets = {key: fleet for key, fleet in found.settings.fleets.items() if fleet.service == name}
@@ -133,32 +125,10 @@ def batches_leave_enough_to_answer(
             )
 
 
-@check(SETTINGS, STACK)
-def failures_stay_within_the_target(declared: Declared, context: Context) -> Iterator[str]:
-    """A wave goes on after failures only as far as the standard's success rate lets it."""
-    found, rate = inputs(declared), context.standard.targets.success_rate_percent
-    hosts, budget = len(found.settings.declared_hosts(found.stack)), found.settings.rollout.failure_budget
-    most = hosts * (100 - rate) // 100
-    if hosts and budget > most:
-        yield f"rollout.failure_budget: {budget} of {hosts} hosts, the target is {rate} % success: set at most {most}"
-
-
-@check(SETTINGS, STACK)
-def restore_points_outlast_the_soak(declared: Declared, context: Context) -> Iterator[str]:
-    """A restore point is kept at least until the release has soaked, or could have gone on."""
-    found = inputs(declared)
-    if (snapshots := found.settings.snapshots) is None:
-        return
-    waits = [one.soak for one in context.standard.stacks.values() if one.promoted_from == found.stack]
-    waits += [one.after for one in rules(found.stack, context).criteria if one.proof == "record"]
-    if snapshots.keep < (longest := max(waits, default=snapshots.keep)):
-        yield f"snapshots.keep: {snapshots.keep} is less than the soak of {longest}: keep them longer"
-
-
 @check(SETTINGS, STACK, mode="advisory")
 def approvals_can_be_given(declared: Declared, context: Context) -> Iterator[str]:
     """Where approvals are needed, each role has a holder whose key is known before the night of the wave."""
-    if not rules(inputs(declared).stack, context).approvals:
+    if not context.standard.stack(inputs(declared, context).stack).approvals:
         return
     standard, file = context.standard, signing.allowed_signers(context.project)
     listed = file.read_text(encoding="utf-8") if file else ""
@@ -173,8 +143,8 @@ def approvals_can_be_given(declared: Declared, context: Context) -> Iterator[str
 @check(SETTINGS, STACK, mode="advisory")
 def stacks_name_a_release(declared: Declared, context: Context) -> Iterator[str]:
     """A stack without a release is declared and not patched."""
-    found = inputs(declared)
+    found = inputs(declared, context)
     if found.release is None:
-        source = rules(found.stack, context).promoted_from
+        source = context.standard.stack(found.stack).promoted_from
         fix = f"patchwave promote {source} {found.stack}" if source else f"patchwave seal --stack {found.stack}"
         yield f"no release is declared, so nothing is patched: run `{fix}`"
