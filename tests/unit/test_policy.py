@@ -75,14 +75,14 @@ def project(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def at(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def at(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Sets the time by which the pack judges."""
 
     def set_time(now: datetime) -> None:
         monkeypatch.setattr(clock, "now", lambda: now)
 
     set_time(OPEN)
-    yield set_time
+    return set_time
 
 
 def of_ours(type_: str, props: Mapping[str, Any], stack: str = "prod", name: str = "any") -> Declared:
@@ -287,9 +287,7 @@ def test_numbers_as_the_engine_passes_them_are_those_that_were_declared(untouche
 
     stack = declared_by_the_program("dev")["Stack"]
     props = unknown_checking_proxy(passed(changed(stack.props, {})))
-    assert judged(untouched, [stack._replace(props=props)]) == {
-        ADVICE: [one for one in judged(untouched, [stack])[ADVICE]]
-    }
+    assert judged(untouched, [stack._replace(props=props)]) == {ADVICE: judged(untouched, [stack])[ADVICE]}
 
 
 @pytest.mark.parametrize(
