@@ -27,7 +27,7 @@ from policy.estate import ROLE
 from policy.hosts import COLLECTION, MACHINE, POINT
 from policy.judge import CHECKS, enforced
 from tests.unit import proofs
-from tests.unit.builders import AUTHOR, STANDARD, copy_desk, make_keys, pending
+from tests.unit.builders import AUTHOR, STANDARD, copy_desk, make_keys, pending, settings
 from tests.unit.changes import Change, changed
 from tests.unit.engine import declare_stack
 from tests.unit.proofs import Key
@@ -226,12 +226,22 @@ def urn(stack: str, type_: str, name: str) -> str:
     return f"urn:pulumi:{stack}::patchwave::{chain}::{name}"
 
 
+def released(stack: StackName) -> dict[str, Any]:
+    """What the root component publishes beside the mock engine's record, which leaves out nulls."""
+    return {"release": NAMED, "settings": settings(stack).model_dump(mode="json")}
+
+
+def rings(canaries: int) -> list[dict[str, Any]]:
+    """Rings whose first has so many hosts."""
+    return [{"name": "canary", "hosts": canaries, "batch": 1}, {"name": "rest", "hosts": "rest", "batch": 1}]
+
+
 @functools.cache
 def declared_by_the_program(stack: StackName) -> Mapping[str, Declared]:
     """The first resource of each kind, by name; the root component has the sealed release."""
     found = {}
     for one in sorted(declare_stack(stack), key=lambda one: one.name, reverse=True):
-        props = one.props | {"release": NAMED} if one.type == STACK else one.props
+        props = one.props | released(stack) if one.type == STACK else one.props
         found[one.type.rpartition(":")[2]] = Declared(one.type, one.name, props, urn(stack, one.type, one.name))
     return found
 
@@ -282,8 +292,9 @@ RING_TAG = "filter.tagSettings.tags.patchwave-ring"
 EVERYONE = ",".join(PEOPLE.values())
 SIGNERS = f"{EVERYONE} ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIADAweR0VGOXXfqzebiY37cSh1vUDb02dJbLet0ERd3T\n"
 WINDOW = "settings.calendar.windows.0"
+WEB_RINGS = "settings.fleets.web.rings"
 EXPIRED, VALID = f"{CLOSED:%FT%TZ}", "2026-12-01T09:00:00Z"
-SATURDAY = {"starts": "2026-11-28T02:00:00Z", "ends": "2026-11-28T02:45:00Z", "reason": "in time"}
+SATURDAY = {"starts": "2026-11-28T02:00:00Z", "ends": "2026-11-28T03:05:00Z", "reason": "in time"}
 
 CASES = (
     Case(
@@ -314,17 +325,13 @@ CASES = (
         stack="dev",
     ),
     Case("waivers-count", Scene(waived(VALID)), stack="dev"),
-    Case(
-        "a-canary-goes-first",
-        Scene({"settings.rollout.rings.0.hosts": 4}),
-        Scene({"settings.rollout.rings.0.hosts": 3}),
-    ),
+    Case("a-canary-goes-first", Scene({WEB_RINGS: rings(4)}), Scene({WEB_RINGS: rings(3)})),
     Case(
         "a-canary-goes-first",
         Scene({"settings.rollout.rings.0.hosts": "26%"}),
         Scene({"settings.rollout.rings.0.hosts": "25%"}),
     ),
-    Case("a-canary-goes-first", Scene({"settings.fleets.web.rings": [{"name": "rest", "hosts": "rest", "batch": 1}]})),
+    Case("a-canary-goes-first", Scene({WEB_RINGS: rings(1)[1:]})),
     Case(
         "batches-leave-enough-to-answer",
         Scene({"settings.services.desk.max_unavailable": 4}),
