@@ -294,6 +294,7 @@ SIGNERS = f"{EVERYONE} ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIADAweR0VGOXXfqzebiY3
 WINDOW = "settings.calendar.windows.0"
 WEB_RINGS = "settings.fleets.web.rings"
 EXPIRED, VALID = f"{CLOSED:%FT%TZ}", "2026-12-01T09:00:00Z"
+THURSDAY = {"starts": "2026-11-26T02:00:00Z", "ends": "2026-11-26T03:05:00Z", "reason": "earlier"}
 SATURDAY = {"starts": "2026-11-28T02:00:00Z", "ends": "2026-11-28T03:05:00Z", "reason": "in time"}
 
 CASES = (
@@ -304,7 +305,7 @@ CASES = (
     ),
     Case(
         "settings-keep-within-the-standard",
-        Scene({"settings.calendar.extra": [SATURDAY | {"starts": "2026-11-27T02:00:00Z"}]}),
+        Scene({"settings.calendar.extra": [THURSDAY]}),
         Scene({"settings.calendar.extra": [SATURDAY]}),
     ),
     Case(
