@@ -12,7 +12,7 @@ from patchwave.base.errors import UsageError
 from patchwave.releases.advisories import NOTHING
 from patchwave.releases.release import LeftOut
 from patchwave.releases.waivers import Waiver
-from patchwave.schedule import sealing
+from patchwave.schedule import scans, sealing
 from tests.unit.builders import NOW, STANDARD, host, pending, release
 from tests.unit.test_waivers import document
 
@@ -47,18 +47,20 @@ def row(**changed: Any) -> dict[str, Any]:
 
 
 def test_a_scans_row_without_an_old_version_is_a_new_package() -> None:
-    assert sealing.offer(row()).from_ == "3.0.19-1~deb12u2"
-    assert sealing.offer(row(**{"from": ""})).from_ is None
+    assert scans.offer(row()).from_ == "3.0.19-1~deb12u2"
+    assert scans.offer(row(**{"from": ""})).from_ is None
 
 
-@pytest.mark.parametrize("wrong", [{"sha256": "MD5"}, {"size": "12"}, {"trusted": "yes"}, {"name": "a;b"}])
+@pytest.mark.parametrize(
+    "wrong", [{"sha256": "MD5"}, {"size": "12"}, {"trusted": "yes"}, {"name": "a;b"}, {"method": "npm"}]
+)
 def test_a_scans_row_that_is_not_what_apt_says_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="1 validation error"):
-        sealing.offer(row(**wrong))
+        scans.offer(row(**wrong))
 
 
 def offered(*names: str, to: str = "3.0.20-1~deb12u2") -> dict[str, Any]:
-    return {name: pending(name, to) for name in names}
+    return {("apt", name): pending(name, to) for name in names}
 
 
 @pytest.mark.parametrize(
