@@ -9,7 +9,7 @@ from pydantic import Field, TypeAdapter
 
 from patchwave.azure import addresses
 from patchwave.azure.claims import STACK_TAG, Claims, escaped, subscription_of
-from patchwave.azure.client import Arm
+from patchwave.azure.client import UNREADABLE, Arm
 from patchwave.azure.machines import Answer, HostName, Id, Machine, Plain, once, qualify, sort
 from patchwave.base.errors import Failed, Refused, UsageError
 from patchwave.base.model import Model
@@ -22,7 +22,6 @@ FILE = "PATCHWAVE_INVENTORY_FILE"
 """The variable by which a wave names the file of its hosts to the Ansible inventory plugin; nothing else reads it."""
 
 OFF = frozenset({"deallocated", "deallocating", "stopped", "stopping"})
-UNREADABLE = "nothing of it can be read: give this runner's identity Reader there, or correct the id"
 
 _OCTET = r"(25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
 Address = Annotated[str, Field(pattern=rf"^({_OCTET}\.){{3}}{_OCTET}$")]

@@ -9,11 +9,12 @@ from patchwave.azure.claims import Claims
 from sandbox.azure.language import graph_language
 from sandbox.azure.queries.graph import TABLES
 from sandbox.azure.resources.ids import SUBSCRIPTION
-from sandbox.azure.resources.store import Store
+from sandbox.azure.resources.store import Row, Store
 from tests.fleet import seed
 from tests.unit.azure_emulator import BLUE, GROUP, MACHINE, NIC, StandIn, declare, emulator, network, public_address
 from tests.unit.builders import settings
 
+OTHER, UNKNOWN = "00000000-0000-4000-8000-000000000009", "00000000-0000-4000-8000-00000000000a"
 NICS = "microsoft.compute/virtualmachinescalesets/virtualmachines/networkinterfaces"
 
 
@@ -94,6 +95,24 @@ def test_the_primary_interface_of_a_machine_is_marked_while_it_is_attached(azure
     assert azure.ask("GET", NIC).json()["properties"]["primary"] is True
     azure.ended(azure.ask("DELETE", MACHINE))
     assert "primary" not in azure.ask("GET", NIC).json()["properties"]
+
+
+def test_subscriptions_limit_what_is_seen_and_unknown_ones_are_passed_over(azure: StandIn) -> None:
+    store = Store(azure.sandbox.store)
+    seed(store, 1)
+    far = OTHER.join(GROUP.split(SUBSCRIPTION))
+    body = {"id": far, "name": "dev", "type": "Microsoft.Resources/resourceGroups", "properties": {}}
+    store.put(Row(far, "microsoft.resources/resourcegroups", far.rsplit("/", 2)[0], body))
+    store.close()
+    query = "resources | union resourcecontainers | distinct subscriptionId | order by subscriptionId asc"
+
+    def seen(*named: str) -> Any:
+        body = {"query": query, "subscriptions": named}
+        return azure.ask("POST", "/providers/Microsoft.ResourceGraph/resources", body).json()
+
+    for named in ((SUBSCRIPTION,), (OTHER,), (SUBSCRIPTION, OTHER), (SUBSCRIPTION, UNKNOWN)):
+        assert [row["subscriptionId"] for row in seen(*named)["data"]] == [one for one in named if one != UNKNOWN]
+    assert seen(UNKNOWN)["error"]["details"][0]["code"] == "NoValidSubscriptionsInQueryRequest"
 
 
 @pytest.mark.parametrize(
