@@ -6,13 +6,14 @@ from typing import Any
 import pytest
 
 from patchwave.azure.claims import Claims
+from patchwave.azure.inventory import read
 from sandbox.azure.language import graph_language
 from sandbox.azure.queries.graph import TABLES
 from sandbox.azure.resources.ids import SUBSCRIPTION
 from sandbox.azure.resources.store import Row, Store
 from tests.fleet import seed
 from tests.unit.azure_emulator import BLUE, GROUP, MACHINE, NIC, StandIn, declare, emulator, network, public_address
-from tests.unit.builders import settings
+from tests.unit.azure_rows import desk_settings, fleet, stack
 
 OTHER, UNKNOWN = "00000000-0000-4000-8000-000000000009", "00000000-0000-4000-8000-00000000000a"
 NICS = "microsoft.compute/virtualmachinescalesets/virtualmachines/networkinterfaces"
@@ -90,6 +91,38 @@ def test_interfaces_of_instances_are_found_beside_the_instances(azure: StandIn) 
     assert [row["properties"] for row in rows] == [nic["properties"] for nic in listed]
 
 
+def test_the_inventory_finds_both_kinds_of_scale_sets_and_their_pools(azure: StandIn) -> None:
+    declare(azure)
+    flexible = f"{GROUP}/providers/Microsoft.Compute/virtualMachineScaleSets/flex"
+    own = {"virtualMachineScaleSet": {"id": flexible}, "vmId": "x", "storageProfile": {"osDisk": {"osType": "Linux"}}}
+    body = {"id": f"{MACHINE}1", "name": "flex_1", "type": "Microsoft.Compute/virtualMachines", "properties": own}
+    store = Store(azure.sandbox.store)
+    store.put(Row(f"{MACHINE}1", "microsoft.compute/virtualmachines", GROUP, body, {"host": "flex_1"}))
+    store.close()
+    balanced = {"driver": "balancer", "port": 80, "settle": "PT1M"}
+    decided = stack(
+        balanced, blue=fleet("scale_set", ids=[BLUE, flexible]), machines=fleet("vm", tags={"Patchwave-Stack": "DEV"})
+    )
+    claims = Claims("dev", decided, SUBSCRIPTION)
+    answer = ask(azure, claims.query)
+    assert answer.status_code == 200, answer.text
+    found = read(answer.json()["data"], claims)
+    assert {(host.name, host.fleet, host.live, host.os) for host in found.hosts} == {
+        ("dev-blue-0", "blue", True, "Linux"),
+        ("dev-blue-1", "blue", True, "Linux"),
+        ("dev-vm-0", "machines", False, "Linux"),
+    }
+    assert len({host.address for host in found.hosts}) == 3
+    assert [(one.name, one.fleet) for one in found.problems] == [("flex_1", "blue")]
+    assert [line.split(" of fleet ")[0] for line in found.partial] == [f"scale set {flexible.lower()}"]
+    azure.hosts.on["dev-vm-0"] = False
+    off = read(ask(azure, claims.query).json()["data"], claims)
+    assert next((one.name, one.reason) for one in off.problems) == (
+        "dev-vm-0",
+        "is stopped: start it, or take it out of the fleet",
+    )
+
+
 def test_the_primary_interface_of_a_machine_is_marked_while_it_is_attached(azure: StandIn) -> None:
     declare(azure)
     assert azure.ask("GET", NIC).json()["properties"]["primary"] is True
@@ -144,7 +177,7 @@ def test_what_the_service_does_not_take_is_refused_in_its_shape(azure: StandIn, 
 @pytest.mark.parametrize(
     "query",
     [
-        Claims("dev", settings(), SUBSCRIPTION).query,
+        Claims("dev", desk_settings(), SUBSCRIPTION).query,
         "Resources | project id",
         "resources | union computeresources | union resourcecontainers | project id",
         "resources" + " | join kind=inner (resources | project id) on id" * 3,
