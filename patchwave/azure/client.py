@@ -33,6 +33,10 @@ MANAGEMENT = "https://management.azure.com/.default"
 LOGS = "https://api.loganalytics.io"
 
 
+class Conflict(Failed):
+    """The resource was changed, or is being changed, by someone else: read it again, then decide again."""
+
+
 class Arm:
     """Calls the resource manager that ARM_ENDPOINT names, as the identity that azure-identity finds.
 
@@ -77,10 +81,15 @@ class Arm:
         self._http.close()
         self._credential.close()
 
-    def call(self, method: str, path: str, *, api: str, body: Any = None) -> dict[str, Any]:
-        """One operation, waited for until it ends; Failed carries Azure's own code and message."""
+    def call(
+        self, method: str, path: str, *, api: str, body: Any = None, if_match: str | None = None
+    ) -> dict[str, Any]:
+        """One operation, waited for until it ends; Failed carries Azure's own code and message.
+
+        With `if_match` only the version with that etag is changed; Conflict when there is another by now.
+        """
         url = path if path.startswith("https://") else f"{self.endpoint}{path}"
-        answer = self._send(method, url, {"api-version": api}, body, MANAGEMENT)
+        answer = self._send(method, url, {"api-version": api}, body, MANAGEMENT, if_match=if_match)
         later = answer.headers.get("Location") if answer.status_code in (201, 202) else None
         if poll := answer.headers.get("Azure-AsyncOperation") or later:
             self._wait(poll, f"{method} {path}", answer)
@@ -173,10 +182,12 @@ class Arm:
         *,
         repeatable: bool = False,
         timeout: float = 60,
+        if_match: str | None = None,
     ) -> httpx.Response:
         import httpx
 
         headers = {"Authorization": f"Bearer {self._credential.get_token(scope).token}"}
+        headers |= {"If-Match": if_match} if if_match else {}
         for attempt in range(1, ATTEMPTS + 1):
             pause = min(LONGEST_PAUSE, 2**attempt / 8) * (1 + self._chance()) / 2
             try:
@@ -194,7 +205,8 @@ class Arm:
                     self._sleep(pause if asked is None else asked + self._chance() / 10)
                     continue
             if answer.is_error:
-                raise Failed(f"{method} {url.removeprefix(self.endpoint)}: {_problem(answer)}")
+                kind = Conflict if answer.status_code in (409, 412) else Failed
+                raise kind(f"{method} {url.removeprefix(self.endpoint)}: {_problem(answer)}")
             return answer
         raise AssertionError("the last attempt returns or raises")
 
