@@ -62,8 +62,9 @@ class Inventory(Model):
 
     `hosts` are what a wave patches. `left_alone` are not Patchwave's to patch: Windows, a method that is not carried
     out, no fleet. `problems` belong to a fleet and cannot be used: no address, switched off, a row that makes no sense.
-    `missing` says which declared hosts Azure does not list, `partial` which subscriptions and scale sets could not be
-    read. Plan, seal and SLA use `hosts` and show the rest; a wave takes `whole()`. `power` is the state of each host.
+    `missing` names declared hosts that Azure does not list, and scale sets that lack some; `partial` says which
+    subscriptions and scale sets could not be read. Plan, seal and SLA use `hosts` and show the rest; a wave takes
+    `whole()`. `power` is the state of each host, such as running or connected.
     """
 
     hosts: tuple[Host, ...]
@@ -75,9 +76,15 @@ class Inventory(Model):
     power: dict[str, str] = Field(default_factory=dict)
 
     @property
+    def gaps(self) -> tuple[str, ...]:
+        """One line for everything of which nothing is known."""
+        return (*self.partial, *(f"{one} is declared and not in Azure's answer: create it, or look for it"
+                                 for one in self.missing))  # fmt: skip
+
+    @property
     def lacks(self) -> tuple[str, ...]:
         """One line for each thing that keeps the inventory from being complete."""
-        return (*self.partial, *self.missing, *(f"{one.name} {one.reason}" for one in self.problems))
+        return (*self.gaps, *(f"{one.name} {one.reason}" for one in self.problems))
 
     @property
     def complete(self) -> bool:
@@ -143,19 +150,16 @@ def _unread(answer: Answer, claims: Claims) -> Iterator[str]:
 def _missing(answer: Answer, claims: Claims) -> Iterator[str]:
     """Declared machines by name; of a scale set the number, as the names of its instances are never given twice."""
     listed = {one.key for one in answer.machines}
-    for key, fleet in claims.machines.items():
+    for key in claims.machines:
         if key not in listed:
-            yield f"{key.rpartition('/')[2]} of fleet {fleet} is not in Azure's answer: create it, or look for it"
+            yield key.rpartition("/")[2]
     instances: dict[str, int] = defaultdict(int)
     for one in answer.machines:
         instances[one.scale_set] += 1
     for key, scale_set in claims.sets.items():
         wanted = answer.capacity.get(key, 0) if scale_set.instances is None else scale_set.instances
         if instances[key] < wanted:
-            yield (
-                f"{key.rpartition('/')[2]} of fleet {scale_set.fleet} has {instances[key]} of {wanted} instances in "
-                "Azure's answer: look for the others"
-            )
+            yield f"{key.rpartition('/')[2]} ({instances[key]} of {wanted} instances listed)"
 
 
 def _override(machines: Sequence[Machine], settings: Settings, partial: Sequence[str]) -> Iterator[str]:

@@ -92,8 +92,7 @@ def inventory(stack: Stack, as_json: Json = False) -> None:
         ],
     )
     for kind, lines in (
-        ("partial", found.partial),
-        ("missing", found.missing),
+        ("unknown", found.gaps),
         ("problem", [f"{one.name} {one.reason}" for one in found.problems]),
         ("left alone", [f"{one.name} {one.reason}" for one in found.left_alone]),
         ("note", found.notes),
