@@ -187,7 +187,7 @@ def _divide(
     for one in machines:
         if reason := _left_alone(one, claims):
             left_alone.append(_unplanned(one, reason))
-        elif reason := _problem(one):
+        elif reason := _problem(one, claims.settings):
             problems.append(_unplanned(one, reason))
         else:
             usable.append((one, one.addresses[0]))
@@ -211,12 +211,13 @@ def _left_alone(machine: Machine, claims: Claims) -> str | None:
     return "runs Windows, which no wave patches" if machine.is_windows else None
 
 
-def _problem(machine: Machine) -> str | None:
+def _problem(machine: Machine, settings: Settings) -> str | None:
     if machine.problem:
         return machine.problem
     if machine.power in OFF:
         return f"is {machine.power}: start it, or take it out of the fleet"
-    fix = f"name one in fleets.{machine.fleet}.hosts.addresses"
+    created = any(name == machine.fleet for name, _ in settings.created())
+    fix = "attach its interface again" if created else f"name one in fleets.{machine.fleet}.hosts.addresses"
     if machine.address_problem or not machine.addresses:
         return f"{machine.address_problem or 'has no private IPv4 address of its own in Azure'}: {fix}"
     address = machine.addresses[0]

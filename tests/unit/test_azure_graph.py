@@ -123,6 +123,20 @@ def test_the_inventory_finds_both_kinds_of_scale_sets_and_their_pools(azure: Sta
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("env", "prod"), ("Äther ✓", "ß"), ("a.b-c", 'quo"te'), ("path", r"c:\x\y"), ("empty", "")]
+)
+def test_tags_of_any_letters_are_found_in_any_case(azure: StandIn, name: str, value: str) -> None:
+    body = {"id": MACHINE, "name": "m", "type": "Microsoft.Compute/virtualMachines", "properties": {"vmId": "x"}}
+    store = Store(azure.sandbox.store)
+    tags = {name.upper().replace("SS", "ß"): value.upper().replace("SS", "ß")}
+    store.put(Row(MACHINE, "microsoft.compute/virtualmachines", GROUP, body | {"tags": tags}, {"host": "m"}))
+    store.close()
+    claims = Claims("dev", stack(tagged=fleet("vm", tags={name: value})), SUBSCRIPTION)
+    found = read(ask(azure, claims.query).json()["data"], claims)
+    assert [one.fleet for one in found.problems] == ["tagged"]
+
+
 def test_the_primary_interface_of_a_machine_is_marked_while_it_is_attached(azure: StandIn) -> None:
     declare(azure)
     assert azure.ask("GET", NIC).json()["properties"]["primary"] is True

@@ -216,10 +216,13 @@ def test_an_address_that_reaches_nobody_makes_a_problem_and_no_smaller_fleet(add
     assert not made.complete
 
 
-@pytest.mark.parametrize("lost", [machine(address=None), machine(address="")])
-def test_a_machine_without_an_address_is_listed(lost: Row) -> None:
-    (problem,) = found(lost).problems
-    assert problem.reason.startswith("has no private IPv4 address of its own in Azure: name one in fleets.machines")
+@pytest.mark.parametrize("address", [None, ""])
+def test_a_machine_without_an_address_is_listed_with_the_fix(address: str | None) -> None:
+    start = "has no private IPv4 address of its own in Azure: "
+    (created,) = found(machine(address=address)).problems
+    assert created.reason == f"{start}attach its interface again"
+    (existing,) = found(machine("web-1", address, tags={"env": "prod"}), of=stack(shop=VMS)).problems
+    assert existing.reason == f"{start}name one in fleets.shop.hosts.addresses"
 
 
 def test_an_address_of_the_settings_wins() -> None:
