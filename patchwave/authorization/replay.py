@@ -246,7 +246,7 @@ def _waivers(files: Files, inputs: Inputs) -> Iterator[str]:
         path = Path(waivers.FOLDER) / f"{found.id}.yaml"
         versions = (as_document(content, str(path)).parse(Waiver) for _, content in files.versions(path))
         if found.problem is None and not any(version == found.waiver for version in versions):
-            yield f"no version of {path} is the found waiver"
+            yield f"no version of {path} is the recorded waiver"
 
 
 def _signatures(files: Files, inputs: Inputs) -> Iterator[str]:

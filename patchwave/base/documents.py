@@ -76,7 +76,7 @@ class Document:
         except ValidationError as error:
             why = first_problem(error)
             loc = error.errors(include_url=False)[0]["loc"] or tuple(re.split(r"[:\s]", why)[0].split("."))
-            named = ": ".join((*map(str, key), why))
+            named = f"{key[-1]}: {why}" if key else why
             raise self.refusal((*key, *loc), named) from None
 
 

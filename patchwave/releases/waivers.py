@@ -5,6 +5,7 @@ together: the hold on a host, Update Manager's exclusion, the scanner's ignored 
 of the report.
 """
 
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
@@ -94,6 +95,8 @@ class Waiver(Model):
 
     def complaints(self, standard: Standard) -> Iterator[str]:
         """What makes it wider than the standard allows."""
+        if unknown := next((name for name in self.scope.stacks if name not in standard.stacks), None):
+            yield f"scope.stacks names {unknown!r}: the standard names {', '.join(standard.stacks)}"
         longest, lasts = standard.waiver_longest.of(self.severity), self.expires - self.granted
         if lasts > longest:
             yield f"it lasts {_days(lasts)}, {_days(longest)} are allowed for {self.severity}"
@@ -165,7 +168,7 @@ def _found(path: Path, standard: Standard) -> Found:
     try:
         waiver = load_yaml(path, Waiver)
     except PatchwaveError as error:
-        problem = str(error).removeprefix(f"{path}: ")
+        problem = re.sub(r"^:(\d+): ", r"line \1: ", str(error).removeprefix(str(path))).removeprefix(": ")
     if waiver is not None:
         wrong_name = f"it holds {waiver.id}: name the file {waiver.id}.yaml"
         problem = next(waiver.complaints(standard), None) if path.name == f"{waiver.id}.yaml" else wrong_name
@@ -250,10 +253,17 @@ def _fixes(release: Release | None) -> Iterator[tuple[str, Advisory]]:
 
 
 def resolve(waivers: Sequence[Waiver], stack: StackName, settings: Settings, now: datetime) -> tuple[Waiver, ...]:
-    """Those that a stack file should name now, by id; Refused when Update Manager could not keep to one of them."""
+    """Those that a stack file should name now, by id; Refused when one holds no fleet of the stack, or could not be
+    kept by Update Manager."""
     mine = [waiver for waiver in active(waivers, now) if stack in waiver.scope.stacks]
     scheduled = {name for name, fleet in settings.fleets.items() if fleet.method == "update_manager"}
     for waiver in mine:
+        fleets = waiver.scope.fleets
+        if fleets is not None and not settings.fleets.keys() & set(fleets):
+            raise Refused(
+                f"waiver {waiver.id} names {', '.join(fleets)}, and {stack} has {', '.join(settings.fleets)}: correct "
+                "scope.fleets, or take the stack out of scope.stacks"
+            )
         touched = scheduled & set(waiver.scope.fleets or scheduled)
         if touched and not waiver.reaches_all(stack, scheduled):
             raise Refused(
@@ -267,6 +277,8 @@ def named(project: Path, ids: Iterable[str]) -> tuple[Waiver, ...]:
     """The waivers of these ids as they stand in git, whatever the time; Refused names one that is missing or none."""
     found = []
     for name in ids:
+        if not re.fullmatch(r"[A-Za-z0-9-]+", name):
+            raise Refused(f"waiver {name}: write the id of a file in {FOLDER}/, such as W-2026-001")
         try:
             found.append(load_yaml(project / FOLDER / f"{name}.yaml", Waiver))
         except PatchwaveError as error:

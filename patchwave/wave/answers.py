@@ -69,7 +69,7 @@ def preflight(
         answered=True,
         before=versions(release, host.method, found.scan.packages),
         todo=todo,
-        held=tuple(sorted(set(found.scan.held) & set(todo))),
+        held=sorted(set(found.scan.held) & set(todo)),
         waived={name: waived[name] for name in lacks if name in waived},
         problem=problem,
     ), checks

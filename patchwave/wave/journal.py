@@ -39,7 +39,7 @@ class Journal:
     def __init__(self, records: Iterable[Record], run: str) -> None:
         self.run = run
         self.planned: tuple[Host, ...] = ()
-        self.order: Order | None = None
+        self._order: Mapping[str, Any] = {}
         self.waivers: tuple[Waiver, ...] = ()
         self.begun: datetime | None = None
         self.latest: datetime | None = None
@@ -57,8 +57,7 @@ class Journal:
         self.rebooted: set[str] = set()
         self.ended: Mapping[str, Any] | None = None
         for record in records:
-            if record.run == run:
-                self._take(record)
+            self.take(record)
 
     @property
     def open_batch(self) -> Tried | None:
@@ -75,7 +74,15 @@ class Journal:
         """From the run's first record to its last."""
         return (self.latest - self.begun).total_seconds() if self.latest and self.begun else 0.0
 
-    def _take(self, record: Record) -> None:
+    @property
+    def order(self) -> Order:
+        """The order that the run was started with."""
+        return Order.read(json.dumps(self._order))
+
+    def take(self, record: Record) -> None:
+        """Adds the next record."""
+        if record.run != self.run:
+            return
         self.latest = datetime.fromisoformat(record.at)
         self.begun = self.begun or self.latest
         take = getattr(self, f"_take_{record.kind.replace('-', '_')}", None)
@@ -87,7 +94,7 @@ class Journal:
         self.planned = tuple(
             Host.model_validate({key: row[key] for key in Host.model_fields}) for row in data["planned"]
         )
-        self.order = Order.read(json.dumps(data["order"]))
+        self._order = data["order"]
         self.waivers = tuple(Waiver.model_validate_json(json.dumps(row)) for row in data["waivers"])
 
     def _take_decision(self, record: Record) -> None:

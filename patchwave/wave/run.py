@@ -55,22 +55,17 @@ class Run:
         self.chain, self.effects, self.show = chain, effects, show
         self._relied = tuple(relied)
         self.run = open_run(chain.records) or f"{effects.now():%Y%m%dT%H%M%SZ}-{release.digest[:6]}"
-
-    @property
-    def journal(self) -> Journal:
-        """What the run has done, as its evidence shows it now."""
-        return Journal(self.chain.records, self.run)
+        self.journal = Journal(chain.records, self.run)
 
     def carry_out(self, until: int | None = None) -> Journal:
         """Goes on as far as a phase, or to the end, and ends early when it must; the journal afterwards."""
         while True:
             if stop := self.effects.stop_requested():
                 self._record("stop", {"by": one_line(stop.by), "reason": one_line(stop.reason), "take_back": False})
-            journal = self.journal
-            action = machine.next_action(journal, self.order, self.effects.now())
-            if action is None or (until is not None and machine.place(action, journal, self.order) > until):
-                return journal
-            self._do(action, journal)
+            action = machine.next_action(self.journal, self.order, self.effects.now())
+            if action is None or (until is not None and machine.place(action, self.journal, self.order) > until):
+                return self.journal
+            self._do(action, self.journal)
 
     def abandon(self, by: str, reason: str) -> None:
         """Ends the run, and takes a batch back that was cut off."""
@@ -369,7 +364,9 @@ class Run:
             self.show(f"export    failed: {one_line(error)}")
 
     def _record(self, kind: str, data: Mapping[str, Any]) -> Record:
-        return self.chain.append(kind, self.run, data, at=self.effects.now())
+        record = self.chain.append(kind, self.run, data, at=self.effects.now())
+        self.journal.take(record)
+        return record
 
     def _record_host(
         self, phase: str, step: str, host: str, ok: bool, summary: Mapping[str, Any], batch: int | None = None

@@ -97,8 +97,10 @@ def _finish_others(project: Path, order: Order, folder: Path, environ: Mapping[s
             continue
         with Chain.open(place.parent) as chain:
             run = open_run(chain.records)
-            left = Journal(chain.records, run).order if run else None
-            if left is None or (left.work == order.work and place.parent == folder):
+            if run is None:
+                continue
+            left = Journal(chain.records, run).order
+            if left.work == order.work and place.parent == folder:
                 continue
             release, standard = releases.load(project, left.release.id), read_standard(project)[0]
             effects = build(project, left, release, standard, place.parent, environ)

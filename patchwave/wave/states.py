@@ -34,7 +34,7 @@ class Facts(Model):
     answered: bool = False
     before: dict[str, str] = Field(default_factory=dict)
     todo: dict[str, str] = Field(default_factory=dict)
-    held: tuple[str, ...] = ()
+    held: list[str] = Field(default_factory=list)
     waived: dict[str, str] = Field(default_factory=dict)
     problem: str | None = None
 

@@ -117,9 +117,7 @@ def _draft(sandbox: Sandbox, name: str) -> Path:
     return draft
 
 
-def _bootstrap(
-    origin: Mirror, rootfs: Path, log: Path, packages: Sequence[str], recipe: str, tell: Tell
-) -> None:
+def _bootstrap(origin: Mirror, rootfs: Path, log: Path, packages: Sequence[str], recipe: str, tell: Tell) -> None:
     archive = f"deb {origin.main} {origin.suite} {' '.join(origin.components)}"
     command = [
         "mmdebstrap", "--mode=root", "--variant=apt", f"--architectures={origin.architecture}",

@@ -15,8 +15,8 @@ from patchwave.config.settings import Settings
 from patchwave.config.standard import Remedy, Standard
 from patchwave.evidence.chain import FILE, SIGNATURE
 from patchwave.schedule import sla
-from patchwave.schedule.rollout import State
 from patchwave.wave import run as wave
+from patchwave.wave.states import State
 from policy.judge import CHECKS
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -89,7 +89,7 @@ def test_every_rule_has_its_row() -> None:
 
 def test_every_kind_of_record_and_every_end_state_is_explained() -> None:
     page = text("docs/wave.md")
-    written = set(re.findall(r'_say\(\s*"([a-z-]+)"', Path(wave.__file__).read_text(encoding="utf-8")))
+    written = set(re.findall(r'_record\(\s*"([a-z-]+)"', Path(wave.__file__).read_text(encoding="utf-8")))
     assert len(written) > 5
     assert {kind for kind in written if f"| `{kind}` |" not in page} == set()
     assert {state for state in get_args(State) if f"| `{state}` |" not in page} == set()

@@ -17,18 +17,18 @@ from patchwave.wave.journal import Journal
 from patchwave.wave.run import raise_for
 from patchwave.wave.states import COMPLIANT
 from tests.unit.builders import IN_WINDOW, settings
-from tests.unit.wave_world import NEW, OLD, Killed, Memory, World, fleet, order, run
+from tests.unit.wave_world import NEW, OLD, Killed, Memory, World, dev, fleet, order, run
 
 
 def changed(**services: Any) -> Settings:
     """The dev stack with parts of its one service changed."""
-    whole = settings("dev")
+    whole = dev
     desk = whole.services["desk"].model_copy(update=services)
     return whole.model_copy(update={"services": {"desk": desk}})
 
 
 def with_rollout(**rollout: Any) -> Settings:
-    whole = settings("dev")
+    whole = dev
     return whole.model_copy(update={"rollout": whole.rollout.model_copy(update=rollout)})
 
 
@@ -46,7 +46,7 @@ def test_a_wave_goes_by_live_canary_then_the_rest_and_proves_each_host() -> None
     world, chain = World(fleet()), Memory()
     run(world, chain).carry_out()
     patched = [hosts for playbook, hosts in world.plays if playbook == "patch"]
-    assert patched[0] == ("dev-web-blue-0", "dev-machines-0", "site-0")[:1]
+    assert patched[0] == ("dev-web-blue-0",)
     assert outcome(chain) == "succeeded"
     assert set(states(chain).values()) == {"patched"}
     assert world.versions == dict.fromkeys(states(chain), NEW)
@@ -70,7 +70,7 @@ def test_each_phase_stops_where_its_own_work_ends() -> None:
         assert [playbook for playbook, _ in world.plays] == played
     run(world, chain).carry_out(2)
     first = [hosts for playbook, hosts in world.plays if playbook == "patch"]
-    assert first == [("dev-web-blue-0",), ("dev-machines-0",), ("site-0",)] or len({h for hs in first for h in hs}) == 3
+    assert {name for hosts in first for name in hosts} == {"dev-web-blue-0", "dev-machines-0", "site-0"}
     assert not chain.of("state")
 
 
@@ -194,7 +194,7 @@ def test_a_stop_lets_the_batch_end_and_nothing_follow() -> None:
     world.stops = [Stop("ada", "a strange graph\x1b[2J")]
     run(world, chain).carry_out()
     assert outcome(chain) == "stopped"
-    assert chain.of("wave-ended")[0]["reason"] == "stopped by ada: a strange graph[2J"
+    assert chain.of("wave-ended")[0]["reason"] == "stopped by ada: a strange graph"
     assert "patched" in states(chain).values()
 
 

@@ -46,13 +46,16 @@ class Memory:
         return [record.data for record in self.records if record.kind == kind]
 
 
+dev = settings("dev")
+
+
 def order(chosen: Settings | None = None, stack: str = "dev") -> Order:
     return Order(
         stack=stack,
         release=Named(id=RELEASE.id, digest=RELEASE.digest),
         waivers=(),
         standard="5" * 64,
-        settings=chosen or settings(stack),
+        settings=chosen or (dev if stack == "dev" else settings(stack)),
         addresses=Addresses(),
     )
 

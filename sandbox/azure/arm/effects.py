@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import http.client
 import shutil
+import ssl
 import subprocess
 import threading
 from collections import defaultdict
@@ -38,6 +39,7 @@ DISK = "microsoft.compute/disks"
 SNAPSHOT = "microsoft.compute/snapshots"
 NIC = "microsoft.network/networkinterfaces"
 _BALANCED = ("microsoft.network/", "microsoft.compute/virtualmachine")
+UNVERIFIED = ssl._create_unverified_context()  # noqa: S323  # the extension takes any certificate
 _POWERS = {"start": "running", "poweroff": "stopped", "deallocate": "deallocated", "restart": "running"}
 
 
@@ -413,10 +415,15 @@ def image_version(store: Store, wanted: str) -> Row:
 
 
 def health(address: str, settings: Any) -> str:
-    """What the application health extension would report: Healthy, Unhealthy or Unknown."""
-    protocol, path = settings.get("protocol", "http"), settings.get("requestPath", "")
+    """What the application health extension would report: Healthy, Unhealthy, or Unknown of a rich one without answer.
+
+    https://learn.microsoft.com/azure/virtual-machine-scale-sets/virtual-machine-scale-sets-health-extension
+    """
+    protocol, path, rich = settings.get("protocol", "http"), settings.get("requestPath", ""), settings.get("rich")
     port = int(settings.get("port") or (443 if protocol == "https" else 80))
     connection = http.client.HTTPConnection(address, port, timeout=3)
+    if protocol == "https":
+        connection = http.client.HTTPSConnection(address, port, timeout=3, context=UNVERIFIED)
     try:
         connection.connect()
         if protocol == "tcp":
@@ -425,9 +432,11 @@ def health(address: str, settings: Any) -> str:
         answer = connection.getresponse()
         text = answer.read(65536).decode("utf-8", "replace")
     except (OSError, http.client.HTTPException):
-        return "Unknown"
+        return "Unknown" if rich else "Unhealthy"
     finally:
         connection.close()
+    if not rich:
+        return "Healthy" if answer.status == http.HTTPStatus.OK else "Unhealthy"
     if not 200 <= answer.status < 300:
         return "Unhealthy" if "Unhealthy" in text else "Unknown"
     return "Healthy" if '"Healthy"' in text else "Unknown"

@@ -84,7 +84,8 @@ def resource_manager(
 
     def resource(request: Request, body: bytes) -> Answer:
         query = {name.lower(): value for name, value in request.query_params.items()}
-        return manager.handle(request.method, request.url.path, query, _json(body) if body else None)
+        etag = request.headers.get("if-match", "")
+        return manager.handle(request.method, request.url.path, query, _json(body) if body else None, etag)
 
     batches = Batches(manager.handle, manager.places.endpoint)
 

@@ -15,10 +15,11 @@ EXTENSIONS = {("microsoft.managedservices", name.lower()) for name in _HEALTH}
 
 
 def health_extension(body: Mapping[str, Json]) -> Mapping[str, Json] | None:
-    """The settings of the application health extension of a scale set's profile."""
+    """The settings of the application health extension of a scale set's profile, and whether it reads rich states."""
     for one in dig(body, "properties.virtualMachineProfile.extensionProfile.extensions", []):
         if dig(one, "properties.type") in _HEALTH:
-            return dict(dig(one, "properties.settings", {}))
+            rich = not str(dig(one, "properties.typeHandlerVersion", "1.0")).startswith("1.")
+            return {"rich": rich, **dig(one, "properties.settings", {})}
     return None
 
 
