@@ -276,9 +276,9 @@ def _seal(stack: Stack) -> None:
 def _carry_out(stack: Stack, opening: datetime) -> None:
     """The real `pulumi up`, and what its evidence says afterwards."""
     project = stack.sandbox.project
-    from policy.pack import RULES  # the pack takes a while to load, and no other command needs it
+    from policy.judge import CHECKS  # the pack takes a while to load, and no other command needs it
 
-    console.line("policy", f"{len(RULES)} rules")
+    console.line("policy", f"{len(CHECKS)} checks")
     before = _latest(stack)
     done = stack.up(moved=_moved(opening))
     after = _latest(stack)
