@@ -20,10 +20,9 @@ from patchwave.cli.shared import (
     print_table,
     print_unanswered,
     project,
-    stack_name,
 )
 from patchwave.config.settings import load_stack
-from patchwave.config.standard import Severity
+from patchwave.config.standard import Severity, load_standard
 from patchwave.schedule import findings, plan
 from patchwave.schedule.sla import State
 
@@ -41,8 +40,8 @@ def windows(
     """Whether the stack may be disrupted, why, until when, the next openings, and where Update Manager differs."""
     if zone not in zone_names():
         raise UsageError(f"--zone {zone!r} is no IANA zone: write one such as Europe/Berlin")
-    settings, here = load_stack(project(), stack_name(stack)).settings, time_zone(zone)
-    calendar = settings.calendar
+    settings, here = load_stack(project(), stack).settings, time_zone(zone)
+    calendar = load_standard(project()).calendar(stack, settings.calendar)
     instant = instant_of(at) if at else clock.now()
     verdict = calendar.at(instant)
     coming = calendar.next(instant, count)
@@ -79,7 +78,7 @@ def _clock_names(opens: datetime, closes: datetime) -> str:
 @app.command()
 def inventory(stack: Stack, as_json: Json = False) -> None:
     """The stack's hosts, from Azure."""
-    found = discover(stack_name(stack), load_stack(project(), stack).settings)
+    found = discover(stack, load_stack(project(), stack).settings)
     if as_json:
         emit(
             {
@@ -114,7 +113,7 @@ def inventory(stack: Stack, as_json: Json = False) -> None:
 @app.command(name="plan")
 def show_plan(stack: Stack, as_json: Json = False) -> None:
     """Hosts, packages, batches, start times and reboots of the stack's next wave, and what misses its SLA."""
-    made = plan.make(project(), stack_name(stack), clock.now())
+    made = plan.make(project(), stack, clock.now())
     if as_json:
         emit(made)
         return
@@ -151,7 +150,7 @@ def show_plan(stack: Stack, as_json: Json = False) -> None:
 def sla(stack: Stack, as_json: Json = False) -> None:
     """Each fix on each host: since when it is published, when it is due, and whether it is there."""
     at = clock.now()
-    found, scans = findings.of_stack(project(), stack_name(stack), at)
+    found, scans = findings.of_stack(project(), stack, at)
     if as_json:
         items = [item.plain() for item in found]
         missing = {"partial": scans.partial, "unanswered": scans.rows, "notes": list(scans.lacks)}

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
-from patchwave.authorization.permission import is_done
+from patchwave.authorization.promotion import is_done
 from patchwave.azure.inventory import Host, discover
 from patchwave.base.errors import Failed, Refused, UsageError
 from patchwave.config.settings import load_stack
@@ -75,7 +75,7 @@ def seal(project: Path, stack: StackName, now: datetime, author: str, waivers: S
     knowledge = advisories.load(project)
     if known and still_holds(known, updates, now) and not taken_back.of(known):
         whole = all(package.name in updates for package in known.packages)
-        done = is_done(project, stack, known.id, known.digest, waivers)
+        done = is_done(project, stack, known.id, known.digest, [waiver.reference for waiver in waivers])
         if whole if done else not understated(known, knowledge, standard):
             return Sealing(known, False, known.left_out, scans)
     sealed, left_out = release.seal(
