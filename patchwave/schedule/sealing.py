@@ -75,7 +75,7 @@ def seal(project: Path, stack: StackName, now: datetime, author: str, waivers: S
     knowledge = advisories.load(project)
     if known and still_holds(known, updates, now) and not taken_back.of(known):
         whole = all(package.name in updates for package in known.packages)
-        done = is_done(project, stack, known.id, known.digest, [waiver.reference for waiver in waivers])
+        done = is_done(project, stack, known.id, known.digest, [one.reference for one in waivers])
         if whole if done else not understated(known, knowledge, standard):
             return Sealing(known, False, known.left_out, scans)
     sealed, left_out = release.seal(

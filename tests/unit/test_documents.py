@@ -125,7 +125,12 @@ def test_what_is_no_mapping_is_refused_by_the_model(text: str) -> None:
 def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "large").write_bytes(b"#" * (documents.LARGEST + 1))
     (tmp_path / "loop").symlink_to("loop")
-    for name, says in (("large", "more than 1 MiB"), ("loop", "cannot be read"), ("none", "is missing"), (".", "direc")):
+    for name, says in (
+        ("large", "more than 1 MiB"),
+        ("loop", "cannot be read"),
+        ("none", "is missing"),
+        (".", "direc"),
+    ):
         with pytest.raises(UsageError, match=says):
             documents.read(tmp_path / name)
 
