@@ -81,6 +81,16 @@ class Arm:
         self._http.close()
         self._credential.close()
 
+    def sign_in(self) -> None:
+        """Gets a token as every call does; Failed where the identity has none."""
+        from azure.core.exceptions import ClientAuthenticationError
+
+        try:
+            self._credential.get_token(MANAGEMENT)
+        except ClientAuthenticationError as error:
+            why = " ".join(str(error.message).split())[:200]
+            raise Failed(f"no sign-in to Azure ({why}): run `az login`, or give this runner an identity") from None
+
     def call(
         self, method: str, path: str, *, api: str, body: Any = None, if_match: str | None = None
     ) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from patchwave.cli.shared import (
     project,
 )
 from patchwave.config.settings import load_stack
-from patchwave.config.standard import Severity
+from patchwave.config.standard import Severity, load_standard
 from patchwave.schedule import findings, plan
 from patchwave.schedule.sla import State
 
@@ -41,7 +41,7 @@ def windows(
     if zone not in zone_names():
         raise UsageError(f"--zone {zone!r} is no IANA zone: write one such as Europe/Berlin")
     settings, here = load_stack(project(), stack).settings, time_zone(zone)
-    calendar = settings.calendar
+    calendar = load_standard(project()).calendar(stack, settings.calendar)
     instant = instant_of(at) if at else clock.now()
     verdict = calendar.at(instant)
     coming = calendar.next(instant, count)
