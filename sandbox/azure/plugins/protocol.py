@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-PACKAGES = ("pulumi", "pulumi.runtime", "pulumi_policy")
+PACKAGES = ("pulumi", "pulumi.runtime")
 
 
 @contextmanager
