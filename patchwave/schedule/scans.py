@@ -14,7 +14,7 @@ from patchwave.methods import ansible
 from patchwave.methods.ansible import HostResult
 from patchwave.releases.release import Pending
 
-OFFER = ("name", "arch", "to", "origin", "label", "suite", "trusted", "size", "sha256", "source")
+OFFER = ("method", "name", "arch", "to", "origin", "label", "suite", "trusted", "size", "sha256", "source")
 VERSIONS = TypeAdapter(dict[str, str])
 
 
