@@ -414,8 +414,8 @@ def image_key(store: Store, reference: Mapping[str, Any]) -> str:
         raise AzureError(
             404,
             "PlatformImageNotFound",
-            f"The platform image '{urn}:{reference.get('version', '')}' is not available. Verify that all fields in the "
-            "storage profile are correct.",
+            f"The platform image '{urn}:{reference.get('version', '')}' is not available. Verify that all fields in "
+            "the storage profile are correct.",
         )
     return marketplace(urn)
 
