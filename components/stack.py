@@ -48,7 +48,7 @@ class Stack(pulumi.ComponentResource):
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         ordered = release and Named(id=release.id, digest=release.digest)
-        waived = tuple(Named(id=waiver.id, digest=waiver.digest) for waiver in waivers)
+        waived = tuple(waiver.reference for waiver in waivers)
         inputs = {
             "stack": name,
             "settings": settings.model_dump(mode="json"),

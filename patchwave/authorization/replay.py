@@ -5,6 +5,7 @@ import os
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,14 +13,15 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from patchwave.authorization import approvals, criteria, emergency, permission
+from patchwave.authorization import approvals, criteria, emergency, promotion
 from patchwave.authorization.criteria import Finding
-from patchwave.authorization.permission import Decision, Inputs
-from patchwave.base.documents import parse, plain
+from patchwave.authorization.decision import Decision, decide
+from patchwave.authorization.inputs import Inputs, recorded, subject
+from patchwave.base.documents import as_document
 from patchwave.base.errors import PatchwaveError
 from patchwave.base.model import Model
-from patchwave.calendar.windows import Calendar, Instant, Lane
-from patchwave.config.settings import stack_path
+from patchwave.calendar.windows import Instant, Lane
+from patchwave.config.settings import Settings, read_stack
 from patchwave.config.standard import PATH as STANDARD
 from patchwave.config.standard import StackName, Standard, parse_standard
 from patchwave.evidence import chain as evidence
@@ -94,7 +96,7 @@ def replay(
     project: Path, stack: StackName, release: str, run: str | None, environ: Mapping[str, str] = os.environ
 ) -> Replay:
     """Every decision of a run, the last one unless another is named, made again."""
-    place = permission.folder(project, stack, release)
+    place = promotion.folder(project, stack, release)
     records, verdict = evidence.inspect(place, signing.allowed_signers(project, environ))
     chosen = evidence.summary(records, run=run)["run"]
     mine = [record for record in records if record.run == chosen]
@@ -140,13 +142,13 @@ def _decisions(files: Files, started: Mapping[str, Any], mine: Sequence[Record])
     made = [record for record in mine if record.kind == "decision"]
     for number, record in enumerate(made, 1):
         try:
-            known = permission.recorded([one.data for one in made[:number]])
+            known = recorded([one.data for one in made[:number]])
             inputs = Inputs.model_validate_json(json.dumps(known))
-            recorded = Decision.model_validate_json(json.dumps(record.data["decision"]))
+            made_then = Decision.model_validate_json(json.dumps(record.data["decision"]))
         except (AttributeError, KeyError, TypeError, ValidationError):
             yield _unreadable(record)
         else:
-            yield _again(files, record, inputs, recorded, started)
+            yield _again(files, record, inputs, made_then, started)
 
 
 def _unreadable(record: Record) -> Replayed:
@@ -162,7 +164,7 @@ def _unreadable(record: Record) -> Replayed:
 
 
 def _again(files: Files, record: Record, inputs: Inputs, recorded: Decision, started: Mapping[str, Any]) -> Replayed:
-    decided = permission.decide(inputs)
+    decided = decide(inputs)
     problems = [*_differs(decided, recorded), *_out_of_place(inputs, record, started)]
     problems += _unlike_files(files, inputs)
     return Replayed(
@@ -203,7 +205,7 @@ def _unlike_files(files: Files, inputs: Inputs) -> Iterator[str]:
 
     What is recorded of quarantine is not among them: it can only refuse.
     """
-    for check in (_standard, _calendar, _release, _waivers, _signatures, _proof, _emergency):
+    for check in (_standard, _settings, _release, _waivers, _signatures, _proof, _emergency):
         try:
             yield from check(files, inputs)
         except PatchwaveError as error:
@@ -211,36 +213,39 @@ def _unlike_files(files: Files, inputs: Inputs) -> Iterator[str]:
 
 
 def _standard(files: Files, inputs: Inputs) -> Iterator[str]:
-    standard = files.standard(inputs.rules.digest)
+    standard = files.standard(inputs.standard_digest)
     if standard is None:
-        yield f"no version of {STANDARD} has digest {inputs.rules.digest[:12]}: that standard was never in git"
-    elif permission.rules_of(standard, inputs.rules.digest, inputs.stack) != inputs.rules:
-        yield f"the recorded rules are not those of {STANDARD} with that digest"
+        yield f"no version of {STANDARD} has digest {inputs.standard_digest[:12]}: that standard was never in git"
+    elif standard != inputs.standard:
+        yield f"the recorded standard is not {STANDARD} with that digest"
 
 
-def _calendar(files: Files, inputs: Inputs) -> Iterator[str]:
-    path = stack_path(Path(), inputs.stack)
-    for _, content in files.versions(path):
-        try:
-            settings = plain(content, str(path))["config"]["patchwave:settings"]
-            if parse(settings["calendar"], Calendar, str(path)) == inputs.calendar:
-                return
-        except (PatchwaveError, KeyError, TypeError):
-            continue
-    yield f"no version of {path} has the recorded calendar"
+def _settings(files: Files, inputs: Inputs) -> Iterator[str]:
+    path = Path(f"Pulumi.{inputs.stack}.yaml")
+    if not any(_settings_of(content, str(path)) == inputs.settings for _, content in files.versions(path)):
+        yield f"no version of {path} has the recorded settings: they were given otherwise, or never in git"
+
+
+@lru_cache
+def _settings_of(content: bytes, where: str) -> Settings | None:
+    """The settings of one version of a stack's file, None where they cannot be read."""
+    try:
+        return read_stack(as_document(content, where)).settings
+    except PatchwaveError:
+        return None
 
 
 def _release(files: Files, inputs: Inputs) -> Iterator[str]:
-    found = permission.subject(load_release(files.project, inputs.release.id), inputs.rules)
+    found = subject(load_release(files.project, inputs.release.id), inputs.standard)
     if found != inputs.release:
         yield f"the recorded release is not releases/{inputs.release.id}.json (digest {found.digest[:12]})"
 
 
 def _waivers(files: Files, inputs: Inputs) -> Iterator[str]:
-    for recorded in inputs.waivers:
-        path = Path(waivers.FOLDER) / f"{recorded.id}.yaml"
-        versions = (parse(plain(content, str(path)), Waiver, str(path)) for _, content in files.versions(path))
-        if recorded.problem is None and not any(version == recorded.waiver for version in versions):
+    for found in inputs.waivers:
+        path = Path(waivers.FOLDER) / f"{found.id}.yaml"
+        versions = (as_document(content, str(path)).parse(Waiver) for _, content in files.versions(path))
+        if found.problem is None and not any(version == found.waiver for version in versions):
             yield f"no version of {path} is the recorded waiver"
 
 
@@ -283,7 +288,7 @@ def _proof(files: Files, inputs: Inputs) -> Iterator[str]:
     proof = inputs.proof
     if proof is None or proof.head is None:
         return
-    place = permission.folder(files.project, proof.stack, inputs.release.id)
+    place = promotion.folder(files.project, proof.stack, inputs.release.id)
     records, verdict = evidence.inspect(place, signing.allowed_signers(files.project, files.environ))
     heads = [record.hash for record in records]
     if not verdict.verified and verdict.signed != "in-progress":
@@ -292,7 +297,7 @@ def _proof(files: Files, inputs: Inputs) -> Iterator[str]:
         yield f"{place / evidence.FILE} does not hold the record {proof.head[:12]} that admitted the release"
     else:
         known = records[: heads.index(proof.head) + 1]
-        if permission.shown(proof.stack, known) != proof:
+        if promotion.shown(proof.stack, known) != proof:
             yield f"the recorded proof is not what the evidence from {proof.stack} shows"
         if _criteria(files, inputs, place, [record for record in known if record.run == proof.run]) != inputs.criteria:
             yield f"the recorded criteria are not what the evidence from {proof.stack} shows"
@@ -300,12 +305,12 @@ def _proof(files: Files, inputs: Inputs) -> Iterator[str]:
 
 def _criteria(files: Files, inputs: Inputs, place: Path, mine: Sequence[Record]) -> tuple[Finding, ...]:
     """What was met at that time: results that were attached later do not count."""
-    standard = files.standard(inputs.rules.digest)
+    standard = files.standard(inputs.standard_digest)
     if standard is None or not mine:
         return ()
     attached = criteria.attachments(place, signing.allowed_signers(files.project, files.environ))
     then = [one for one in attached if one.claim.at <= inputs.at]
-    release, valid = load_release(files.project, inputs.release.id), inputs.rules.stack.proof_valid
+    release, valid = load_release(files.project, inputs.release.id), inputs.rules.proof_valid
     return criteria.judge(mine, then, release, standard, at=inputs.at, valid=valid)
 
 

@@ -24,7 +24,6 @@ from patchwave.calendar.windows import (
     Freeze,
     Monthly,
     Opening,
-    Recurrence,
     Window,
     time_zone,
 )
@@ -144,6 +143,7 @@ class Schedule(Model):
                 yield start
 
 
+@cache
 def schedule(window: Window, starts_on: date, scope: Scope = "InGuestPatch") -> Schedule:
     """The window as the service is told of it, from a day on; each of its runs lies at the start of an opening.
 
@@ -210,21 +210,13 @@ def parts(window: Window, rings: Sequence[str], starts_on: date) -> list[Part]:
         starts = datetime.combine(starts_on, window.starts) + lead
         days = (starts.date() - starts_on).days
         own = Window(
-            recurrence=_moved(window.recurrence, days),
+            recurrence=window.recurrence.moved(days),
             starts=starts.time(),
             duration=shortest if number < after else window.duration - lead,
             zone=window.zone,
         )
         made.append(Part(ring, window, lead, own, schedule(own, starts.date())))
     return made
-
-
-def _moved(recurrence: Recurrence, days: int) -> Recurrence:
-    """The recurrence some days later; an offset may go beyond what a calendar takes."""
-    if isinstance(recurrence, Monthly):
-        return recurrence.model_copy(update={"offset_days": recurrence.offset_days + days})
-    later = tuple(WEEKDAYS[(WEEKDAYS.index(day) + days) % 7] for day in recurrence.weekdays)
-    return recurrence.model_copy(update={"weekdays": later})
 
 
 def notes(calendar: Calendar, rings: Sequence[str], starts_on: date) -> Iterator[str]:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
-from patchwave.authorization import approvals, permission
+from patchwave.authorization import approvals, signatures
 from patchwave.authorization import emergency as emergencies
 from patchwave.authorization.emergency import Facts
 from patchwave.base import clock
@@ -27,7 +27,6 @@ from patchwave.cli.shared import (
     project,
     release_id_of,
     signers,
-    stack_name,
 )
 from patchwave.config.standard import ApprovalKind, load_standard
 from patchwave.evidence import signing
@@ -57,8 +56,8 @@ def approve(
     if emergency and break_glass:
         raise UsageError("--emergency --break-glass: break-glass counts in the emergency lane too, give only that")
     kind: ApprovalKind = "emergency" if emergency else "break-glass" if break_glass else "normal"
-    inputs = inputs_of(stack_name(stack), release.load(root, release_id_of(stack_name(stack), release_id)))
-    approval = permission.draft(inputs, kind, role, signing.identity(root, person), note)
+    inputs = inputs_of(stack, release.load(root, release_id_of(stack, release_id)))
+    approval = signatures.draft(inputs, kind, role, signing.identity(root, person), note)
     path = approvals.give(root, approval, signing.own_key(root, key), signers())
     if as_json:
         emit({"file": str(path.relative_to(root)), **approval.model_dump(mode="json")})
@@ -75,9 +74,9 @@ def show_approvals(
     as_json: Json = False,
 ) -> None:
     """Which approvals a release has on the stack, which are missing or refused and why, and when each expires."""
-    chosen = release.load(project(), release_id_of(stack_name(stack), release_id))
-    inputs = inputs_of(stack_name(stack), chosen, instant_of(at) if at else None)
-    shown = permission.approval_state(inputs)
+    chosen = release.load(project(), release_id_of(stack, release_id))
+    inputs = inputs_of(stack, chosen, instant_of(at) if at else None)
+    shown = signatures.approval_state(inputs)
     if as_json:
         emit(shown)
         return
@@ -141,7 +140,7 @@ def record_step(
     if step not in known:
         raise UsageError(f"step {step!r}: the standard's plan has {', '.join(known)}")
     folder, found = emergencies.find(root, named, signers(), now)
-    proved = permission.prove_step(root, found, known[step], release_id, now, os.environ)
+    proved = signatures.prove_step(root, found, known[step], release_id, now, os.environ)
     emergencies.step(folder, found, step, {"note": note, **proved}, _signer(person, key), now)
     out.print(f"{found.id}  {step} is done")
 

@@ -11,7 +11,16 @@ from patchwave.base import clock
 from patchwave.base.errors import UsageError
 from patchwave.calendar import update_manager
 from patchwave.calendar.windows import time_zone, zone_names
-from patchwave.cli.shared import Json, Stack, emit, instant_of, out, print_table, project, stack_name
+from patchwave.cli.shared import (
+    Json,
+    Stack,
+    emit,
+    instant_of,
+    out,
+    print_table,
+    print_unanswered,
+    project,
+)
 from patchwave.config.settings import load_stack
 from patchwave.config.standard import Severity
 from patchwave.schedule import findings, plan
@@ -31,12 +40,13 @@ def windows(
     """Whether the stack may be disrupted, why, until when, the next openings, and where Update Manager differs."""
     if zone not in zone_names():
         raise UsageError(f"--zone {zone!r} is no IANA zone: write one such as Europe/Berlin")
-    settings, here = load_stack(project(), stack_name(stack)).settings, time_zone(zone)
+    settings, here = load_stack(project(), stack).settings, time_zone(zone)
     calendar = settings.calendar
     instant = instant_of(at) if at else clock.now()
     verdict = calendar.at(instant)
     coming = calendar.next(instant, count)
-    notes = list(update_manager.notes(calendar, settings.rollout.ring_names, settings.maintenance.starts_on))
+    kept = settings.maintenance
+    notes = list(update_manager.notes(calendar, settings.rollout.ring_names, kept.starts_on)) if kept else []
     if as_json:
         closes = verdict.closes and clock.iso(verdict.closes)
         emit(
@@ -68,7 +78,7 @@ def _clock_names(opens: datetime, closes: datetime) -> str:
 @app.command()
 def inventory(stack: Stack, as_json: Json = False) -> None:
     """The stack's hosts, from Azure."""
-    found = discover(stack_name(stack), load_stack(project(), stack).settings)
+    found = discover(stack, load_stack(project(), stack).settings)
     if as_json:
         emit(
             {
@@ -103,30 +113,33 @@ def inventory(stack: Stack, as_json: Json = False) -> None:
 @app.command(name="plan")
 def show_plan(stack: Stack, as_json: Json = False) -> None:
     """Hosts, packages, batches, start times and reboots of the stack's next wave, and what misses its SLA."""
-    made = plan.make(project(), stack_name(stack), clock.now())
+    made = plan.make(project(), stack, clock.now())
     if as_json:
         emit(made)
         return
     fits = "fits its window" if made["fits"] else "DOES NOT FIT its window"
     out.print(f"{stack}  release {made['release']}  {made['starts']} - {made['ends']}  {fits}")
     print_table(
-        ["host", "ring", "batch", "starts", "packages", "reboot"],
+        ["host", "fleet", "service", "ring", "batch", "starts", "packages", "reboot"],
         [
             [
-                h["name"],
-                h["ring"],
+                *(h[key] for key in ("name", "fleet", "service", "ring")),
                 str(h["batch"] or "-"),
                 h["starts"] or "-",
-                str(len(h["packages"])),
+                "?" if h["problem"] else str(len(h["packages"])),
                 "yes" if h["reboot"] else "no",
             ]
             for h in made["hosts"]
         ],
     )
+    for one in made["unanswered"]:
+        out.print(f"no answer  {one['name']}: {one['reason']}")
+    for objection in made["objections"]:
+        out.print(f"the wave would be refused: {objection}")
     for one in made["notices"]:
         by = clock.spell(datetime.fromisoformat(one["by"]))
         late = ", which is OVERDUE" if one["late"] else ""
-        out.print(f"tell {', '.join(one['audience'])} {one['when']} it, by {by}{late}")
+        out.print(f"notify {', '.join(one['audience'])} {one['when']} it, by {by}{late}")
     for note in made["notes"]:
         out.print(f"note: {note}")
     for miss in made["missed"]:
@@ -137,10 +150,13 @@ def show_plan(stack: Stack, as_json: Json = False) -> None:
 def sla(stack: Stack, as_json: Json = False) -> None:
     """Each fix on each host: since when it is published, when it is due, and whether it is there."""
     at = clock.now()
-    found = findings.of_stack(project(), stack_name(stack), at)
+    found, scans = findings.of_stack(project(), stack, at)
     if as_json:
-        emit({"stack": stack, "at": clock.iso(at), "items": [item.plain() for item in found]})
+        items = [item.plain() for item in found]
+        missing = {"partial": scans.partial, "unanswered": scans.rows, "notes": list(scans.lacks)}
+        emit({"stack": stack, "at": clock.iso(at), "items": items, **missing})
         return
+    print_unanswered(scans)
     counts = Counter((item.severity, item.state) for item in found)
     print_table(
         ["severity", *get_args(State)],

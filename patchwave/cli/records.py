@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from patchwave.authorization import criteria, permission
+from patchwave.authorization import criteria, promotion
 from patchwave.authorization.replay import replay
 from patchwave.base import clock
 from patchwave.base.errors import Failed, Refused, UsageError
@@ -19,7 +19,6 @@ from patchwave.cli.shared import (
     project,
     release_id_of,
     signers,
-    stack_name,
 )
 from patchwave.config.standard import load_standard
 from patchwave.evidence import chain as evidence
@@ -33,9 +32,9 @@ app = typer.Typer(no_args_is_help=True, help="Verify or show the record of a wav
 @app.command()
 def verify(stack: Stack, release_id: ReleaseOption = None, as_json: Json = False) -> None:
     """Whether the record is whole and signed; names the first record that is not."""
-    place = permission.folder(project(), stack_name(stack), release_id_of(stack_name(stack), release_id))
+    place = promotion.folder(project(), stack, release_id_of(stack, release_id))
     records, verdict = evidence.inspect(place, signers())
-    if strange := permission.misplaced(stack, records):
+    if strange := promotion.misplaced(stack, records):
         verdict = verdict._replace(verified=False, problem=f"it is the evidence of {strange}, not of {stack}")
     if as_json:
         emit({"stack": stack, **verdict._asdict()})
@@ -53,7 +52,7 @@ def show(
     as_json: Json = False,
 ) -> None:
     """What a wave came to, host by host."""
-    place = permission.folder(project(), stack_name(stack), release_id_of(stack_name(stack), release_id))
+    place = promotion.folder(project(), stack, release_id_of(stack, release_id))
     records, verdict = evidence.inspect(place, signers())
     shown = evidence.summary(records, verdict, run=run)
     if as_json:
@@ -89,8 +88,8 @@ def replay_run(
 ) -> None:
     """Whether a run was allowed, at that time, by that standard: decides again from the record and from git's files."""
     root = project()
-    chosen = release_id_of(stack_name(stack), release_id)
-    found = replay(root, stack_name(stack), chosen, run)
+    chosen = release_id_of(stack, release_id)
+    found = replay(root, stack, chosen, run)
     problems = [*found.problems, *(problem for one in found.decisions for problem in one.problems)]
     if as_json:
         emit({"stack": stack, "release": chosen, "consistent": not problems, **found.model_dump(mode="json")})
@@ -120,16 +119,16 @@ def attach(
 ) -> None:
     """Adds a signed result, such as that of a test suite, to the release's evidence on a stack."""
     root = project()
-    known = [one.name for one in load_standard(root).stacks[stack_name(stack)].criteria if one.proof == "record"]
+    known = [one.name for one in load_standard(root).stacks[stack].criteria if one.proof == "record"]
     if criterion not in known:
         raise UsageError(f"--criterion {criterion!r}: the standard asks of {stack} for {', '.join(known) or 'none'}")
-    chosen = release.load(root, release_id_of(stack_name(stack), release_id))
-    place = permission.folder(root, stack, chosen.id)
+    chosen = release.load(root, release_id_of(stack, release_id))
+    place = promotion.folder(root, stack, chosen.id)
     shown = evidence.summary(evidence.read(place))
     if shown["outcome"] is None:
         raise Refused(f"{stack}: run {shown['run']} of {chosen.id} has not ended: attach results when it has")
     claim = criteria.claim(
-        criterion, result, by, stack=stack_name(stack), release=chosen, run=shown["run"], file=file, at=clock.now()
+        criterion, result, by, stack=stack, release=chosen, run=shown["run"], file=file, at=clock.now()
     )
     record = criteria.attach(place, claim, signing.own_key(root, key), file, signers())
     if as_json:
@@ -142,10 +141,10 @@ def attach(
 def show_criteria(stack: Stack, release_id: ReleaseOption = None, as_json: Json = False) -> None:
     """What the standard asks of a wave on the stack before its release goes on, and what of it is met."""
     root = project()
-    chosen = release.load(root, release_id_of(stack_name(stack), release_id))
+    chosen = release.load(root, release_id_of(stack, release_id))
     standard = load_standard(root)
-    run = evidence.summary(evidence.read(permission.folder(root, stack, chosen.id)))["run"]
-    found = permission.findings(root, stack_name(stack), chosen, standard, signers(), clock.now())
+    run = evidence.summary(evidence.read(promotion.folder(root, stack, chosen.id)))["run"]
+    found = promotion.findings(root, stack, chosen, standard, signers(), clock.now())
     if as_json:
         rows = [one.model_dump() for one in found]
         emit({"stack": stack, "release": chosen.id, "run": run, "criteria": rows})
@@ -156,7 +155,7 @@ def show_criteria(stack: Stack, release_id: ReleaseOption = None, as_json: Json 
 @app.command(name="page")
 def page(stack: Stack, release_id: ReleaseOption = None) -> None:
     """Draws the page of a wave again, from its evidence."""
-    chosen = release_id_of(stack_name(stack), release_id)
-    place = permission.folder(project(), stack_name(stack), chosen)
+    chosen = release_id_of(stack, release_id)
+    place = promotion.folder(project(), stack, chosen)
     known = release.load(project(), chosen) if release.path_of(project(), chosen).exists() else None
     out.print(str(report.render(place, signers=signers(), release=known)))

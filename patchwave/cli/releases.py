@@ -9,10 +9,21 @@ from typing import Annotated, Any
 import typer
 import yaml
 
-from patchwave.authorization import permission
+from patchwave.authorization.messages import require_promotion
 from patchwave.base import clock
 from patchwave.base.errors import Refused, UsageError
-from patchwave.cli.shared import Json, Stack, emit, inputs_of, out, print_table, project, release_id_of, stack_name
+from patchwave.cli.shared import (
+    AnyStack,
+    Json,
+    Stack,
+    emit,
+    inputs_of,
+    out,
+    print_table,
+    print_unanswered,
+    project,
+    release_id_of,
+)
 from patchwave.config.settings import load_stack
 from patchwave.config.stackfile import set_release, set_waivers
 from patchwave.config.standard import StackName, load_standard
@@ -30,17 +41,18 @@ app.add_typer(advisories_app, name="advisories")
 def seal(stack: Stack, as_json: Json = False) -> None:
     """Seals the security updates that the stack's hosts are really offered, and names the release in the stack file."""
     root = project()
-    if load_standard(root).stacks[stack_name(stack)].promoted_from is not None:
-        raise Refused(f"{stack}: releases are sealed in dev and promoted: run `patchwave promote`")
-    counting = _resolved(root, stack_name(stack))
-    sealed, new, left_out = sealing.seal(root, stack_name(stack), clock.now(), sealing.author(root), counting)
-    _pin(root, stack_name(stack), counting, sealed)
+    if source := load_standard(root).stack(stack).promoted_from:
+        raise Refused(f"{stack}: it takes its releases from {source}: run `patchwave promote {source} {stack}`")
+    counting = _resolved(root, stack)
+    sealed, new, left_out, scans = sealing.seal(root, stack, clock.now(), sealing.author(root), counting)
+    _pin(root, stack, counting, sealed)
     if sealed is not None:
-        set_release(root, stack_name(stack), sealed.id)
+        set_release(root, stack, sealed.id)
     if as_json:
         left = [one.model_dump(mode="json") for one in left_out]
-        emit({"stack": stack, "new": new, "left_out": left, **_sealed_fields(sealed)})
+        emit({"stack": stack, "new": new, "left_out": left, "unanswered": scans.rows, **_sealed_fields(sealed)})
         return
+    print_unanswered(scans)
     for one in left_out:
         waits = f", until {one.until:%Y-%m-%d %H:%M} UTC" if one.until else ", until there is a newer version"
         out.print(f"left out  {one.name} {one.to}: {one.reason}{waits}")
@@ -77,7 +89,7 @@ def _pin(root: Path, stack: StackName, chosen: Sequence[waivers.Waiver], sealed:
 
 @app.command(name="waivers")
 def show_waivers(
-    stack: Annotated[str | None, typer.Option("--stack", "-s", help="dev, staging or prod; all without it")] = None,
+    stack: AnyStack = None,
     pin: Annotated[bool, typer.Option("--pin", help="name those that count now in the stack file")] = False,
     trivy: Annotated[bool, typer.Option("--trivy", help="print the stack's .trivyignore.yaml")] = False,
     as_json: Json = False,
@@ -85,18 +97,18 @@ def show_waivers(
     """The waivers, whether each counts now, and until when."""
     root, now = project(), clock.now()
     if stack is None and (pin or trivy):
-        raise UsageError(f"--{'pin' if pin else 'trivy'} needs --stack: dev, staging or prod")
+        raise UsageError(f"--{'pin' if pin else 'trivy'} needs --stack: name one of the standard's")
     if stack is not None and pin:
-        _pin(root, stack_name(stack), _resolved(root, stack_name(stack)))
+        _pin(root, stack, _resolved(root, stack))
     if stack is not None and trivy:
-        file = load_stack(root, stack_name(stack))
+        file = load_stack(root, stack)
         named = release.load(root, file.release) if file.release else None
         counting = waivers.load(root, load_standard(root))
         fleets = list(file.settings.fleets)
-        ignores = waivers.trivy_ignores(counting, named, stack=stack_name(stack), fleets=fleets, now=now)
+        ignores = waivers.trivy_ignores(counting, named, stack=stack, fleets=fleets, now=now)
         sys.stdout.write(yaml.safe_dump(ignores, sort_keys=False, allow_unicode=True, width=1000))
         return
-    found = [one for one in waivers.read(root, load_standard(root)) if stack is None or one.concerns(stack_name(stack))]
+    found = [one for one in waivers.read(root, load_standard(root)) if stack is None or one.concerns(stack)]
     if as_json:
         pinned = None if stack is None else list(load_stack(root, stack).waivers)
         rows = [waivers.shown(one, now) for one in found]
@@ -122,15 +134,16 @@ def promote(source: str, target: str, as_json: Json = False) -> None:
     """Names the release that SOURCE has proved in TARGET's stack file, if the gates allow it."""
     root = project()
     standard = load_standard(root)
-    if standard.stacks[stack_name(target)].promoted_from != stack_name(source):
-        before = standard.stacks[stack_name(target)].promoted_from
+    before = standard.stack(target).promoted_from
+    standard.stack(source)
+    if before != source:
         own = f"{target} takes releases from {before}: `patchwave promote {before} {target}`"
         raise Refused(own if before else f"{target} takes releases from no stack: `patchwave seal --stack {target}`")
-    chosen = release.load(root, release_id_of(stack_name(source), None))
-    soak = permission.promotion(inputs_of(stack_name(target), chosen))
+    chosen = release.load(root, release_id_of(source, None))
+    soak = require_promotion(inputs_of(target, chosen))
     assert soak is not None
-    _pin(root, stack_name(target), _resolved(root, stack_name(target)), chosen)
-    set_release(root, stack_name(target), chosen.id)
+    _pin(root, target, _resolved(root, target), chosen)
+    set_release(root, target, chosen.id)
     if as_json:
         emit({"stack": target, "release": chosen.id, "digest": chosen.digest, "soak": soak.model_dump()})
         return

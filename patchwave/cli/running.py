@@ -9,7 +9,7 @@ import typer
 
 from patchwave.base.errors import Failed
 from patchwave.cli.doctor import examine
-from patchwave.cli.shared import Json, Stack, emit, known_stack, out, project
+from patchwave.cli.shared import Json, Stack, emit, out, project
 from patchwave.wave import session
 from patchwave.wave.effects.real import STOP
 
@@ -23,13 +23,13 @@ def wave(
     ring: Annotated[str | None, typer.Option(help="with patch: the ring")] = None,
 ) -> None:
     """One phase of a wave, as the program's Command resources run it; the order comes on standard input."""
-    session.carry_out(project(), known_stack(stack), phase, ring, sys.stdin.buffer.read())
+    session.carry_out(project(), stack, phase, ring, sys.stdin.buffer.read())
 
 
 @app.command()
 def stop(stack: Stack, reason: Annotated[str, typer.Option(help="why, for the evidence")] = "no reason given") -> None:
     """Stops the line: the running wave ends before its next batch."""
-    place = project() / "evidence" / "patching" / known_stack(stack)
+    place = project() / "evidence" / "patching" / stack
     place.mkdir(parents=True, exist_ok=True)
     draft = place / f".{STOP}"
     draft.write_text(json.dumps({"by": getpass.getuser(), "reason": reason}), encoding="utf-8")

@@ -9,8 +9,7 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-from patchwave.config.settings import Settings
-from patchwave.config.stackfile import KEY, WAIVERS
+from patchwave.config.settings import RELEASE, SETTINGS, WAIVERS, Settings
 from patchwave.config.standard import Standard
 from patchwave.releases.release import ReleaseId
 from patchwave.releases.waivers import Waiver, WaiverId
@@ -19,7 +18,6 @@ FOLDER = "schemas"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 DURATION = r"^P(?=\d|T\d)(\d+D)?(T(?=\d)(\d+H)?(\d+M)?(\d+(\.\d+)?S)?)?$"
 WALL_CLOCK = r"^([01]\d|2[0-3]):[0-5]\d$"
-SETTINGS = "patchwave:settings"
 
 
 class _Schema(GenerateJsonSchema):
@@ -49,7 +47,7 @@ def _stack() -> JsonSchemaValue:
     """Settings inside a Pulumi stack file, beside whatever else Pulumi keeps there."""
     settings = _of(Settings)
     definitions = settings.pop("$defs")
-    keys = {SETTINGS: settings, KEY: _of(ReleaseId), WAIVERS: {"type": "array", "items": _of(WaiverId)}}
+    keys = {SETTINGS: settings, RELEASE: _of(ReleaseId), WAIVERS: {"type": "array", "items": _of(WaiverId)}}
     others = "|".join(f"{name.removeprefix('patchwave:')}$" for name in keys)
     config = {
         "type": "object",

@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,15 +11,15 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from patchwave.authorization import permission
+from patchwave.authorization.inputs import Inputs, from_files
 from patchwave.base import clock
 from patchwave.base.errors import UsageError
-from patchwave.config.settings import STACKS, load_stack
-from patchwave.config.standard import StackName
+from patchwave.config.settings import load_stack
+from patchwave.config.standard import StackName, load_standard
 from patchwave.evidence import signing
 from patchwave.releases import release
+from patchwave.schedule.scans import Scans
 
-Stack = Annotated[str, typer.Option("--stack", "-s", help="dev, staging or prod")]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON object")]
 ReleaseOption = Annotated[str | None, typer.Option("--release", help="a release id; the stack's own otherwise")]
 As = Annotated[str | None, typer.Option("--as", help="who you are in allowed_signers; git's user.email otherwise")]
@@ -36,10 +36,19 @@ def project() -> Path:
     raise UsageError(f"{here}: no Pulumi.yaml here or above: change into the project's folder")
 
 
-def stack_name(name: str) -> StackName:
-    if name not in STACKS:
-        raise UsageError(f"stack {name!r}: choose dev, staging or prod")
+def known_stack(name: str | None) -> StackName | None:
+    """A stack of the standard, or none; UsageError lists the stacks for any other name."""
+    if name is not None:
+        load_standard(project()).stack(name)
     return name
+
+
+Stack = Annotated[
+    str, typer.Option("--stack", "-s", help="a stack of the standard, such as prod", callback=known_stack)
+]
+AnyStack = Annotated[
+    str | None, typer.Option("--stack", "-s", help="a stack of the standard; all without it", callback=known_stack)
+]
 
 
 def emit(data: Mapping[str, Any]) -> None:
@@ -56,6 +65,12 @@ def print_table(head: list[str], rows: list[list[str]]) -> None:
     for row in rows:
         table.add_row(*row)
     out.print(table)
+
+
+def print_unanswered(scans: Scans) -> None:
+    """The hosts of which a result says nothing, each with the reason."""
+    for line in (*(f"{row['name']}: {row['reason']}" for row in scans.rows), *scans.lacks):
+        out.print(f"no answer  {line}")
 
 
 def instant_of(text: str, option: str = "--at") -> datetime:
@@ -81,7 +96,6 @@ def signers() -> Path | None:
     return signing.allowed_signers(project())
 
 
-def inputs_of(stack: StackName, chosen: release.Release, at: datetime | None = None) -> permission.Inputs:
+def inputs_of(stack: StackName, chosen: release.Release, at: datetime | None = None) -> Inputs:
     """What a decision about work that takes no time would be made from, now or at another instant."""
-    calendar = load_stack(project(), stack).settings.calendar
-    return permission.gather(project(), stack, chosen, calendar, needs=timedelta(0), at=at or clock.now())
+    return from_files(project(), stack, chosen, at=at or clock.now())

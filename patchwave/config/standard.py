@@ -1,18 +1,20 @@
 """The organisation's rules, read from `policy/standard.yaml`: the one place for the seeds' numbers."""
 
 from collections.abc import Iterable, Iterator
-from datetime import datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from fnmatch import fnmatchcase
 from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Literal, Self, get_args
 
-from pydantic import Field, JsonValue, model_validator
+from pydantic import ConfigDict, Field, JsonValue, model_validator
 
-from patchwave.base.documents import parse, plain, read
+from patchwave.base.documents import as_document, read
+from patchwave.base.errors import UsageError
 from patchwave.base.model import Model
-from patchwave.calendar.windows import ExtraWindow, Monthly, Recurrence, Weekly, Window, Zone
+from patchwave.calendar.windows import Calendar, ExtraWindow, Freeze, Monthly, Recurrence, Weekly, Window, Zone
 
 PATH = Path("policy") / "standard.yaml"
 Severity = Literal["critical", "high", "medium", "low"]
@@ -60,37 +62,41 @@ class BySeverity(Model):
 
 
 class Envelope(Model):
-    """The widest window that a stack may declare."""
+    """The widest window that a stack may declare; one whose `latest` is not after `earliest` ends on the next day."""
 
     recurrence: Recurrence
     earliest: time
     latest: time
-    longest: timedelta
+    longest: Annotated[timedelta, Field(gt=timedelta(0))]
     zone: Zone
+
+    @model_validator(mode="after")
+    def _something_fits(self) -> Self:
+        if self.longest > self.whole.duration:
+            raise ValueError(
+                f"longest {self.longest} does not fit between {self.earliest:%H:%M} and {self.latest:%H:%M}: take less"
+            )
+        return self
 
     def complaints(self, window: Window) -> Iterator[str]:
         """What makes a declared window looser than this envelope, each with its fix."""
-        if not _within(window.recurrence, self.recurrence):
+        begins = _after(self.earliest, window.starts)
+        # after midnight it belongs to the envelope that begins the day before
+        own = window.recurrence.moved(-1) if window.starts < self.earliest else window.recurrence
+        if begins + window.duration > self.whole.duration:
+            ends = (datetime.combine(_DAY, window.starts) + window.duration).time()
+            yield (f"runs {window.starts:%H:%M}-{ends:%H:%M}: keep it within {self.earliest:%H:%M}-{self.latest:%H:%M}")
+        elif not _within(own, self.recurrence):
             yield f"recurs on {window.recurrence}: the standard allows {self.recurrence}"
         if window.duration > self.longest:
             yield f"lasts {window.duration}: the standard allows at most {self.longest}"
         if window.zone != self.zone:
             yield f"zone {window.zone}: the standard counts in {self.zone}"
-        day = datetime(2000, 1, 1)
-        begins = datetime.combine(day, window.starts)
-        if begins < datetime.combine(day, self.earliest) or begins + window.duration > datetime.combine(
-            day, self.latest
-        ):
-            yield (
-                f"runs {window.starts:%H:%M}-{begins + window.duration:%H:%M}: "
-                f"keep it within {self.earliest:%H:%M}-{self.latest:%H:%M}"
-            )
 
     @property
     def whole(self) -> Window:
         """The stretch that a window may not leave, as a window."""
-        day = datetime(2000, 1, 1)
-        lasts = datetime.combine(day, self.latest) - datetime.combine(day, self.earliest)
+        lasts = _after(self.earliest, self.latest) or timedelta(days=1)
         return Window(recurrence=self.recurrence, starts=self.earliest, duration=lasts, zone=self.zone)
 
     def refuses(self, extra: ExtraWindow) -> Iterator[str]:
@@ -100,6 +106,14 @@ class Envelope(Model):
             yield f"extra window {extra.reason!r} lies outside {self.whole}: keep it inside"
         if extra.ends - extra.starts > self.longest:
             yield f"extra window {extra.reason!r} lasts {extra.ends - extra.starts}: at most {self.longest}"
+
+
+_DAY = date(2000, 1, 1)
+
+
+def _after(earlier: time, later: time) -> timedelta:
+    """From one time of day to the next time that the clock shows another."""
+    return (datetime.combine(_DAY, later) - datetime.combine(_DAY, earlier)) % timedelta(days=1)
 
 
 def _within(inner: Weekly | Monthly, outer: Weekly | Monthly) -> bool:
@@ -248,19 +262,21 @@ class Phase(Model):
 class EmergencyRules(Model):
     """When the emergency lane opens, who approves in it, and its hour plan.
 
-    A wave on a stack needs every step before the one that `deploys` there.
+    A wave on a stack needs every step before the one that `deploys` there. Stacks of `routine_only` have no such step:
+    an emergency's release reaches them like any other, in their windows.
     """
 
     criteria: Criteria
     approvers: Roles
     plan: Annotated[tuple[Phase, ...], Field(min_length=1)]
+    routine_only: tuple[StackName, ...] = ()
 
     @property
     def steps(self) -> tuple[Step, ...]:
         return tuple(step for phase in self.plan for step in phase.steps)
 
     def before(self, stack: StackName) -> tuple[Step, ...]:
-        """The steps that a wave on the stack needs to be done."""
+        """The steps that a wave in the emergency lane needs to be done on a stack that has this lane."""
         steps = self.steps
         return steps[: next(n for n, step in enumerate(steps) if step.deploys == stack)]
 
@@ -315,6 +331,8 @@ class Origin(Model):
 class ReversibilityRule(Model):
     """Packages (a glob) that need more than a downgrade to go back."""
 
+    model_config = ConfigDict(serialize_by_alias=True)
+
     packages: str
     class_: Annotated[Reversibility, Field(alias="class")]
 
@@ -337,6 +355,15 @@ class Communications(Model):
     audience: dict[StackName, Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]]
     after: Annotated[timedelta, Field(gt=timedelta(0), le=timedelta(days=7))]
     quiet: Window | None = None
+
+
+class StandardFreeze(Freeze):
+    """A freeze that no stack file can lift, of some stacks or of all where none are named.
+
+    Break-glass lifts it as it lifts a stack's own: with the signatures that break-glass needs.
+    """
+
+    stacks: tuple[StackName, ...] = ()
 
 
 class RuleChoice(Model):
@@ -398,7 +425,8 @@ class Standard(SeverityRules):
     roles: dict[Role, Annotated[tuple[Person, ...], Field(min_length=1)]]
     approvals: ApprovalRules
     emergency: EmergencyRules
-    stacks: dict[StackName, StackRules]
+    stacks: Annotated[dict[StackName, StackRules], Field(min_length=1)]
+    freezes: tuple[StandardFreeze, ...] = ()
     rollback: Rollback
     rolling: Rolling
     security_origins: Annotated[tuple[Origin, ...], Field(min_length=1)]
@@ -416,14 +444,44 @@ class Standard(SeverityRules):
         return self
 
     @model_validator(mode="after")
+    def _names_its_own_stacks(self) -> Self:
+        named = {f"stacks.{name}.promoted_from": [rules.promoted_from] for name, rules in self.stacks.items()}
+        named |= {f"emergency.plan: step {step.id}": [step.approves, step.deploys] for step in self.emergency.steps}
+        named |= {"emergency.routine_only": [*self.emergency.routine_only], "policy": [*self.policy]}
+        named |= {f"freezes: {freeze.reason!r}": [*freeze.stacks] for freeze in self.freezes}
+        if self.communications:
+            named["communications.audience"] = [*self.communications.audience]
+        for where, stacks in named.items():
+            if unknown := next((one for one in stacks if one is not None and one not in self.stacks), None):
+                raise ValueError(f"{where} names {unknown!r}: name one of stacks: {', '.join(self.stacks)}")
+        return self
+
+    @model_validator(mode="after")
+    def _promotion_has_a_beginning(self) -> Self:
+        try:
+            self.order()
+        except CycleError as error:
+            raise ValueError(
+                f"stacks: {' from '.join(error.args[1])} is a circle of promotion: let one have promoted_from: null"
+            ) from None
+        return self
+
+    @model_validator(mode="after")
     def _an_emergency_is_promoted_too(self) -> Self:
-        deployed = [step.deploys for step in self.emergency.steps if step.deploys]
-        if sorted(deployed) != sorted(self.stacks):
-            raise ValueError(f"emergency.plan deploys to {deployed}: give each stack one step that deploys there")
+        plan = self.emergency
+        deployed = [step.deploys for step in plan.steps if step.deploys]
         for name, rules in self.stacks.items():
+            if deployed.count(name) != (name not in plan.routine_only):
+                raise ValueError(
+                    f"emergency.plan deploys to {name} in {deployed.count(name)} steps: give it one step that deploys "
+                    "there, or none and name it in emergency.routine_only"
+                )
             source = rules.promoted_from
-            if source is not None and deployed.index(source) > deployed.index(name):
-                raise ValueError(f"emergency.plan deploys to {name} before {source}: promotion keeps its order")
+            if name in deployed and source is not None:
+                if source not in deployed:
+                    raise ValueError(f"emergency.plan deploys to {name}, and never to {source} before: add that step")
+                if deployed.index(source) > deployed.index(name):
+                    raise ValueError(f"emergency.plan deploys to {name} before {source}: promotion keeps its order")
         return self
 
     @model_validator(mode="after")
@@ -435,6 +493,30 @@ class Standard(SeverityRules):
                     "nothing could ever be promoted"
                 )
         return self
+
+    def order(self) -> tuple[StackName, ...]:
+        """All stacks, each after the one that it takes releases from."""
+        sources = {name: [rules.promoted_from] if rules.promoted_from else [] for name, rules in self.stacks.items()}
+        return tuple(TopologicalSorter(sources).static_order())
+
+    def follow(self, stack: StackName) -> tuple[StackName, ...]:
+        """The stacks that take their releases from this one."""
+        return tuple(name for name, rules in self.stacks.items() if rules.promoted_from == stack)
+
+    def stack(self, name: str) -> StackRules:
+        """The rules of a stack; UsageError for one that the standard does not name."""
+        if name not in self.stacks:
+            raise UsageError(f"stack {name!r}: {PATH} names {', '.join(self.stacks)}")
+        return self.stacks[name]
+
+    def calendar(self, stack: StackName, own: Calendar) -> Calendar:
+        """A stack's calendar with the standard's freezes, which its file can neither leave out nor shorten."""
+        freezes = tuple(
+            Freeze.model_validate(freeze.model_dump(exclude={"stacks"}))
+            for freeze in self.freezes
+            if stack in freeze.stacks or not freeze.stacks
+        )
+        return own.model_copy(update={"freezes": (*own.freezes, *freezes)}) if freezes else own
 
     def is_security(self, origin: str, label: str) -> bool:
         """Whether updates from this apt source are security updates."""
@@ -461,4 +543,4 @@ def read_standard(project: Path) -> tuple[Standard, str]:
 @cache
 def parse_standard(content: bytes, where: str) -> Standard:
     """The standard that a file with this content is."""
-    return parse(plain(content, where), Standard, where)
+    return as_document(content, where).parse(Standard)

@@ -5,10 +5,10 @@ together: the hold on a host, Update Manager's exclusion, the scanner's ignored 
 of the report.
 """
 
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
-from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -19,10 +19,11 @@ from patchwave.base import clock
 from patchwave.base.documents import load_yaml
 from patchwave.base.errors import PatchwaveError, Refused
 from patchwave.base.model import Model
+from patchwave.base.names import digest
 from patchwave.calendar.windows import Instant
+from patchwave.config.order import Named
 from patchwave.config.settings import Settings
 from patchwave.config.standard import Person, Role, Severity, StackName, Standard
-from patchwave.evidence.chain import canonical
 from patchwave.releases.release import Advisory, Release
 
 FOLDER = "waivers"
@@ -88,17 +89,14 @@ class Waiver(Model):
         return self
 
     @property
-    def digest(self) -> str:
-        """SHA-256 of what it covers and where: a wave is carried out again when that changes."""
-        return sha256(canonical(self.model_dump(mode="json", include={"scope", "severity"}))).hexdigest()
-
-    @property
-    def mark(self) -> str:
-        """Its id with the beginning of its digest."""
-        return f"{self.id}:{self.digest[:12]}"
+    def reference(self) -> Named:
+        """Its id with a digest of what it covers and where: a wave is carried out again when that changes."""
+        return Named(id=self.id, digest=digest(self.model_dump(mode="json", include={"scope", "severity"})))
 
     def complaints(self, standard: Standard) -> Iterator[str]:
         """What makes it wider than the standard allows."""
+        if unknown := next((name for name in self.scope.stacks if name not in standard.stacks), None):
+            yield f"scope.stacks names {unknown!r}: the standard names {', '.join(standard.stacks)}"
         longest, lasts = standard.waiver_longest.of(self.severity), self.expires - self.granted
         if lasts > longest:
             yield f"it lasts {_days(lasts)}, {_days(longest)} are allowed for {self.severity}"
@@ -170,7 +168,7 @@ def _found(path: Path, standard: Standard) -> Found:
     try:
         waiver = load_yaml(path, Waiver)
     except PatchwaveError as error:
-        problem = str(error).removeprefix(f"{path}: ")
+        problem = re.sub(r"^:(\d+): ", r"line \1: ", str(error).removeprefix(str(path))).removeprefix(": ")
     if waiver is not None:
         wrong_name = f"it holds {waiver.id}: name the file {waiver.id}.yaml"
         problem = next(waiver.complaints(standard), None) if path.name == f"{waiver.id}.yaml" else wrong_name
@@ -191,15 +189,26 @@ def refuse_bad(found: Iterable[Found]) -> None:
             raise Refused(f"{FOLDER}/{one.id}.yaml: {one.problem}: fix it or take it out")
 
 
-def relied(project: Path, ids: Iterable[str], standard: Standard, release: Release | None) -> tuple[Found, ...]:
-    """The waivers that a stack file names, as they stand in git; one that is missing has that as its problem.
+def references(project: Path, ids: Iterable[str]) -> tuple[Named, ...]:
+    """The waivers of these ids as an order names them; Refused for one that is missing or none."""
+    return tuple(waiver.reference for waiver in named(project, ids))
 
-    So has one that is too mild for a fix of the release that it names.
+
+def relied(project: Path, ordered: Iterable[Named], standard: Standard, release: Release | None) -> tuple[Found, ...]:
+    """The waivers of an order as they stand in git, each with why it may not be relied on.
+
+    That is a file which is missing, covers something else than what was ordered, or is too mild for a fix of the
+    release.
     """
     known = {one.id: one for one in read(project, standard)}
-    missing = f"there is no such file in {FOLDER}/"
-    found = [known.get(name) or Found(id=name, waiver=None, problem=missing) for name in ids]
-    return tuple(one.model_copy(update={"problem": one.problem or _too_mild(one.waiver, release)}) for one in found)
+    found = []
+    for one in ordered:
+        file = known.get(one.id) or Found(id=one.id, waiver=None, problem=f"there is no such file in {FOLDER}/")
+        problem = file.problem or _too_mild(file.waiver, release)
+        if file.waiver is not None and file.waiver.reference != one:
+            problem = problem or "it covers something else than when this was ordered"
+        found.append(file.model_copy(update={"problem": problem}))
+    return tuple(found)
 
 
 def _too_mild(waiver: Waiver | None, release: Release | None) -> str | None:
@@ -229,7 +238,7 @@ def require(
     project: Path, stack: StackName, ids: Iterable[str], release: Release | None, standard: Standard, now: datetime
 ) -> tuple[Waiver, ...]:
     """The waivers that a stack file names; Refused with the first objection."""
-    found = relied(project, ids, standard, release)
+    found = relied(project, references(project, ids), standard, release)
     for objection in objections(found, stack, now):
         raise Refused(objection)
     return tuple(one.waiver for one in found if one.waiver is not None)
@@ -244,10 +253,17 @@ def _fixes(release: Release | None) -> Iterator[tuple[str, Advisory]]:
 
 
 def resolve(waivers: Sequence[Waiver], stack: StackName, settings: Settings, now: datetime) -> tuple[Waiver, ...]:
-    """Those that a stack file should name now, by id; Refused when Update Manager could not keep to one of them."""
+    """Those that a stack file should name now, by id; Refused when one holds no fleet of the stack, or could not be
+    kept by Update Manager."""
     mine = [waiver for waiver in active(waivers, now) if stack in waiver.scope.stacks]
     scheduled = {name for name, fleet in settings.fleets.items() if fleet.method == "update_manager"}
     for waiver in mine:
+        fleets = waiver.scope.fleets
+        if fleets is not None and not settings.fleets.keys() & set(fleets):
+            raise Refused(
+                f"waiver {waiver.id} names {', '.join(fleets)}, and {stack} has {', '.join(settings.fleets)}: correct "
+                "scope.fleets, or take the stack out of scope.stacks"
+            )
         touched = scheduled & set(waiver.scope.fleets or scheduled)
         if touched and not waiver.reaches_all(stack, scheduled):
             raise Refused(
@@ -261,6 +277,8 @@ def named(project: Path, ids: Iterable[str]) -> tuple[Waiver, ...]:
     """The waivers of these ids as they stand in git, whatever the time; Refused names one that is missing or none."""
     found = []
     for name in ids:
+        if not re.fullmatch(r"[A-Za-z0-9-]+", name):
+            raise Refused(f"waiver {name}: write the id of a file in {FOLDER}/, such as W-2026-001")
         try:
             found.append(load_yaml(project / FOLDER / f"{name}.yaml", Waiver))
         except PatchwaveError as error:

@@ -5,13 +5,13 @@ import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
-from patchwave.authorization.permission import is_done
+from patchwave.authorization.promotion import is_done
 from patchwave.azure.inventory import Host, discover
-from patchwave.base.errors import Failed, UsageError
+from patchwave.base.errors import Failed, Refused, UsageError
 from patchwave.config.settings import load_stack
 from patchwave.config.standard import Person, StackName, Standard, load_standard
 from patchwave.evidence import signing
@@ -21,19 +21,23 @@ from patchwave.releases.advisories import Knowledge
 from patchwave.releases.quarantine import Quarantine
 from patchwave.releases.release import ChangelogEntry, LeftOut, Pending, Release, Sealed
 from patchwave.releases.waivers import Waiver, waived
+from patchwave.schedule.scans import Scans, scan
 from patchwave.schedule.sla import current
 
-OFFER = ("name", "arch", "to", "origin", "label", "suite", "trusted", "size", "sha256", "source")
 AUTHOR = "PATCHWAVE_AUTHOR"
 PERSON: TypeAdapter[str] = TypeAdapter(Person)
 
 
 class Sealing(NamedTuple):
-    """What sealing came to: the release that holds what is pending, whether it was made now, and what it leaves out."""
+    """What sealing came to: the release that holds what is pending, whether it was made now, and what it leaves out.
+
+    It knows nothing of hosts that did not answer; `scans` names them.
+    """
 
     release: Release | None
     new: bool
     left_out: tuple[LeftOut, ...]
+    scans: Scans
 
 
 def author(project: Path, environ: Mapping[str, str] = os.environ) -> str:
@@ -54,23 +58,26 @@ def seal(project: Path, stack: StackName, now: datetime, author: str, waivers: S
     be more severe than it says. What its waivers leave pending on a host asks for no other release.
     """
     file, standard = load_stack(project, stack), load_standard(project)
-    hosts = discover(stack, file.settings).hosts
+    inventory = discover(stack, file.settings)
+    scans = scan(project, inventory, refresh=True)
+    hosts = [host for host in inventory.hosts if host.name in scans.found]
     if not hosts:
-        raise Failed(f"{stack}: Azure lists no hosts: run `pulumi up` first, or check the tag patchwave-stack")
-    pending = _pending(project, hosts)
+        why = next((f"{row['name']}: {row['reason']}" for row in scans.rows), "Azure lists none, run `pulumi up` first")
+        raise Refused(f"{stack}: no host has answered, so there is nothing to seal: {why}")
+    pending = {name: [*found.pending, *found.brought] for name, found in scans.found.items()}
     known = release.load(project, file.release) if file.release else release.latest(project)
     if known:
         pending = {host.name: without_waived(pending[host.name], known, waivers, stack, host) for host in hosts}
     taken_back = quarantine.load(project)
     updates, held = without_quarantined(release.security_updates(pending, standard), taken_back)
     if all(update.from_ is None for update in updates.values()):
-        return Sealing(None, False, held)
+        return Sealing(None, False, held, scans)
     knowledge = advisories.load(project)
     if known and still_holds(known, updates, now) and not taken_back.of(known):
         whole = all(package.name in updates for package in known.packages)
-        done = is_done(project, stack, known.id, known.digest, waivers)
+        done = is_done(project, stack, known.id, known.digest, [one.reference for one in waivers])
         if whole if done else not understated(known, knowledge, standard):
-            return Sealing(known, False, known.left_out)
+            return Sealing(known, False, known.left_out, scans)
     sealed, left_out = release.seal(
         release.next_id(project, now),
         author,
@@ -83,7 +90,7 @@ def seal(project: Path, stack: StackName, now: datetime, author: str, waivers: S
     )
     if sealed is not None:
         release.save(project, sealed)
-    return Sealing(sealed, sealed is not None, left_out)
+    return Sealing(sealed, sealed is not None, left_out, scans)
 
 
 def without_quarantined(
@@ -120,23 +127,6 @@ def understated(known: Release, knowledge: Knowledge, standard: Standard) -> boo
     """Whether a fix of a release counts as more severe now than the release says."""
     pairs = ((one.severity, current(one, knowledge, standard).severity) for one in known.advisories)
     return any(standard.worst([sealed, now]) != sealed for sealed, now in pairs)
-
-
-def _pending(project: Path, hosts: Sequence[Host]) -> dict[str, list[Pending]]:
-    results = ansible.run(project, "scan", hosts, variables={"pw_refresh": True})
-    for name, result in results.items():
-        if not result.ok("scan"):
-            raise Failed(f"{name}: {result.problem or 'no answer'}: every host must be read before a release is sealed")
-    return {
-        name: [offer(row) for row in (*result.steps["scan"]["pending"], *result.steps["scan"]["brought"])]
-        for name, result in results.items()
-    }
-
-
-def offer(row: Mapping[str, Any]) -> Pending:
-    """One row of a host's scan, every field checked; an empty `from` is a package that the host does not have."""
-    plain = {key: row[key] for key in OFFER} | {"from": row["from"] or None}
-    return Pending.model_validate_json(json.dumps(plain))
 
 
 def _changelogs(

@@ -1,14 +1,17 @@
 """Small, valid pieces for tests to start from."""
 
+import shutil
 import subprocess
 from datetime import UTC, datetime, time, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from patchwave.authorization import approvals, permission
+from patchwave.authorization import approvals
 from patchwave.authorization.approvals import Approval, Found
 from patchwave.authorization.emergency import Done, Emergency, Facts
-from patchwave.authorization.permission import Inputs, Proof, Subject
+from patchwave.authorization.inputs import Inputs, Subject
+from patchwave.authorization.promotion import Proof
 from patchwave.azure.inventory import Host
 from patchwave.calendar.windows import Calendar, Monthly, Weekly, Window
 from patchwave.config.settings import Settings, load_stack
@@ -25,6 +28,13 @@ RELEASE_ID = "2026-11-22.1"
 DIGEST = "d" * 64
 
 
+def copy_desk(folder: Path) -> Path:
+    """A project of the tests' own decisions, without releases."""
+    shutil.copytree(FIXTURE, folder, dirs_exist_ok=True)
+    return folder
+
+
+@cache
 def settings(stack: str = "dev") -> Settings:
     return load_stack(FIXTURE, stack).settings
 
@@ -146,9 +156,11 @@ def critical_emergency(**changed: Any) -> Emergency:
     return Emergency.model_validate(fields | changed)
 
 
-def inputs(stack: StackName = "prod", **changed: Any) -> Inputs:
+def inputs(stack: StackName = "prod", *, calendar: Calendar | None = None, **changed: Any) -> Inputs:
     """A prod wave of a critical release that everything allows, at the beginning of its window."""
     source = STANDARD.stacks[stack].promoted_from
+    if stack != "prod" and calendar is None:
+        calendar = settings(stack).calendar
     ended = IN_WINDOW - timedelta(days=10)
     proof = source and Proof(
         stack=source,
@@ -165,7 +177,7 @@ def inputs(stack: StackName = "prod", **changed: Any) -> Inputs:
         "at": IN_WINDOW,
         "real": IN_WINDOW,
         "needs": timedelta(hours=1),
-        "calendar": Calendar(windows=(patch_sunday(),)),
+        "settings": settings(stack).model_copy(update={"calendar": calendar or Calendar(windows=(patch_sunday(),))}),
         "release": Subject(id=RELEASE_ID, digest=DIGEST, author="author@dcmms.com", severities=("critical",)),
         "quarantined": (),
         "proof": proof,
@@ -173,8 +185,10 @@ def inputs(stack: StackName = "prod", **changed: Any) -> Inputs:
         "waivers": (),
         "approvals": signed_by_all(),
         "emergency": None,
-        "rules": permission.rules_of(STANDARD, "0" * 64, stack),
+        "standard": STANDARD,
+        "standard_digest": "0" * 64,
+        "ordered_standard": None,
         "signers": "0" * 64,
         "rehearsal": False,
     }
-    return Inputs.model_validate(fields | changed)
+    return Inputs.model_construct(**(fields | changed))  # its parts are valid, and its settings slow to validate again

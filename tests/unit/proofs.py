@@ -5,7 +5,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from patchwave.authorization import criteria, permission
+from patchwave.authorization import criteria, promotion
 from patchwave.config.standard import StackName
 from patchwave.evidence import chain as evidence
 from patchwave.evidence.chain import Chain
@@ -53,7 +53,7 @@ def prove(
     records: tuple[tuple[str, dict[str, Any]], ...] = (("gate", gate()), ("state", state())),
 ) -> Path:
     """One ended run of a release on a stack."""
-    place = permission.folder(project, stack, release.id)
+    place = promotion.folder(project, stack, release.id)
     with Chain.open(place) as chain:
         started = {"stack": stack, "release": release.id, "digest": release.digest, "waivers": []}
         for kind, data in (("wave-started", started), *records):

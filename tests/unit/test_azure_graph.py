@@ -5,12 +5,14 @@ from typing import Any
 
 import pytest
 
-from patchwave.azure.inventory import QUERY
+from patchwave.azure.claims import Claims
 from sandbox.azure.language import graph_language
 from sandbox.azure.queries.graph import TABLES
+from sandbox.azure.resources.ids import SUBSCRIPTION
 from sandbox.azure.resources.store import Store
 from tests.fleet import seed
 from tests.unit.azure_emulator import BLUE, GROUP, MACHINE, NIC, StandIn, declare, emulator, network, public_address
+from tests.unit.builders import settings
 
 NICS = "microsoft.compute/virtualmachinescalesets/virtualmachines/networkinterfaces"
 
@@ -123,7 +125,7 @@ def test_what_the_service_does_not_take_is_refused_in_its_shape(azure: StandIn, 
 @pytest.mark.parametrize(
     "query",
     [
-        QUERY,
+        Claims("dev", settings(), SUBSCRIPTION).query,
         "Resources | project id",
         "resources | union computeresources | union resourcecontainers | project id",
         "resources" + " | join kind=inner (resources | project id) on id" * 3,

@@ -24,7 +24,7 @@ from patchwave.calendar.windows import (
     time_zone,
 )
 from patchwave.cli import app
-from tests.unit.builders import patch_sunday, weekly
+from tests.unit.builders import FIXTURE, patch_sunday, weekly
 from tests.unit.clocks import (
     BEGIN,
     DAY,
@@ -39,7 +39,6 @@ from tests.unit.clocks import (
     transitions,
     windows,
 )
-from tests.unit.engine import PROJECT
 
 
 def runs_by_model(window: Window, instant: datetime) -> Iterator[tuple[datetime, datetime]]:
@@ -210,7 +209,7 @@ TIMETABLE = """
 @pytest.mark.parametrize("row", TIMETABLE.strip().splitlines()[1:], ids=lambda row: " ".join(row.split()[:2]))
 def test_windows_answers_like_the_timetable(row: str, monkeypatch: pytest.MonkeyPatch) -> None:
     stack, at, answer, then = row[4:13].strip(), row[13:35].strip(), row[35:81].strip(), row[81:].strip()
-    monkeypatch.chdir(PROJECT)
+    monkeypatch.chdir(FIXTURE)
     ran = CliRunner().invoke(app, ["windows", "--stack", stack, "--at", at, "--json"])
     said = json.loads(ran.stdout)
     assert (f"open until {when(said['closes'])}" if said["open"] else "closed") == answer.split("  ")[0]
@@ -218,7 +217,7 @@ def test_windows_answers_like_the_timetable(row: str, monkeypatch: pytest.Monkey
 
 
 def test_windows_names_where_update_manager_differs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(PROJECT)
+    monkeypatch.chdir(FIXTURE)
     words = ["windows", "--stack", "dev", "--at", "2026-12-01T12:00Z"]
     (note,) = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)["notes"]
     assert "Update Manager's rings begin 00:30 h apart and may overlap" in note
@@ -373,7 +372,10 @@ SECOND_TUESDAY = {"every": "month", "week": "second", "weekday": "Tuesday"}
         ({"duration": "-PT1H"}, "duration: Input should be greater than 0 seconds"),
         ({"starts": "09:00:30"}, "write HH:MM, the zone stands in its own field"),
         ({"starts": "09:00Z"}, "write HH:MM, the zone stands in its own field"),
-        ({"recurrence": {"every": "week", "weekdays": []}}, "recurs.week.weekdays: Tuple should have at least 1 item"),
+        (
+            {"recurrence": {"every": "week", "weekdays": []}},
+            "recurrence.week.weekdays: Tuple should have at least 1 item",
+        ),
         ({"recurrence": {"every": "week", "weekdays": ["Monday", "Monday"]}}, "name each day once"),
         ({"recurrence": SECOND_TUESDAY | {"offset_days": 28}}, "less than or equal to 27"),
         ({"recurrence": SECOND_TUESDAY | {"week": "fifth"}}, "'first', 'second', 'third', 'fourth' or 'last'"),
@@ -428,17 +430,8 @@ YEAR = {"starts": "2026-12-18T00:00:00Z", "ends": "2027-12-27T00:00:00Z"}
             "extra window 'urgent' never opens, freeze 'year end' covers it",
         ),
         ({"extra": [EXTRA | {"ends": "2026-12-25T00:00:00Z"}]}, "extra window 'urgent' lasts 4 days"),
-        ({"break_glass": [FREEZE]}, "break_glass.0.owner: Field required"),
+        ({"break_glass": [FREEZE]}, "break_glass.0.owner: it is missing"),
         ({"break_glass": [FREEZE | {"owner": "Kim"}]}, "lasts 17 days, 0:00:00: at most 1 day, or end the freeze"),
-        (
-            {
-                "freezes": [FREEZE],
-                "break_glass": [
-                    FREEZE | {"owner": "Kim", "starts": "2027-01-04T00:00:00Z", "ends": "2027-01-04T02:00:00Z"}
-                ],
-            },
-            "break-glass 'year end' meets no freeze: correct its dates or remove it",
-        ),
     ],
 )
 def test_an_impossible_calendar_is_refused_in_one_line(calendar: dict[str, object], says: str) -> None:
@@ -472,13 +465,13 @@ def test_a_freeze_may_swallow_a_whole_year_of_openings_but_no_more() -> None:
     "at", ["0001-01-01T00:00:00+05:00", "1999-12-31T00:00:00Z", "9999-12-31T23:59:59Z", "2026-11-23T09:00:00", "noon"]
 )
 def test_windows_refuses_an_instant_that_it_cannot_judge(at: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(PROJECT)
+    monkeypatch.chdir(FIXTURE)
     ran = CliRunner().invoke(app, ["windows", "--stack", "dev", "--at", at])
     assert "UsageError" in repr(ran.exception)
 
 
 def test_openings_are_shown_on_the_clock_of_who_asks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(PROJECT)
+    monkeypatch.chdir(FIXTURE)
     words = ["windows", "--stack", "prod", "--at", "2027-03-13T12:00Z", "--zone", "America/New_York", "--count", "2"]
     assert CliRunner().invoke(app, words).stdout.splitlines()[1:] == [
         "  next  Sat 2027-03-13 21:00 - Sun 01:00 EST",

@@ -194,7 +194,7 @@ def test_a_stop_lets_the_batch_end_and_nothing_follow() -> None:
     world.stops = [Stop("ada", "a strange graph\x1b[2J")]
     run(world, chain).carry_out()
     assert outcome(chain) == "stopped"
-    assert chain.of("wave-ended")[0]["reason"] == "stopped by ada: a strange graph[2J"
+    assert chain.of("wave-ended")[0]["reason"] == "stopped by ada: a strange graph"
     assert "patched" in states(chain).values()
 
 

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from patchwave.authorization import criteria, permission
+from patchwave.authorization import criteria, promotion
+from patchwave.authorization.decision import decide
+from patchwave.authorization.inputs import from_files
 from patchwave.config.settings import load_stack
 from patchwave.evidence import chain as evidence
 from patchwave.releases import release as releases
@@ -149,9 +151,8 @@ def test_an_expired_waiver_is_left_out_by_a_promotion_and_refused_by_a_decision(
     (project / "waivers" / "W-1.yaml").write_text(json.dumps(waiver), encoding="utf-8")
     with (project / "Pulumi.prod.yaml").open("a", encoding="utf-8") as file:
         file.write("  patchwave:waivers: [W-1]\n")
-    calendar = load_stack(project, "prod").settings.calendar
-    asked = permission.gather(project, "prod", RELEASE, calendar, needs=HOUR, at=IN_WINDOW, environ={})
-    (refusal,) = permission.decide(asked).refusals
+    asked = from_files(project, "prod", RELEASE, needs=HOUR, at=IN_WINDOW, environ={})
+    (refusal,) = decide(asked).refusals
     assert (refusal.about, "relies on waiver W-1, which expired 2026-12-12T02:00:00Z" in refusal.why) == (
         "waivers",
         True,
@@ -167,7 +168,7 @@ def test_evidence_of_another_stack_does_not_verify_in_its_place(
     of_dev(project)
     assert command(monkeypatch, IN_WINDOW, "evidence", "verify", "--stack", "staging") == 1
     assert "it is the evidence of dev, not of staging" in capsys.readouterr().err
-    assert not permission.is_done(project, "staging", RELEASE.id, RELEASE.digest, [])
+    assert not promotion.is_done(project, "staging", RELEASE.id, RELEASE.digest, [])
 
 
 def test_a_stack_file_with_a_key_twice_is_named_in_one_line(
@@ -177,4 +178,4 @@ def test_a_stack_file_with_a_key_twice_is_named_in_one_line(
         file.write("  patchwave:release: 2026-01-01.1\n")
     assert command(monkeypatch, IN_WINDOW + timedelta(seconds=1), "promote", "staging", "prod") == 2
     said = capsys.readouterr().err
-    assert ('duplicate key "patchwave:release"' in said, said.count("\n")) == (True, 1), said
+    assert ("key 'patchwave:release' stands there twice, first in line" in said, said.count("\n")) == (True, 1), said

@@ -15,8 +15,7 @@ from patchwave.config.settings import load_stack
 from patchwave.config.stackfile import set_release
 from patchwave.evidence import chain as evidence
 from patchwave.releases import release as releases
-from tests.unit.builders import release
-from tests.unit.engine import PROJECT
+from tests.unit.builders import copy_desk, release
 from tests.unit.proofs import make_key, prove
 from tests.unit.test_waivers import document, sealed
 
@@ -26,9 +25,7 @@ Run = Callable[..., tuple[int, str, str]]
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project folder whose dev stack carries a sealed release."""
-    for name in ("Pulumi.yaml", "Pulumi.dev.yaml", "Pulumi.staging.yaml", "policy/standard.yaml"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text((PROJECT / name).read_text(encoding="utf-8"), encoding="utf-8")
+    copy_desk(tmp_path)
     made = sealed()
     made = made.model_copy(update={"digest": releases.digest(made.plain())})
     releases.save(tmp_path, made)
@@ -83,7 +80,7 @@ def test_a_waiver_without_an_expiry_is_listed_as_refused_and_named(project: Path
     path.write_text(path.read_text(encoding="utf-8").replace("expires", "expire"), encoding="utf-8")
     code, out, err = run("waivers", "--json")
     assert (code, json.loads(out)["waivers"][0]["state"]) == (3, "refused")
-    assert "waivers/W-1.yaml: expires: Field required" in err
+    assert "waivers/W-1.yaml: expires: it is missing" in err
 
 
 def test_pinning_names_what_counts_now_and_takes_back_what_does_not(project: Path, run: Run) -> None:

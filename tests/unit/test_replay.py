@@ -11,19 +11,20 @@ from typing import Any
 import pytest
 
 from patchwave import cli
-from patchwave.authorization import approvals, criteria, permission
+from patchwave.authorization import approvals, criteria, decision, promotion, signatures
 from patchwave.authorization import emergency as emergencies
+from patchwave.authorization.decision import Decision
+from patchwave.authorization.inputs import Inputs, from_files, record
+from patchwave.authorization.messages import line
 from patchwave.authorization.replay import Replay, replay
 from patchwave.base import clock
 from patchwave.base.errors import UsageError
-from patchwave.config.settings import load_stack
 from patchwave.config.standard import StackName
 from patchwave.evidence import chain as evidence
 from patchwave.evidence import signing
 from patchwave.releases import release as releases
 from patchwave.releases.release import Release, digest
-from tests.unit.builders import IN_WINDOW, STANDARD, make_keys, release
-from tests.unit.engine import PROJECT
+from tests.unit.builders import IN_WINDOW, STANDARD, copy_desk, make_keys, release
 from tests.unit.proofs import Key, attach, state
 
 PEOPLE = {role: people[0] for role, people in STANDARD.roles.items()}
@@ -69,9 +70,7 @@ def commit(project: Path) -> None:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project in git whose staging has proved the release, with everybody's key beside it."""
     project = tmp_path_factory.mktemp("made") / "project"
-    (project / "policy").mkdir(parents=True)
-    for name in ("Pulumi.yaml", "policy/standard.yaml", *(f"Pulumi.{stack}.yaml" for stack in STANDARD.stacks)):
-        shutil.copy(PROJECT / name, project / name)
+    copy_desk(project)
     for stack in STANDARD.stacks:
         with (project / f"Pulumi.{stack}.yaml").open("a", encoding="utf-8") as file:
             file.write(f"  patchwave:release: {RELEASE.id}\n")
@@ -99,36 +98,35 @@ def project(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     return copy
 
 
-def asks(project: Path, stack: StackName, at: datetime, needs: timedelta = HOUR) -> permission.Inputs:
-    calendar = load_stack(project, stack).settings.calendar
-    return permission.gather(project, stack, RELEASE, calendar, needs=needs, at=at, environ={})
+def asks(project: Path, stack: StackName, at: datetime, needs: timedelta = HOUR) -> Inputs:
+    return from_files(project, stack, RELEASE, needs=needs, at=at, environ={})
 
 
 def sign(project: Path, role: str, at: datetime, kind: Any = "normal", note: str = "") -> None:
-    given = permission.draft(asks(project, "prod", at, timedelta(0)), kind, role, PEOPLE[role], note)
+    given = signatures.draft(asks(project, "prod", at, timedelta(0)), kind, role, PEOPLE[role], note)
     approvals.give(project, given, project / "keys" / PEOPLE[role], project / "policy" / "allowed_signers")
 
 
 def wave(project: Path, stack: StackName, at: datetime, *, decide: bool = True) -> Path:
     """A wave's evidence as its driver writes it: a decision before the wave and before its one batch."""
-    place = permission.folder(project, stack, RELEASE.id)
+    place = promotion.folder(project, stack, RELEASE.id)
     run = f"{at:%Y%m%dT%H%M%SZ}"
     with evidence.Chain.open(place) as chain:
 
         def say(kind: str, minutes: int, data: dict[str, Any]) -> None:
             chain.append(kind, run, data, at=at + timedelta(minutes=minutes))
 
-        def decision(before: str, minutes: int) -> bool:
+        def decides(before: str, minutes: int) -> bool:
             asked = asks(project, stack, at + timedelta(minutes=minutes))
-            decided = permission.decide(asked)
+            decided = decision.decide(asked)
             earlier = [one.data for one in chain.records if (one.run, one.kind) == (run, "decision")]
-            say("decision", minutes, permission.record(before, asked, decided, earlier))
+            say("decision", minutes, record(before, asked, decided, earlier))
             return decided.allowed
 
         outcome = "succeeded"
         started = {"stack": stack, "release": RELEASE.id, "digest": RELEASE.digest, "rehearsal": None, "planned": []}
         say("wave-started", 0, {**started, "waivers": []})
-        if not decide or (decision("wave", 0) and decision("batch 1", 2)):
+        if not decide or (decides("wave", 0) and decides("batch 1", 2)):
             say("phase", 3, {"phase": "patch", "event": "started", "batch": 1, "hosts": []})
             say("state", 4, state(f"{stack}-blue-0"))
         else:
@@ -167,7 +165,7 @@ def test_a_later_decision_records_only_what_is_new(project: Path) -> None:
     first, second = [
         one.data["inputs"] for one in evidence.read(wave(project, "prod", IN_WINDOW)) if one.kind == "decision"
     ]
-    assert first.keys() == permission.Inputs.model_fields.keys()
+    assert first.keys() == Inputs.model_fields.keys()
     assert second.keys() == {"at", "real"}
 
 
@@ -234,15 +232,15 @@ def later(data: dict[str, Any]) -> None:
 
 
 def softer(data: dict[str, Any]) -> None:
-    data["inputs"]["rules"]["stack"]["approvals"] = False
+    data["inputs"]["standard"]["stacks"]["prod"]["approvals"] = False
 
 
 def unknown(data: dict[str, Any]) -> None:
-    data["inputs"]["rules"]["digest"] = "0" * 64
+    data["inputs"]["standard_digest"] = "0" * 64
 
 
 def wider(data: dict[str, Any]) -> None:
-    data["inputs"]["calendar"]["windows"][0]["duration"] = "PT12H"
+    data["inputs"]["settings"]["calendar"]["windows"][0]["duration"] = "PT12H"
 
 
 def minor(data: dict[str, Any]) -> None:
@@ -285,9 +283,9 @@ def garbled(data: dict[str, Any]) -> None:
     ("change", "says"),
     [
         (later, "the clocks disagree"),
-        (softer, "the recorded rules are not those of policy/standard.yaml with that digest"),
+        (softer, "the recorded standard is not policy/standard.yaml with that digest"),
         (unknown, "no version of policy/standard.yaml has digest 000000000000"),
-        (wider, "no version of Pulumi.prod.yaml has the recorded calendar"),
+        (wider, "no version of Pulumi.prod.yaml has the recorded settings"),
         (minor, "the recorded release is not releases/2026-11-22.1.json"),
         (believed, "no version of approvals/2026-11-22.1/prod.ciso.ciso-dcmms-com.json has digest 000000000000"),
         (older, "the recorded proof is not what the evidence from staging shows"),
@@ -329,7 +327,7 @@ def test_an_approval_recorded_as_good_that_is_not_is_named(project: Path) -> Non
 
 def test_a_batch_without_its_permission_is_named(project: Path) -> None:
     place = wave(project, "staging", IN_WINDOW - 4 * DAY, decide=False)
-    shutil.copytree(place, permission.folder(project, "prod", RELEASE.id))
+    shutil.copytree(place, promotion.folder(project, "prod", RELEASE.id))
     said = problems(project)
     assert "it recorded no decision" in said
     assert "record 6: patch began without a decision before batch 1 that allowed it" in said
@@ -347,7 +345,7 @@ def test_records_dated_backwards_are_named(project: Path) -> None:
 
 def test_proof_that_somebody_changed_later_is_named(project: Path) -> None:
     wave(project, "prod", IN_WINDOW)
-    path = permission.folder(project, "staging", RELEASE.id) / evidence.FILE
+    path = promotion.folder(project, "staging", RELEASE.id) / evidence.FILE
     path.write_bytes(path.read_bytes().replace(b"succeeded", b"succeedet"))
     assert "record 2: the evidence from staging does not verify any more: record 4" in problems(project)[0]
 
@@ -440,24 +438,24 @@ def test_an_emergency_from_its_advisory_to_the_permission_for_prod(
     shown = json.loads(run("emergency", "show", "--json", hours=3))
     assert (shown["overdue"], shown["digest"], shown["problem"]) == (["leaders-told"], RELEASE.digest, None)
 
-    assert "lacks leaders-told" in permission.line(*decided(project, "dev", begin + 3 * HOUR))
+    assert "lacks leaders-told" in line(*decided(project, "dev", begin + 3 * HOUR))
     step("leaders-told", hours=3)
-    assert permission.decide(asks(project, "dev", begin + 3 * HOUR)).lane == "emergency"
-    assert permission.decide(asks(project, "dev", begin + 3 * HOUR)).allowed
+    assert decision.decide(asks(project, "dev", begin + 3 * HOUR)).lane == "emergency"
+    assert decision.decide(asks(project, "dev", begin + 3 * HOUR)).allowed
     assert "has no evidence from dev" in step("dev-tested", hours=4, code=3)
     wave(project, "dev", begin + 4 * HOUR)
     for name in ("dev-tested", "deployment-planned", "rollback-identified", "message-drafted"):
         step(name, hours=5)
-    refused = permission.line(*decided(project, "staging", begin + 4.5 * HOUR))
+    refused = line(*decided(project, "staging", begin + 4.5 * HOUR))
     assert "has soaked 0.4 h of 1.0 h on dev" in refused
-    shutil.rmtree(permission.folder(project, "staging", RELEASE.id))
+    shutil.rmtree(promotion.folder(project, "staging", RELEASE.id))
     wave(project, "staging", begin + 6 * HOUR)
     step("staging-deployed", hours=7)
     step("critical-paths-tested", hours=8)
     assert "emergency approval is missing from" in step("approved", hours=8, code=3)
     for role in ("Security Lead", "Engineering Manager", "CTO", "CISO"):
         sign(project, role, begin + 8 * HOUR, "emergency")
-    assert "lacks approved" in permission.line(*decided(project, "prod", begin + 8 * HOUR))
+    assert "lacks approved" in line(*decided(project, "prod", begin + 8 * HOUR))
     step("approved", hours=8)
     wave(project, "prod", begin + 9 * HOUR)
     found = again(project)
@@ -465,11 +463,11 @@ def test_an_emergency_from_its_advisory_to_the_permission_for_prod(
     step("prod-deployed", hours=10)
     run("emergency", "close", "--note", "fixed", *lead, hours=20)
     assert problems(project) == []
-    assert "outside every window" in permission.line(*decided(project, "prod", begin + 21 * HOUR))
+    assert "outside every window" in line(*decided(project, "prod", begin + 21 * HOUR))
     with pytest.raises(UsageError, match=r"no emergency is open: .*, or name one of cve-2026-1234\.1 with --id"):
         emergencies.find(project, None, None, begin)
 
 
-def decided(project: Path, stack: StackName, at: datetime) -> tuple[permission.Inputs, permission.Decision]:
+def decided(project: Path, stack: StackName, at: datetime) -> tuple[Inputs, Decision]:
     asked = asks(project, stack, at)
-    return asked, permission.decide(asked)
+    return asked, decision.decide(asked)

@@ -252,7 +252,7 @@ GOOD = {
         ("start_date_time", "2026-12-01T02:00", "write YYYY-MM-DD hh:mm"),
         ("start_date_time", "2026-02-30 02:00", "day is out of range for month"),
         ("start_date_time", "2027-03-28 02:30", "W. Europe Standard Time skips it, start on another day"),
-        ("start_date_time", None, "valid string"),
+        ("start_date_time", None, "write a text"),
         ("duration", "01:29", "write 01:30 to 03:55 for InGuestPatch"),
         ("duration", "03:56", "write 01:30 to 03:55 for InGuestPatch"),
         ("duration", "2:00", "write hh:mm"),

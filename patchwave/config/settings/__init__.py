@@ -9,8 +9,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from patchwave.base.documents import parse, read_yaml
-from patchwave.base.errors import UsageError
+from patchwave.base.documents import Document, read_document
 from patchwave.base.model import Model
 from patchwave.calendar.update_manager import parts, schedule
 from patchwave.calendar.windows import Calendar, Opening
@@ -27,6 +26,7 @@ from patchwave.config.standard import StackName, load_standard
 
 __all__ = ["Fleet", "Ring", "Rollout", "Service", "Settings", "Slot", "Source", "StackFile", "load_stack", "stack_path"]
 
+SETTINGS, RELEASE, WAIVERS = "patchwave:settings", "patchwave:release", "patchwave:waivers"
 MINUTE = timedelta(minutes=1)
 
 
@@ -144,6 +144,9 @@ class Settings(Model):
             for key in ("network", "administrators"):
                 if getattr(self, key) is None:
                     raise ValueError(f"{key} is missing: the program creates the hosts of fleet {created}")
+        left = next((name for name, fleet in self.fleets.items() if fleet.method == "update_manager"), None)
+        if left and self.maintenance is None:
+            raise ValueError(f"maintenance is missing: fleet {left} is left to Update Manager")
         back = next((name for name, fleet in self.fleets.items() if fleet.rollback != "downgrade"), None)
         if back and self.snapshots is None:
             raise ValueError(f"snapshots is missing: fleet {back} goes back by {self.fleets[back].rollback}")
@@ -287,24 +290,27 @@ class StackFile(Model):
 
 def stack_path(project: Path, stack: StackName) -> Path:
     """The stack's settings file; UsageError for a stack that the standard does not name."""
-    stacks = load_standard(project).stacks
-    if stack not in stacks:
-        raise UsageError(f"stack {stack!r}: policy/standard.yaml names {', '.join(stacks)}")
+    load_standard(project).stack(stack)
     return project / f"Pulumi.{stack}.yaml"
 
 
 def load_stack(project: Path, stack: StackName) -> StackFile:
     """The decisions and the release of one stack."""
-    path = stack_path(project, stack)
-    document = read_yaml(path)
-    config = document.get("config") if isinstance(document, dict) else None
-    if not isinstance(config, dict) or "patchwave:settings" not in config:
-        raise UsageError(f"{path}: config has no patchwave:settings object: copy it from another stack's file")
-    settings = parse(config["patchwave:settings"], Settings, f"{path}: patchwave:settings")
-    release = config.get("patchwave:release")
-    if release is not None and not isinstance(release, str):
-        raise UsageError(f"{path}: patchwave:release must be a text such as '2026-11-22.1'")
-    named = config.get("patchwave:waivers") or []
+    return read_stack(read_document(stack_path(project, stack)))
+
+
+def read_stack(file: Document) -> StackFile:
+    """The decisions and the release that a stack's file holds."""
+    config = file.data.get("config") if isinstance(file.data, dict) else None
+    if not isinstance(config, dict) or SETTINGS not in config:
+        raise file.refusal(("config",), f"config has no {SETTINGS} object: copy it from another stack's file")
+    own = {name: value for name, value in config.items() if name.startswith("patchwave:")}
+    if unknown := next((name for name in own if name not in (SETTINGS, RELEASE, WAIVERS)), None):
+        raise file.refusal(("config", unknown), f"{unknown} is no key of Patchwave: correct its name or remove it")
+    if not isinstance(release := own.get(RELEASE), str | None):
+        raise file.refusal(("config", RELEASE), f"{RELEASE} must be a text such as 2026-11-22.1")
+    named = own.get(WAIVERS) or []
     if not isinstance(named, list) or not all(isinstance(one, str) for one in named):
-        raise UsageError(f"{path}: patchwave:waivers must be a list of waiver ids, as `patchwave waivers --pin` writes")
+        raise file.refusal(("config", WAIVERS), f"{WAIVERS} must be a list of ids: run `patchwave waivers --pin`")
+    settings = file.parse(Settings, ("config", SETTINGS))
     return StackFile(settings=settings, release=release, waivers=tuple(named))

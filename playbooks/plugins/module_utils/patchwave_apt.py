@@ -40,6 +40,19 @@ APT = (
     "-o", "APT::Install-Recommends=false",
     "-o", "APT::Sandbox::User=root",
 )  # fmt: skip
+# Debian's own list of what notifies /run/reboot-required, which exists only where a notifier is installed.
+REBOOT_PACKAGES = (
+    "linux-image-*",
+    "libc6",
+    "libc6-*",
+    "systemd",
+    "systemd-sysv",
+    "libsystemd0",
+    "dbus",
+    "dbus-*",
+    "intel-microcode",
+    "amd64-microcode",
+)
 _FIELDS = (
     "Package",
     "Architecture",

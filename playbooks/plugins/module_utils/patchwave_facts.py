@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +20,11 @@ def os_name() -> str:
     return "Linux"
 
 
-def scan(reboot_packages: Sequence[str]) -> dict[str, Any]:
+def scan() -> dict[str, Any]:
     """Versions, holds, pending updates and whether a reboot is due."""
     installed = apt.installed_packages(apt.native_architecture())
     pending, brought = apt.pending()
-    why = patchwave_reboot.reasons(reboot_packages, installed)
+    why = patchwave_reboot.reasons(installed)
     return {
         "os": os_name(),
         "kernel": os.uname().release,

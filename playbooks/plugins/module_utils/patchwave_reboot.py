@@ -8,15 +8,16 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from ansible.module_utils.patchwave_apt import REBOOT_PACKAGES
 from ansible.module_utils.patchwave_host import process_start, processes, run
-from ansible.module_utils.patchwave_service import mapped_files, unit_of
+from ansible.module_utils.patchwave_units import mapped_files, unit_of
 from ansible.module_utils.patchwave_versions import compare
 
 FLAG = Path("/run/reboot-required")
 INFO = Path("/var/lib/dpkg/info")
 
 
-def reasons(patterns: Sequence[str], packages: Iterable[str]) -> list[str]:
+def reasons(packages: Iterable[str]) -> list[str]:
     """Why this boot must end: the distribution's flag, a newer kernel, core packages, replaced libraries in use."""
     found = []
     if FLAG.exists():
@@ -27,7 +28,7 @@ def reasons(patterns: Sequence[str], packages: Iterable[str]) -> list[str]:
             found.append(f"{FLAG} is there")
     if kernel := newer_kernel():
         found.append(kernel)
-    if core := installed_since_boot(patterns, packages):
+    if core := installed_since_boot(REBOOT_PACKAGES, packages):
         found.append(f"installed since the boot: {', '.join(core)}")
     for pid in [1, *(pid for pid in processes() if unit_of(pid) == "dbus.service")]:
         if deleted := sorted(mapped_files(pid)[1]):

@@ -11,22 +11,25 @@ from typing import Any
 
 from ansible.module_utils import patchwave_apt as apt
 from ansible.module_utils import patchwave_config as config
-from ansible.module_utils import patchwave_service as service
+from ansible.module_utils import patchwave_data as data
+from ansible.module_utils import patchwave_health as health
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.patchwave_host import ROOT, Journal, StepError, count, host_lock, last_line, run, serve
-from ansible.module_utils.patchwave_versions import DATABASE, Installed, Item, exact
+from ansible.module_utils.patchwave_host import ROOT, Journal, StepError, count, host_lock, last_line, serve
+from ansible.module_utils.patchwave_options import RELEASE, RUN, SERVICE
+from ansible.module_utils.patchwave_versions import Installed, Item
 
 DOCUMENTATION = """
 module: patchwave_protect
 short_description: Makes sure of the way back before anything changes
 description:
   - Keeps the new and the installed versions of what the release changes on the host, each with a verified
-    digest, an archive of the configuration, a dump of each database and the service's latency. A second call of
+    digest, an archive of the configuration, a dump of each database whose primary is here, and the latency of
+    the service's first http check. A second call of
     the same run changes nothing.
 options:
   run_id: {description: The run., type: str, required: true}
   release: {description: The sealed release., type: dict, required: true}
-  settings: {description: The stack's settings for hosts., type: dict, required: true}
+  service: {description: The service of the host as the settings describe it., type: dict, required: true}
   timeout: {description: Seconds for each of the parts., type: int, default: 900}
   keep_runs: {description: How many runs' folders stay on the host., type: int, default: 5}
 author: Patchwave
@@ -35,14 +38,15 @@ EXAMPLES = """
 - patchwave_protect:
     run_id: "{{ pw_run }}"
     release: "{{ pw_release }}"
-    settings: "{{ pw_settings }}"
+    service: "{{ pw_services[pw_service] }}"
 """
 RETURN = """
 new: {description: The release's packages that apply here., type: list, returned: success}
 old: {description: The versions to go back to., type: list, returned: success}
 archive: {description: The archived configuration., type: dict, returned: success}
 dumps: {description: The dumped databases., type: list, returned: success}
-baseline_ms: {description: Median latency of the service's page., type: float, returned: success}
+not_dumped: {description: "Databases that are not dumped here, each with the reason.", type: dict, returned: success}
+baseline_ms: {description: Median latency of the service's first http check., type: float, returned: success}
 bytes: {description: What all of it takes., type: int, returned: success}
 """
 
@@ -102,34 +106,15 @@ def promised(rows: list[dict[str, Any]], folder: Path, digests: Mapping[str, str
         row["promised_by"] = what if row["key"] in digests else "the file itself"
 
 
-def dump(database: str, folder: Path, timeout: float) -> dict[str, Any]:
-    """One database in PostgreSQL's own format, read back by its own tool."""
-    folder.mkdir(mode=0o700, exist_ok=True)
-    target, partial = folder / f"{database}.dump", folder / f".{database}.partial"
-    argv = [
-        "runuser",
-        "-u",
-        "postgres",
-        "--",
-        "pg_dump",
-        "--format=custom",
-        "--no-password",
-        "--dbname",
-        exact(DATABASE, database, "database"),
-    ]
-    with partial.open("wb") as file:
-        run(argv, timeout=timeout, stdout=file).checked(f"{database} cannot be dumped")
-        file.flush()
-        os.fsync(file.fileno())
-    entries = (
-        run(["pg_restore", "--list", str(partial)], timeout=timeout)
-        .checked(f"the dump of {database} cannot be read back")
-        .out
-    )
-    if not any(line and not line.startswith(";") for line in entries.splitlines()):
-        raise StepError(f"the dump of {database} is empty: look whether it is the right database")
-    partial.rename(target)
-    return {"database": database, "file": str(target), "bytes": target.stat().st_size, "sha256": apt.sha256_of(target)}
+def dump(database: data.Database, folder: Path, timeout: float) -> dict[str, Any]:
+    """One database as a file, with what its record needs."""
+    file = data.dump(database, folder, timeout)
+    return {
+        "database": database.name,
+        "file": str(file),
+        "bytes": file.stat().st_size,
+        "sha256": apt.sha256_of(file),
+    }
 
 
 def work(params: dict[str, Any]) -> dict[str, Any]:
@@ -148,7 +133,7 @@ def work(params: dict[str, Any]) -> dict[str, Any]:
 
 
 def protect(params: dict[str, Any], journal: Journal) -> dict[str, Any]:
-    settings, timeout = params["settings"], params["timeout"]
+    service, timeout = params["service"], params["timeout"]
     plan, installed, native = apt.plan_for(params["release"])
     complaints, brought = apt.simulate_plan(plan, native)
     if complaints:
@@ -161,7 +146,7 @@ def protect(params: dict[str, Any], journal: Journal) -> dict[str, Any]:
     )
     promised(new, journal.folder / "new", {key: item.sha256 for key, item in coming.items()}, "the release")
     old = ways_back(journal, [installed[key] for key in plan.upgrades], list(plan.upgrades), timeout)
-    roots = config.paths(settings.get("config_paths") or [])
+    roots = config.paths(service["config_paths"])
     archive: dict[str, Any] = {}
     if roots:
         target = journal.folder / "config.tar"
@@ -170,8 +155,8 @@ def protect(params: dict[str, Any], journal: Journal) -> dict[str, Any]:
         archive = {"file": str(target), "roots": roots, "files": len(manifest), "bytes": target.stat().st_size}
         archive["sha256"] = apt.sha256_of(target)
         journal.write("config", "done", before=manifest, roots=roots)
-    dumps = [dump(database, journal.folder / "dumps", timeout) for database in settings.get("databases") or []]
-    url = (settings.get("health") or {}).get("url")
+    found = [data.find(setting) for setting in service["data"]]
+    dumps = [dump(one, journal.folder / "dumps", timeout) for one in found if one.state == "primary"]
     packages = f"{count(len(new), 'package')} and {len(old)} to go back"
     total = sum(row["bytes"] for row in (*new, *old, *dumps)) + archive.get("bytes", 0)
     return {
@@ -180,7 +165,8 @@ def protect(params: dict[str, Any], journal: Journal) -> dict[str, Any]:
         "before": {key: version for key, (version, _) in plan.upgrades.items()},
         "archive": archive,
         "dumps": dumps,
-        "baseline_ms": service.baseline(url, BASELINE_SAMPLES) if url else None,
+        "not_dumped": {one.name: one.detail for one in found if one.state != "primary"},
+        "baseline_ms": health.baseline(service["health"], BASELINE_SAMPLES),
         "bytes": total,
         "summary": f"{packages}, {count(len(dumps), 'dump')}, {total >> 20} MiB",
     }
@@ -203,9 +189,9 @@ def ways_back(
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "run_id": {"type": "str", "required": True},
-            "release": {"type": "dict", "required": True},
-            "settings": {"type": "dict", "required": True},
+            "run_id": RUN,
+            "release": RELEASE,
+            "service": SERVICE,
             "timeout": {"type": "int", "default": 900},
             "keep_runs": {"type": "int", "default": 5},
         },

@@ -10,31 +10,22 @@ from typing import Any
 from ansible.module_utils import patchwave_apt as apt
 from ansible.module_utils import patchwave_config as config
 from ansible.module_utils import patchwave_reboot as reboot
-from ansible.module_utils import patchwave_service as service
+from ansible.module_utils import patchwave_units as units
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.patchwave_host import Journal, StepError, boot, count, host_lock, run, serve
-from ansible.module_utils.patchwave_versions import DATABASE, exact, release_items
+from ansible.module_utils.patchwave_host import Journal, StepError, boot, count, host_lock, serve
+from ansible.module_utils.patchwave_options import RELEASE, RUN, SERVICE
+from ansible.module_utils.patchwave_versions import release_items
 
 DOCUMENTATION = """
 module: patchwave_restore
 short_description: Takes back on a host exactly what one run has changed there
 description:
   - Downgrades the changed packages to their kept and verified files in one transaction, restores configuration
-    files that the run changed and nobody has edited since, and, when asked to, the databases. A host that the
-    run has not changed stays.
+    files that the run changed and nobody has edited since. A host that the run has not changed stays.
 options:
   run_id: {description: The run., type: str, required: true}
   release: {description: The sealed release., type: dict, required: true}
-  settings: {description: The stack's settings for hosts., type: dict, required: true}
-  restore_data:
-    description: Whether the dumped databases are put back; what was written since is lost.
-    type: bool
-    default: false
-  reboot_packages:
-    description: Patterns of packages whose change needs a reboot.
-    type: list
-    elements: str
-    required: true
+  service: {description: The service of the host as the settings describe it., type: dict, required: true}
   lock_timeout:
     description: Seconds to wait for the package manager and for orphaned scripts.
     type: int
@@ -46,8 +37,7 @@ EXAMPLES = """
 - patchwave_restore:
     run_id: "{{ pw_run }}"
     release: "{{ pw_release }}"
-    settings: "{{ pw_settings }}"
-    reboot_packages: [libc6, systemd]
+    service: "{{ pw_services[pw_service] }}"
 """
 RETURN = """
 packages: {description: Restored version by package., type: dict, returned: success}
@@ -55,7 +45,6 @@ config:
   description: Configuration paths that were restored, removed or left because somebody edited them.
   type: dict
   returned: success
-databases: {description: Databases that were put back., type: list, returned: success}
 beyond: {description: Changed packages for which a downgrade is no full way back., type: list, returned: success}
 """
 
@@ -72,7 +61,6 @@ def work(params: dict[str, Any]) -> dict[str, Any]:
             return {
                 "packages": {},
                 "config": {},
-                "databases": [],
                 "beyond": [],
                 "summary": "this run has changed nothing here",
             }
@@ -101,12 +89,12 @@ def take_back(params: dict[str, Any], journal: Journal, begun: dict[str, Any], l
     folder = journal.folder / "old"
     for row in rows:
         apt.untouched(folder / row["file"], row["sha256"])
-    found = service.units(params["settings"].get("services") or [])
+    found = units.units(params["service"]["units"])
     touched = {
-        **service.concerned(found, [*changed, *added]),
+        **units.concerned(found, [*changed, *added]),
         **dict.fromkeys(begun["stopped"], "was stopped by the run"),
     }
-    service.stop(found, touched)
+    units.stop(found, touched)
     log = journal.folder / "restore.log"
     files = [folder / row["file"] for row in rows]
     if files or added:
@@ -123,13 +111,13 @@ def take_back(params: dict[str, Any], journal: Journal, begun: dict[str, Any], l
             log=apt.tail(log),
         )
     apt.mark_automatic(begun["automatic"])
-    service.stop(found, touched)
+    units.stop(found, touched)
     configuration = restore_config(journal, kept)
     reboot.renew_pid_1()
     changed_at = time.time()
     names = [unit.name for unit in found if unit.name in touched]
-    databases = start(names, params, kept)
-    why = reboot.reasons(params["reboot_packages"], changed)
+    units.start(reversed(names))
+    why = reboot.reasons(changed)
     beyond = sorted(
         item.name
         for item in release_items(params["release"])
@@ -138,14 +126,12 @@ def take_back(params: dict[str, Any], journal: Journal, begun: dict[str, Any], l
     parts = [
         f"{count(len(changed), 'package')} back",
         count(len(configuration["restored"]) + len(configuration["removed"]), "configuration file"),
-        count(len(databases), "database"),
     ]
     return {
         "packages": changed,
         "after": begun["before"],
         "removed": added,
         "config": configuration,
-        "databases": databases,
         "beyond": beyond,
         "services": {"stopped": names, "started": list(reversed(names)), "why": touched},
         "reboot": {"needed": False, "advised": bool(why), "why": why, "boot": boot()},
@@ -172,51 +158,12 @@ def restore_config(journal: Journal, kept: dict[str, Any]) -> dict[str, list[str
     return {"restored": restore, "removed": config.remove(remove), "left": left}
 
 
-def start(names: list[str], params: dict[str, Any], kept: dict[str, Any]) -> list[str]:
-    """Starts the services in reverse; data is put back once the database runs and before its users do."""
-    order = list(reversed(names))
-    if not params["restore_data"] or not kept["dumps"]:
-        service.start(order)
-        return []
-    users = [
-        unit.name
-        for unit in service.units(params["settings"].get("services") or [])
-        if not unit.name.startswith("postgresql")
-    ]
-    service.stop(service.units(users), users)
-    service.start([name for name in order if name not in users])
-    done = []
-    for row in kept["dumps"]:
-        path = Path(row["file"])
-        if apt.sha256_of(path) != row["sha256"]:
-            raise StepError(f"{path} is not the dump that was made: the data was not touched")
-        argv = [
-            "runuser",
-            "-u",
-            "postgres",
-            "--",
-            "pg_restore",
-            "--clean",
-            "--if-exists",
-            "--single-transaction",
-            "--exit-on-error",
-        ]
-        argv += ["--no-password", "--dbname", exact(DATABASE, row["database"], "database")]
-        with path.open("rb") as file:
-            run(argv, timeout=params["timeout"], stdin=file).checked(f"{row['database']} cannot be put back")
-        done.append(row["database"])
-    service.start(list(reversed(users)))
-    return done
-
-
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "run_id": {"type": "str", "required": True},
-            "release": {"type": "dict", "required": True},
-            "settings": {"type": "dict", "required": True},
-            "restore_data": {"type": "bool", "default": False},
-            "reboot_packages": {"type": "list", "elements": "str", "required": True},
+            "run_id": RUN,
+            "release": RELEASE,
+            "service": SERVICE,
             "lock_timeout": {"type": "int", "default": 300},
             "timeout": {"type": "int", "default": 1800},
         },

@@ -19,17 +19,11 @@ description:
 options:
   refresh: {description: Bring the package lists up to date first., type: bool, default: true}
   refresh_timeout: {description: Seconds for that., type: int, default: 180}
-  reboot_packages:
-    description: Patterns of packages whose change needs a reboot.
-    type: list
-    elements: str
-    required: true
 author: Patchwave
 """
 EXAMPLES = """
 - patchwave_scan:
     refresh: true
-    reboot_packages: [libc6, systemd]
 """
 RETURN = """
 packages: {description: Version by package., type: dict, returned: success}
@@ -41,7 +35,7 @@ def work(params: dict[str, Any]) -> dict[str, Any]:
     if params["refresh"]:
         with host_lock("scan", timeout=params["refresh_timeout"]):
             apt.refresh(params["refresh_timeout"])
-    found = scan(params["reboot_packages"])
+    found = scan()
     reboot = ", a reboot is due" if found["reboot_required"]["needed"] else ""
     return {**found, "summary": f"{count(len(found['packages']), 'package')}, {len(found['pending'])} pending{reboot}"}
 
@@ -51,7 +45,6 @@ def main() -> None:
         argument_spec={
             "refresh": {"type": "bool", "default": True},
             "refresh_timeout": {"type": "int", "default": 180},
-            "reboot_packages": {"type": "list", "elements": "str", "required": True},
         },
         supports_check_mode=True,
     )

@@ -11,9 +11,10 @@ from typing import Any
 from ansible.module_utils import patchwave_apt as apt
 from ansible.module_utils import patchwave_config as config
 from ansible.module_utils import patchwave_reboot as reboot
-from ansible.module_utils import patchwave_service as service
+from ansible.module_utils import patchwave_units as units
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.patchwave_host import Journal, StepError, boot, count, host_lock, serve
+from ansible.module_utils.patchwave_options import RELEASE, RUN, SERVICE
 from ansible.module_utils.patchwave_versions import Plan
 
 DOCUMENTATION = """
@@ -26,12 +27,7 @@ description:
 options:
   run_id: {description: The run., type: str, required: true}
   release: {description: The sealed release., type: dict, required: true}
-  settings: {description: The stack's settings for hosts., type: dict, required: true}
-  reboot_packages:
-    description: Patterns of packages whose change needs a reboot.
-    type: list
-    elements: str
-    required: true
+  service: {description: The service of the host as the settings describe it., type: dict, required: true}
   lock_timeout:
     description: Seconds to wait for the package manager and for orphaned scripts.
     type: int
@@ -43,8 +39,7 @@ EXAMPLES = """
 - patchwave_transaction:
     run_id: "{{ pw_run }}"
     release: "{{ pw_release }}"
-    settings: "{{ pw_settings }}"
-    reboot_packages: [libc6, systemd]
+    service: "{{ pw_services[pw_service] }}"
 """
 RETURN = """
 state: {description: C(changed) or C(already-current)., type: str, returned: success}
@@ -90,7 +85,7 @@ def work(params: dict[str, Any]) -> dict[str, Any]:
 
 def already_current(params: dict[str, Any], plan: Plan) -> dict[str, Any]:
     """Nothing to bring: the host is as it was, and says so."""
-    why = reboot.reasons(params["reboot_packages"], plan.current)
+    why = reboot.reasons(plan.current)
     return {
         "state": "already-current",
         "before": {},
@@ -159,8 +154,8 @@ def change(
     problem = apt.foresee(files, expected, broken=resumed) if files else ""
     if problem and not resumed:
         raise StepError(problem)
-    found = service.units(params["settings"].get("services") or [])
-    reasons = service.concerned(found, [*expected, *facts["brought"]])
+    found = units.units(params["service"]["units"])
+    reasons = units.concerned(found, [*expected, *facts["brought"]])
     reasons.update({name: "was stopped by this run before" for name in facts["stopped"] if name not in reasons})
     facts["stopped"] = [unit.name for unit in found if unit.name in reasons]
     configuration = journal.read("config")
@@ -169,7 +164,7 @@ def change(
         journal.write("config", "done", **pick(configuration))
     journal.write("transaction", "begun", digest=params["release"].get("digest"), **facts)
     began = time.monotonic()
-    service.stop(found, reasons)
+    units.stop(found, reasons)
     log = journal.folder / "transaction.log"
     if files:
         apt.settle(files, problem=problem, broken=resumed, timeout=params["timeout"], log=log, keep=[lock])
@@ -178,12 +173,12 @@ def change(
     if problem := apt.interrupted() or unlisted(before, after, expected):
         raise StepError(f"after the transaction: {problem}: take the host back", log=apt.tail(log))
     apt.mark_automatic(facts["automatic"])
-    service.stop(found, reasons)  # maintainer scripts may have started them in their own order
+    units.stop(found, reasons)  # maintainer scripts may have started them in their own order
     reboot.renew_pid_1()
     changed_at = time.time()
-    why = reboot.reasons(params["reboot_packages"], facts["before"])
+    why = reboot.reasons(facts["before"])
     # A host that is about to boot starts its services then, in systemd's own order.
-    started = [] if why else service.start(reversed(facts["stopped"]))
+    started = [] if why else units.start(reversed(facts["stopped"]))
     remember_configuration(journal)
     changed = {key: after[key].version for key in [*facts["before"], *facts["brought"]] if key in after}
     return {
@@ -234,10 +229,9 @@ def pick(record: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "run_id": {"type": "str", "required": True},
-            "release": {"type": "dict", "required": True},
-            "settings": {"type": "dict", "required": True},
-            "reboot_packages": {"type": "list", "elements": "str", "required": True},
+            "run_id": RUN,
+            "release": RELEASE,
+            "service": SERVICE,
             "lock_timeout": {"type": "int", "default": 300},
             "timeout": {"type": "int", "default": 1800},
         },
