@@ -16,7 +16,6 @@ from ruamel.yaml import YAML
 from patchwave.base.clock import SHIFT
 from patchwave.base.errors import Failed, PatchwaveError, Refused, UsageError
 from patchwave.config.settings import stack_path
-from patchwave.config.stackfile import KEY
 from patchwave.config.standard import StackName, load_standard
 from sandbox import daemon
 from sandbox.azure.resources.kinds import BY_TOKEN
@@ -176,7 +175,7 @@ class Stack:
         if own and "encryptionsalt" in own:
             document["encryptionsalt"] = own["encryptionsalt"]
         if not wave:
-            document["config"].pop(KEY, None)
+            document["config"].pop("patchwave:release", None)
         draft = self._settings.with_suffix(".new")
         with draft.open("w", encoding="utf-8") as file:
             yaml.dump(document, file)
