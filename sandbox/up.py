@@ -231,7 +231,8 @@ def _cut_off(stack: Stack) -> datetime | None:
 
 def _later(stack: Stack, before: datetime) -> datetime:
     """Right after an instant if the window is still open then, else when it opens next."""
-    calendar = load_stack(stack.sandbox.project, stack.name).settings.calendar
+    project = stack.sandbox.project
+    calendar = load_standard(project).calendar(stack.name, load_stack(project, stack.name).settings.calendar)
     after = before + _LEAD
     return after if calendar.at(after).open else calendar.next(after)[0].opens + _LEAD
 
