@@ -1,1 +1,1 @@
-"""Which hosts a stack has, and Ansible on them."""
+"""How packages are changed: Ansible on the hosts, and each method's order of versions."""
