@@ -24,6 +24,7 @@ COMPUTE = "2024-11-01"
 GRAPH = "2022-10-01"
 PAGE = 1000
 NO_SUBSCRIPTION = "NoValidSubscriptionsInQueryRequest"
+UNREADABLE = "nothing of it can be read: give this runner's identity Reader there, or correct the id"
 ATTEMPTS = 8
 LONGEST_PAUSE = 4.0
 PATIENCE = 60.0
@@ -146,10 +147,7 @@ class Arm:
             answer = self._send("POST", url, {"api-version": GRAPH}, body, MANAGEMENT, repeatable=True)
         except Failed as error:
             if NO_SUBSCRIPTION in str(error):
-                raise Failed(
-                    f"subscription {', '.join(subscriptions)}: nothing of it can be read: give this runner's identity "
-                    "Reader there, or correct the id"
-                ) from None
+                raise Failed(f"subscription {', '.join(subscriptions)}: {UNREADABLE}") from None
             raise
         if answer.headers.get("x-ms-tenant-subscription-limit-hit", "").lower() == "true":
             raise Failed("Resource Graph left subscriptions out: the identity sees more than 10,000, give it fewer")

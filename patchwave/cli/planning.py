@@ -77,37 +77,28 @@ def _clock_names(opens: datetime, closes: datetime) -> str:
 
 @app.command()
 def inventory(stack: Stack, as_json: Json = False) -> None:
-    """The stack's hosts, from Azure."""
+    """The stack's machines, from Azure: those that a wave patches, those that are left alone, and what lacks."""
     found = discover(stack, load_stack(project(), stack).settings)
     if as_json:
-        emit(
-            {
-                "stack": stack,
-                "at": clock.iso(clock.now()),
-                "complete": found.complete,
-                "hosts": [h.model_dump(mode="json") | {"power": found.power.get(h.name)} for h in found.hosts],
-                "notes": list(found.notes),
-            }
-        )
+        plain = found.model_dump(mode="json", exclude={"power"})
+        hosts = [host | {"power": found.power[host["name"]]} for host in plain["hosts"]]
+        emit({"stack": stack, "at": clock.iso(clock.now()), "complete": found.complete, **plain, "hosts": hosts})
         return
     print_table(
         ["name", "address", "source", "fleet", "ring", "slot", "live", "power"],
         [
-            [
-                h.name,
-                h.address,
-                h.source,
-                h.fleet,
-                h.ring,
-                h.slot or "",
-                "live" if h.live else "",
-                found.power.get(h.name, ""),
-            ]
+            [h.name, h.address, h.source, h.fleet, h.ring, h.slot or "", "live" if h.live else "", found.power[h.name]]
             for h in found.hosts
         ],
     )
-    for note in found.notes:
-        out.print(f"note: {note}")
+    for kind, lines in (
+        ("unknown", found.gaps),
+        ("problem", [f"{one.name} {one.reason}" for one in found.problems]),
+        ("left alone", [f"{one.name} {one.reason}" for one in found.left_alone]),
+        ("note", found.notes),
+    ):
+        for line in lines:
+            out.print(f"{kind}: {line}", markup=False)
 
 
 @app.command(name="plan")
