@@ -51,7 +51,7 @@ class Project:
         entry = ChangelogEntry(version="2-1", date=MONDAY, urgency="high", cves=(CVE,))
         update = pending("madeup", to="2-1")
         sealed = Sealed(stack="dev", at=MONDAY, hosts=("dev-blue-0",))
-        made, _ = releases.seal("2026-11-23.1", AUTHOR, sealed, [update], {"madeup": [entry]}, STANDARD, NOTHING)
+        made, _ = releases.seal("2026-11-23.1", AUTHOR, sealed, [update], {update.key: [entry]}, STANDARD, NOTHING)
         assert made is not None
         releases.save(self.root, made)
         return made
