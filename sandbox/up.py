@@ -7,7 +7,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from patchwave.authorization import permission
+from patchwave.authorization.inputs import from_files
+from patchwave.authorization.messages import require_promotion
+from patchwave.authorization.promotion import folder
 from patchwave.base import clock
 from patchwave.base.errors import Failed, PatchwaveError, Refused, UsageError
 from patchwave.config.settings import load_stack
@@ -74,8 +76,8 @@ def preview(sandbox: Sandbox, name: StackName) -> None:
 def set_up(sandbox: Sandbox) -> Engine:
     """Engine, base, network, services and plugins stand; what stands already is only looked at."""
     doctor.examine(sandbox)
-    for folder in (sandbox.log, sandbox.run, sandbox.hosts, sandbox.home, sandbox.state):
-        folder.mkdir(exist_ok=True)
+    for place in (sandbox.log, sandbox.run, sandbox.hosts, sandbox.home, sandbox.state):
+        place.mkdir(exist_ok=True)
     with console.step("engine") as report:
         made = engine(lambda text: console.working("engine", text))
         report.quick = made.cached
@@ -115,7 +117,8 @@ def _opening(stack: Stack, source: StackName | None) -> datetime:
     project = stack.sandbox.project
     now = datetime.now(UTC)
     settings = load_stack(project, stack.name).settings
-    openings = [one.opens + _LEAD for one in settings.calendar.next(now, _OPENINGS)]
+    calendar = load_standard(project).calendar(stack.name, settings.calendar)
+    openings = [one.opens + _LEAD for one in calendar.next(now, _OPENINGS)]
     if not openings:
         raise Refused(f"{stack.name}: no window opens from here on: look at the calendar in Pulumi.{stack.name}.yaml")
     if source is None:
@@ -127,17 +130,9 @@ def _opening(stack: Stack, source: StackName | None) -> datetime:
         )
     chosen = release.load(project, named)
     for opening in openings:
-        inputs = permission.gather(
-            project,
-            stack.name,
-            chosen,
-            settings.calendar,
-            needs=timedelta(0),
-            at=opening,
-            environ=stack.environment,
-        )
+        inputs = from_files(project, stack.name, chosen, at=opening, environ=stack.environment)
         try:
-            permission.promotion(inputs)
+            require_promotion(inputs)
             return opening
         except Refused as error:
             refusal = error
@@ -225,7 +220,7 @@ def _declare(sandbox: Sandbox, stack: Stack) -> None:
 def _cut_off(stack: Stack) -> datetime | None:
     """When the last wave of the stack's release wrote its last record, if it has not ended: it goes on first."""
     named = load_stack(stack.sandbox.project, stack.name).release
-    place = permission.folder(stack.sandbox.project, stack.name, named or "-")
+    place = folder(stack.sandbox.project, stack.name, named or "-")
     if named is None or not (place / evidence.FILE).exists():
         return None
     records = evidence.read(place)
@@ -236,7 +231,8 @@ def _cut_off(stack: Stack) -> datetime | None:
 
 def _later(stack: Stack, before: datetime) -> datetime:
     """Right after an instant if the window is still open then, else when it opens next."""
-    calendar = load_stack(stack.sandbox.project, stack.name).settings.calendar
+    project = stack.sandbox.project
+    calendar = load_standard(project).calendar(stack.name, load_stack(project, stack.name).settings.calendar)
     after = before + _LEAD
     return after if calendar.at(after).open else calendar.next(after)[0].opens + _LEAD
 
@@ -268,7 +264,7 @@ def _carry_out(stack: Stack, opening: datetime) -> None:
         console.line("wave", next(_summary(stack.log), "") or _outcome(after))
         verdict = stack.patchwave("evidence", "verify", "--stack", stack.name, "--json")
         answer = answer_of(verdict.stdout, verdict.stderr, 0) if verdict.stdout else {"verified": False, "records": 0}
-        place = permission.folder(project, stack.name, str(load_stack(project, stack.name).release))
+        place = folder(project, stack.name, str(load_stack(project, stack.name).release))
         word = "verified" if answer["verified"] else "NOT verified" if after["outcome"] else "unfinished"
         console.line("evidence", f"{place.relative_to(project)}/  {word}, {answer['records']} records, wave.html")
     elif done:
