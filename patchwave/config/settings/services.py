@@ -50,9 +50,7 @@ class BalancerTraffic(Model):
     """
 
     driver: Literal["balancer"]
-    pools: tuple[
-        Annotated[str, Field(pattern=resource_id("Microsoft.Network/loadBalancers/backendAddressPools"))], ...
-    ] = ()
+    pools: tuple[Annotated[str, resource_id("Microsoft.Network/loadBalancers/backendAddressPools")], ...] = ()
     port: Port
     settle: Timeout
 

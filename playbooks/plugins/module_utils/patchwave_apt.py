@@ -37,6 +37,7 @@ from ansible.module_utils.patchwave_versions import (
 
 SPELLING = DEB
 INFO = Path("/var/lib/dpkg/info")
+FLAG = Path("/run/reboot-required")
 LOCKS = ("/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock", "/var/cache/apt/archives/lock")
 LISTS_LOCK = "/var/lib/apt/lists/lock"
 MAINTAINER_SCRIPT = re.compile(r"/var/lib/dpkg/(?:info|tmp\.ci)/\S*(?:preinst|postinst|prerm|postrm|config)\b")
@@ -410,6 +411,15 @@ def waiting_kernel(running: str) -> str:
     flavour = running.rpartition("-")[2]
     waiting = [path.name[len("vmlinuz-") :] for path in Path("/boot").glob("vmlinuz-*") if path.name.endswith(flavour)]
     return next((release for release in waiting if compare(release, running) > 0), "")
+
+
+def reboot_notices() -> list[str]:
+    """What the distribution's own flag says of a reboot."""
+    if not FLAG.exists():
+        return []
+    with contextlib.suppress(OSError):
+        return [f"{FLAG} names {', '.join(sorted(set(Path(f'{FLAG}.pkgs').read_text().split())))}"]
+    return [f"{FLAG} is there"]
 
 
 def placed_at(name: str) -> float:

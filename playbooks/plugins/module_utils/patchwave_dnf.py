@@ -69,7 +69,8 @@ REBOOT_PACKAGES = (
 )
 RPM_LOCK = "/var/lib/rpm/.rpm.lock"
 PID_LOCKS = ("/var/lib/dnf/rpmdb_lock.pid", "/var/cache/dnf/metadata_lock.pid", "/var/cache/dnf/download_lock.pid")
-SCRIPTLET = re.compile(r"/var/tmp/rpm-tmp\.\w+")
+SCRIPTLET = re.compile(r"/rpm-tmp\.\w+")
+CACHE = Path("/var/cache/dnf")
 CONFIGURATION = Path("/etc/dnf/dnf.conf")
 VERSIONLOCK = Path("/etc/dnf/plugins/versionlock.conf")
 AUTOMATIC = Path("/etc/dnf/automatic.conf")
@@ -460,12 +461,8 @@ def cached(name: str, version: str, arch: str, root: Path) -> Path | None:
     """A package file that dnf or an earlier run has kept."""
     kept = file_name(name, version, arch)
     bare = file_name(name, version.rpartition(":")[2], arch)
-    places = [
-        *root.glob(f"*/new/{kept}"),
-        *root.glob(f"*/old/{kept}"),
-        *Path("/var/cache/dnf").glob(f"*/packages/{bare}"),
-    ]
-    return next((path for path in places if path.is_file()), None)
+    places = [root.glob(f"*/new/{kept}"), root.glob(f"*/old/{kept}"), CACHE.glob(f"*/packages/{bare}")]
+    return next((path for place in places for path in place if path.is_file()), None)
 
 
 def download(wanted: Sequence[tuple[str, str, str]], folder: Path, *, timeout: float) -> str:
@@ -480,7 +477,7 @@ def download(wanted: Sequence[tuple[str, str, str]], folder: Path, *, timeout: f
             return f"{name} {version} is in no enabled repository"
         packages[file_name(name, version, arch)] = package
     partial = folder / "partial"
-    dnf_base.conf.destdir = str(partial)
+    dnf_base.repos.all().pkgdir = str(partial)
     try:
         dnf_base.download_packages(list(packages.values()))
     except dnf.exceptions.Error as error:
@@ -515,18 +512,14 @@ def pending() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         if not higher:
             continue
         newest[place] = (have, higher[-1])
-        named = {
-            one.id: (one, package) for package in higher for one in package.get_advisories(hawkey.EQ) if _secures(one)
-        }
+        named = [(one, package) for package in higher for one in package.get_advisories(hawkey.EQ) if _secures(one)]
         if named:
-            security[place] = (have, max(package for _, package in named.values()))
-            fixes[place] = [one for one, _ in named.values()]
-    upgrades = [
-        _row(
-            dnf_base, *security.get(place, newest[place]), "security" if place in security else "", fixes.get(place, [])
-        )
-        for place in newest
-    ]
+            security[place] = (have, max(package for _, package in named))
+            fixes[place] = list({one.id: one for one, _ in named}.values())
+    upgrades = []
+    for place, offer in newest.items():
+        label = "security" if place in security else ""
+        upgrades.append(_row(dnf_base, *security.get(place, offer), label, fixes.get(place, [])))
     return sorted(upgrades, key=_by_name), _brought(dnf_base, security, native)
 
 
@@ -588,7 +581,7 @@ def _iso(moment: datetime) -> str:
 
 
 def changelogs(wanted: Mapping[str, tuple[str, str, str]], folder: Path, timeout: float) -> dict[str, dict[str, Any]]:
-    """By name, for each (architecture, from, to): the source and its entries, newest first, advisories before others."""
+    """By name, for each (architecture, from, to): the source and its entries, newest first; advisories come first."""
     if problem := download([(name, to, arch) for name, (arch, _, to) in wanted.items()], folder, timeout=timeout):
         raise StepError(f"packages for the changelogs cannot be had: {problem}: refresh the lists and scan again")
     upgrades, brought = pending()
@@ -618,6 +611,7 @@ def parse_changelog(
     for moment, author, text in rows:
         spelled = RPM.version.fullmatch(author.split()[-1].strip("[]")) if author.split() else None
         version = spelled[0] if spelled else ""
+        version = version.removeprefix("0:")
         if version and ":" not in version and ":" in since:
             version = f"{since.partition(':')[0]}:{version}"
         if version and order(version, since) <= 0:
@@ -655,6 +649,13 @@ def _sorting(version: str) -> Any:
     from functools import cmp_to_key
 
     return cmp_to_key(compare)(version)
+
+
+def reboot_notices() -> list[str]:
+    """The core packages for whose change needs-restarting asks for a reboot; its exit code is that of any failure."""
+    said = run(["dnf", "-q", "--disablerepo=*", "needs-restarting", "-r"], timeout=60).out
+    names = re.findall(r"^\s+\* (\S+)$", said, re.MULTILINE)
+    return [f"needs-restarting names {', '.join(names)}"] if names else []
 
 
 def placed_at(name: str) -> float:

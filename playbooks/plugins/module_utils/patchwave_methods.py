@@ -45,6 +45,9 @@ class Packages(Protocol):
     def waiting_kernel(self, running: str) -> str:
         """The newest installed kernel, when it is newer than the running one."""
 
+    def reboot_notices(self) -> list[str]:
+        """What the distribution's own tool or flag says of a reboot, a reason each."""
+
     def placed_at(self, name: str) -> float:
         """When a package's files were put in place, as Unix time; 0 when it is not installed."""
 

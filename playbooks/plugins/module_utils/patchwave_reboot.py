@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import fnmatch
 import os
 from collections.abc import Iterable
@@ -12,18 +11,10 @@ from ansible.module_utils.patchwave_host import process_start, processes, run
 from ansible.module_utils.patchwave_methods import Packages
 from ansible.module_utils.patchwave_units import mapped_files, unit_of
 
-FLAG = Path("/run/reboot-required")
-
 
 def reasons(names: Iterable[str], packages: Packages) -> list[str]:
-    """Why this boot must end: the distribution's flag, a newer kernel, core packages, replaced libraries in use."""
-    found = []
-    if FLAG.exists():
-        with contextlib.suppress(OSError):
-            names = sorted(set(Path(f"{FLAG}.pkgs").read_text().split()))
-            found.append(f"{FLAG} names {', '.join(names)}")
-        if not found:
-            found.append(f"{FLAG} is there")
+    """Why this boot must end: what the distribution says, a newer kernel, core packages, replaced libraries in use."""
+    found = packages.reboot_notices()
     if kernel := newer_kernel(packages):
         found.append(kernel)
     if core := installed_since_boot(names, packages):

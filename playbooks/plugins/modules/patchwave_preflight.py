@@ -67,6 +67,7 @@ scan: {description: As patchwave_scan returns it., type: dict, returned: success
 
 MIB = 1 << 20
 INODES = 5000
+KERNELS = ("linux-image-", "initramfs-tools", "kernel")
 INITRD = 150 * MIB
 HEALTH_DEADLINE = 5.0
 
@@ -118,11 +119,7 @@ def inodes() -> tuple[bool, str]:
 
 def boot_space(plan: Plan) -> tuple[bool, str]:
     """Room in /boot for one more kernel and its initrd, when the release brings one."""
-    kernels = [
-        key
-        for key in (*plan.upgrades, *plan.candidates)
-        if key.startswith(("linux-image-", "initramfs-tools", "kernel"))
-    ]
+    kernels = [key for key in (*plan.upgrades, *plan.candidates) if key.startswith(KERNELS)]
     free = _statistics("/boot")
     mib = free.f_bavail * free.f_frsize // MIB
     if not kernels:
