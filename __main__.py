@@ -17,6 +17,7 @@ config = pulumi.Config("patchwave")
 name = pulumi.get_stack()
 try:
     where = stack_path(project, name).name
+    standard, digest = read_standard(project)
     release_id = config.get("release")
     stack = Stack(
         name,
@@ -24,7 +25,8 @@ try:
         settings=parse(config.require_object("settings"), Settings, f"{where}: patchwave:settings"),
         release=releases.load(project, release_id) if release_id else None,
         waivers=waivers.named(project, config.get_object("waivers") or []),
-        standard=read_standard(project)[1],
+        standard=standard,
+        standard_digest=digest,
     )
 except PatchwaveError as error:
     raise pulumi.RunError(f"patchwave: {error}") from None

@@ -18,13 +18,14 @@ from components.slots import Slots
 from components.snapshots import Snapshots
 from components.wave import Wave
 from patchwave.base.errors import UsageError
+from patchwave.calendar.windows import Calendar
 from patchwave.config.order import Addresses, Named, Order
 from patchwave.config.settings import Administrators, Settings
 from patchwave.config.settings.fleets import RollbackMethod, ScaleSetHosts, assign
 from patchwave.config.settings.machines import MachineHosts
 from patchwave.config.settings.maintenance import Maintenance as Decisions
 from patchwave.config.settings.slots import SlotHosts
-from patchwave.config.standard import StackName
+from patchwave.config.standard import StackName, Standard
 from patchwave.releases.release import Release
 from patchwave.releases.waivers import Waiver, package_excludes
 
@@ -44,7 +45,8 @@ class Stack(pulumi.ComponentResource):
         settings: Settings,
         release: Release | None,
         waivers: Sequence[Waiver],
-        standard: str,
+        standard: Standard,
+        standard_digest: str,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         ordered = release and Named(id=release.id, digest=release.digest)
@@ -54,7 +56,7 @@ class Stack(pulumi.ComponentResource):
             "settings": settings.model_dump(mode="json"),
             "release": ordered and ordered.model_dump(),
             "waivers": [one.model_dump() for one in waived],
-            "standard": standard,
+            "standard": standard_digest,
         }
         super().__init__("patchwave:index:Stack", name, inputs, opts)
         self._stack, self._settings, self._prefix = name, settings, settings.prefix(name)
@@ -71,7 +73,8 @@ class Stack(pulumi.ComponentResource):
         before: list[pulumi.Resource] = [*self._slots.values(), *self._machines.values()]
         collections = self._declare_snapshots()
         if settings.maintenance:
-            self._declare_maintenance(settings.maintenance, release, waivers)
+            calendar = standard.calendar(name, settings.calendar)
+            self._declare_maintenance(settings.maintenance, calendar, release, waivers)
         alerts = None
         if settings.alerts:
             alerts = Alerts(f"{self._prefix}-alerts", decisions=settings.alerts, site=self._site, opts=self._child)
@@ -98,7 +101,7 @@ class Stack(pulumi.ComponentResource):
                     stack=name,
                     release=ordered,
                     waivers=waived,
-                    standard=standard,
+                    standard=standard_digest,
                     settings=settings,
                     addresses=Addresses(),
                 ),
@@ -172,13 +175,15 @@ class Stack(pulumi.ComponentResource):
             opts=self._child,
         ).collection_ids
 
-    def _declare_maintenance(self, decisions: Decisions, release: Release | None, waivers: Sequence[Waiver]) -> None:
+    def _declare_maintenance(
+        self, decisions: Decisions, calendar: Calendar, release: Release | None, waivers: Sequence[Waiver]
+    ) -> None:
         settings = self._settings
         fleets = {name: fleet for name, fleet in settings.fleets.items() if fleet.method == "update_manager"}
         Maintenance(
             f"{self._prefix}-maintenance",
             decisions=decisions,
-            calendar=settings.calendar,
+            calendar=calendar,
             rings=settings.rollout.ring_names,
             fleets={name: (fleet, settings.rings(name)) for name, fleet in fleets.items()},
             release=release,

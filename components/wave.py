@@ -6,7 +6,8 @@ from pathlib import Path
 import pulumi
 from pulumi_command import local
 
-from patchwave.authorization import permission
+from patchwave.authorization.inputs import gather
+from patchwave.authorization.messages import require
 from patchwave.base import clock
 from patchwave.config.order import Addresses, Order
 from patchwave.releases.release import Release
@@ -58,7 +59,7 @@ def _guard(project: Path, order: Order, release: Release) -> Callable[[pulumi.Re
 
     def guard(args: pulumi.ResourceHookArgs) -> None:
         needs, now = order.settings.rollout.batch_timeout, clock.now()
-        calendar = order.settings.calendar
-        permission.require(permission.gather(project, order.stack, release, calendar, needs=needs, at=now))
+        waivers, settings, standard = order.waivers, order.settings, order.standard
+        require(gather(project, order.stack, release, waivers, settings, standard=standard, needs=needs, at=now))
 
     return guard

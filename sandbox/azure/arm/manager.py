@@ -246,8 +246,10 @@ class Manager:
     def _attend(self, row: Row, old: Row | None) -> None:
         """What must be stored along with some kinds."""
         if row.type == effects.SCALE_SET:
-            effects.image_version(self.store, dig(row.body, _IMAGE_OF_SET, ""))
             _check_host_name(row.name)
+            if dig(row.body, "properties.orchestrationMode") == "Flexible":
+                return
+            effects.image_key(self.store, dig(row.body, _IMAGE_OF_SET, {}))
             complete.instances(row, self.store, self.places)
             for one in self.store.children(row.key, INSTANCES):
                 self._check_host_free(one)
@@ -257,9 +259,11 @@ class Manager:
     def _attend_machine(self, row: Row, old: Row | None) -> None:
         _check_host_name(row.name)
         if old is None:
-            effects.image_version(self.store, dig(row.body, "properties.storageProfile.imageReference.id", ""))
-            row.hidden |= {"host": row.name.lower(), "power": "running"}
-            self._check_host_free(row)
+            row.hidden["power"] = "running"
+            if dig(row.body, "properties.osProfile.windowsConfiguration") is None:
+                effects.image_key(self.store, dig(row.body, "properties.storageProfile.imageReference", {}))
+                row.hidden["host"] = row.name.lower()
+                self._check_host_free(row)
         references = row.properties["networkProfile"]["networkInterfaces"]
         nics = [self.store.get(one["id"]) for one in references]
         for reference, nic in zip(references, nics, strict=True):
@@ -457,8 +461,10 @@ class Manager:
         return view
 
     def running(self, row: Row) -> bool:
-        """Whether the host behind a machine runs."""
-        return "host" in row.hidden and self._hosts.running(row.hidden["host"])
+        """Whether the host behind a machine runs; of one without, whether it was left running."""
+        if "host" not in row.hidden:
+            return bool(row.hidden.get("power") == "running")
+        return self._hosts.running(row.hidden["host"])
 
     def instance_view(self, row: Row, *, health: bool = True) -> dict[str, Json]:
         """State, power and health of a machine as they are now."""
@@ -544,7 +550,7 @@ class Manager:
         )  # fmt: skip
 
 
-_IMAGE_OF_SET = "properties.virtualMachineProfile.storageProfile.imageReference.id"
+_IMAGE_OF_SET = "properties.virtualMachineProfile.storageProfile.imageReference"
 
 
 def _without_secrets(value: Json) -> Json:
