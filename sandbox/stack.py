@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
+import yaml
 
 from patchwave.base.clock import SHIFT
 from patchwave.base.errors import Failed, PatchwaveError, Refused, UsageError
@@ -168,9 +168,8 @@ class Stack:
 
     def _write_settings(self, *, wave: bool) -> None:
         """The stack file as it stands in the project, with this sandbox's salt in place of any other."""
-        yaml = YAML()
-        own = yaml.load(self._settings.read_text()) if self._settings.exists() else None
-        document = yaml.load(stack_path(self.sandbox.project, self.name).read_text(encoding="utf-8"))
+        own = yaml.safe_load(self._settings.read_text()) if self._settings.exists() else None
+        document = yaml.safe_load(stack_path(self.sandbox.project, self.name).read_text(encoding="utf-8"))
         for salt in ("encryptionsalt", "secretsprovider", "encryptedkey"):
             document.pop(salt, None)
         if own and "encryptionsalt" in own:
@@ -179,7 +178,7 @@ class Stack:
             document["config"].pop(KEY, None)
         draft = self._settings.with_suffix(".new")
         with draft.open("w", encoding="utf-8") as file:
-            yaml.dump(document, file)
+            yaml.safe_dump(document, file, sort_keys=False)
         draft.replace(self._settings)
 
     def _ask(self, *arguments: str, cwd: Path | None = None, text: str | None = None) -> str:
