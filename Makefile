@@ -1,5 +1,5 @@
 # make up [STACK=dev] [AT=2026-11-23T09:00:00Z] [FAULT=crash]   make preview [STACK=prod]   make down   make test
-STACK ?= dev
+STACK ?=
 SANDBOX ?= lab
 AT ?=
 FAULT ?=
@@ -18,10 +18,10 @@ venv:
 	@sandbox/bootstrap
 
 up: venv
-	@$(SANDBOX_RUN) up --name "$(SANDBOX)" --stack "$(STACK)" $(if $(AT),--at "$(AT)") $(if $(FAULT),--fault "$(FAULT)")
+	@$(SANDBOX_RUN) up --name "$(SANDBOX)" $(if $(STACK),--stack "$(STACK)") $(if $(AT),--at "$(AT)") $(if $(FAULT),--fault "$(FAULT)")
 
 preview: venv
-	@$(SANDBOX_RUN) preview --name "$(SANDBOX)" --stack "$(STACK)"
+	@$(SANDBOX_RUN) preview --name "$(SANDBOX)" $(if $(STACK),--stack "$(STACK)")
 
 down: venv
 	@$(SANDBOX_RUN) down --name "$(SANDBOX)"

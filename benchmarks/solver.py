@@ -11,51 +11,62 @@ from hashlib import sha256
 from zlib import crc32
 
 from patchwave.calendar.windows import Calendar, Freeze, Monthly, Weekly, Window
-from patchwave.schedule.solver import Fix, Leg, Question, Ring, Seat, misses
+from patchwave.schedule.solver import Fix, HostGroup, HostNeeds, Limit, Question, StackWave, misses
 
 RUNS = 3
 HOSTS, FINDINGS, ADVISORIES = 10_000, 40, 60
 NOW = datetime(2026, 11, 23, 9, tzinfo=UTC)
 DUE = [timedelta(days=days) for days in (1, 7, 30, 90)]
 HOUR = timedelta(hours=1)
+SERVICES = ("front", "back")
 TAKES, ROOM, RESERVE = timedelta(minutes=4), timedelta(minutes=5), timedelta(minutes=5)
 
 
-def question() -> Question:
+def question_of_two_stacks() -> Question:
     """Staging and prod, prod with all hosts; each host lacks its own choice of the advisories."""
     fixes = [Fix(f"madeup-{n}", NOW + DUE[n % 4] - n * HOUR / 3) for n in range(ADVISORIES)]
-    seats = [
-        Seat(
+    hosts = [
+        HostNeeds(
             name=f"h{host:05}",
+            fleet="web",
+            service=SERVICES[host % 2],
+            ring="rest",
             live=crc32(f"{host}".encode()) % 2 == 0,
             lacks=frozenset(sorted(fixes, key=lambda fix: crc32(f"{host} {fix.advisory}".encode()))[:FINDINGS]),
         )
         for host in range(HOSTS)
     ]
-    canary = Ring("canary", 50, 50, TAKES, seats[:100])
-    rest = Ring("rest", 300, 5000, TAKES, seats[100:])
+    canaries, others = ([host for host in hosts[:100] if host.service == one] for one in SERVICES)
+    front, back = ([host for host in hosts[100:] if host.service == one] for one in SERVICES)
+    limits = (Limit("away", 200, 2500), Limit("canary", 50, 50), Limit("rest", 300, 5000))
+    groups = (
+        HostGroup((1,), 0, TAKES, canaries),
+        HostGroup((1,), 0, TAKES, others),
+        HostGroup((2,), 0, TAKES, front),
+        HostGroup((2,), 0, TAKES, back),
+    )
     freeze = Freeze(
         starts=datetime(2026, 12, 20, tzinfo=UTC), ends=datetime(2027, 1, 4, tzinfo=UTC), reason="year's end"
     )
     weekly = Weekly(every="week", weekdays=("Wednesday",))
     sunday = Monthly(every="month", week="second", weekday="Tuesday", offset_days=5)
     spare = Weekly(every="week", weekdays=("Saturday", "Sunday"))
-    staging = leg("staging", (Ring("rest", 10, 10, TAKES, seats[:40]),), weekly, 14, 2, weekly, freeze)
-    prod = leg("prod", (canary, rest), sunday, 2, 4, spare, freeze)
+    few = (HostGroup((1,), 0, TAKES, hosts[:40]),)
+    staging = wave("staging", (limits[0], Limit("rest", 10, 10)), few, weekly, 14, 2, weekly, freeze)
+    prod = wave("prod", limits, groups, sunday, 2, 4, spare, freeze)
     return Question((staging, prod), NOW, NOW, False, ("batch", "soak", "window", "emergency"), frozenset())
 
 
-def leg(stack, rings, recurs, hour, hours, spare, freeze) -> Leg:  # type: ignore[no-untyped-def]
+def wave(stack, limits, groups, recurs, hour, hours, spare, freeze) -> StackWave:  # type: ignore[no-untyped-def]
     starts, lasts = clock_time(hour), timedelta(hours=hours)
     usual, admitted = (
         Calendar(windows=(Window(recurrence=r, starts=starts, duration=lasts, zone="Etc/UTC"),), freezes=(freeze,))
         for r in (recurs, spare)
     )
-    return Leg(
+    return StackWave(
         stack=stack,
-        rings=rings,
-        away=200,
-        away_at_most=2500,
+        limits=limits,
+        groups=groups,
         room=ROOM,
         reserve=RESERVE,
         before=RESERVE,
@@ -70,20 +81,20 @@ def leg(stack, rings, recurs, hour, hours, spare, freeze) -> Leg:  # type: ignor
     )
 
 
-def solver(asked: Question) -> list[tuple[Fix, int, datetime | None]]:
+def solver(question: Question) -> list[tuple[Fix, int, datetime | None]]:
     """Lateness and remedies, of which the lateness is compared."""
-    return [(miss.fix, miss.hosts, miss.earliest) for miss in misses(asked)]
+    return [(miss.fix, miss.hosts, miss.earliest) for miss in misses(question)]
 
 
-def loop(asked: Question) -> list[tuple[Fix, int, datetime | None]]:
+def loop(question: Question) -> list[tuple[Fix, int, datetime | None]]:
     """Lateness only: batch by batch, host by host, finding by finding, window by window."""
     late: dict[Fix, int] = {}
     earliest: dict[Fix, datetime | None] = {}
-    ready = asked.proved or asked.now
-    for number, stack in enumerate(asked.legs):
-        ready = max(asked.now, ready + stack.soak)
-        openings = list(stack.routine(asked.now))
-        batches = [batch for ring in stack.rings for batch in in_batches(ring, stack.away)]
+    ready = question.proved or question.now
+    for number, stack in enumerate(question.waves):
+        ready = max(question.now, ready + stack.soak)
+        openings = list(stack.routine(question.now))
+        batches = [batch for group in range(len(stack.groups)) for batch in in_batches(stack, group)]
         needs = stack.reserve + stack.room * len(batches)
         ended = ready
         for place, batch in enumerate(batches, start=1):
@@ -91,7 +102,7 @@ def loop(asked: Question) -> list[tuple[Fix, int, datetime | None]]:
                 for fix in lacks:
                     start = next(s for o in openings if (s := max(o.opens, ready)) + needs <= o.closes)
                     ended = start + stack.before + TAKES * place
-                    if number == len(asked.legs) - 1:
+                    if number == len(question.waves) - 1:
                         late[fix] = late.get(fix, 0) + (ended > fix.due)
                         earliest[fix] = ended
         ready = ended + stack.after
@@ -100,17 +111,19 @@ def loop(asked: Question) -> list[tuple[Fix, int, datetime | None]]:
     )
 
 
-def in_batches(ring: Ring, away: int) -> list[list[frozenset[Fix]]]:
-    """A ring's hosts as a wave takes them."""
-    waiting, made = list(ring.seats), []
+def in_batches(stack: StackWave, group: int) -> list[list[frozenset[Fix]]]:
+    """A group's hosts as a wave takes them."""
+    size, away = stack.size(group, stack.declared)
+    waiting, made = list(stack.groups[group].hosts), []
     while waiting:
-        batch, rest, lives = [], [], 0
-        for seat in waiting:
-            if len(batch) < ring.batch and (not seat.live or lives < away):
-                batch.append(seat.lacks)
-                lives += seat.live
+        batch: list[frozenset[Fix]] = []
+        rest, lives = [], 0
+        for host in waiting:
+            if len(batch) < size and (not host.live or lives < away):
+                batch.append(host.lacks)
+                lives += host.live
             else:
-                rest.append(seat)
+                rest.append(host)
         waiting = rest
         made.append(batch)
     return made
@@ -118,9 +131,9 @@ def in_batches(ring: Ring, away: int) -> list[list[frozenset[Fix]]]:
 
 def run(way: str) -> None:
     """One way: seconds, peak megabytes, and a hash of the answer."""
-    asked = question()
+    made = question_of_two_stacks()
     began = time.monotonic()
-    answer = {"solver": solver, "loop": loop}[way](asked)
+    answer = {"solver": solver, "loop": loop}[way](made)
     seconds = time.monotonic() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"{seconds:.3f} {peak:.0f} {len(answer)}:{sha256(repr(answer).encode()).hexdigest()}")

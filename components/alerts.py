@@ -11,7 +11,7 @@ import pulumi_azure_native as azure
 
 from components import tags
 from components.site import Site
-from patchwave.config.settings import Settings
+from patchwave.config.settings.alerts import Alerts as Decisions
 from patchwave.wave import exports
 
 QUERIES = Path(__file__).parent / "queries"
@@ -35,7 +35,7 @@ class Alerts(pulumi.ComponentResource):
     """
 
     def __init__(
-        self, name: str, *, stack: str, settings: Settings, site: Site, opts: pulumi.ResourceOptions | None = None
+        self, name: str, *, decisions: Decisions, site: Site, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("patchwave:index:Alerts", name, None, opts)
         child = pulumi.ResourceOptions(parent=self)
@@ -43,10 +43,10 @@ class Alerts(pulumi.ComponentResource):
             f"{name}-workspace",
             workspace_name=f"{name}-workspace",
             resource_group_name=site.group,
-            location=settings.location,
+            location=site.location,
             sku={"name": "PerGB2018"},
-            retention_in_days=settings.alerts.retention_days,
-            tags=tags.common(stack),
+            retention_in_days=decisions.retention_days,
+            tags=tags.common(site.stack),
             opts=child,
         )
         tables = [
@@ -56,7 +56,7 @@ class Alerts(pulumi.ComponentResource):
                 workspace_name=workspace.name,
                 resource_group_name=site.group,
                 plan="Analytics",
-                retention_in_days=settings.alerts.retention_days,
+                retention_in_days=decisions.retention_days,
                 schema={"name": exports.table(table), "columns": table_columns(table)},
                 opts=child,
             )
@@ -66,16 +66,16 @@ class Alerts(pulumi.ComponentResource):
             f"{name}-endpoint",
             data_collection_endpoint_name=f"{name}-endpoint",
             resource_group_name=site.group,
-            location=settings.location,
+            location=site.location,
             network_acls={"public_network_access": "Enabled"},
-            tags=tags.common(stack),
+            tags=tags.common(site.stack),
             opts=child,
         )
         rule = azure.monitor.DataCollectionRule(
             f"{name}-rule",
             data_collection_rule_name=f"{name}-rule",
             resource_group_name=site.group,
-            location=settings.location,
+            location=site.location,
             data_collection_endpoint_id=endpoint.id,
             stream_declarations={exports.stream(table): {"columns": stream_columns(table)} for table in exports.TABLES},
             destinations={"log_analytics": [{"name": "workspace", "workspace_resource_id": workspace.id}]},
@@ -88,30 +88,30 @@ class Alerts(pulumi.ComponentResource):
                 }
                 for table in exports.TABLES
             ],
-            tags=tags.common(stack),
+            tags=tags.common(site.stack),
             # the service refuses a rule whose output table is not there yet
             opts=pulumi.ResourceOptions(parent=self, depends_on=tables),
         )
-        told = azure.monitor.ActionGroup(
-            f"{name}-told",
-            action_group_name=f"{name}-told",
+        receivers = azure.monitor.ActionGroup(
+            f"{name}-receivers",
+            action_group_name=f"{name}-receivers",
             resource_group_name=site.group,
             location="Global",
-            group_short_name=stack,
+            group_short_name=site.stack[:12],
             enabled=True,
             email_receivers=[
                 {"name": f"email-{i}", "email_address": address, "use_common_alert_schema": True}
-                for i, address in enumerate(settings.alerts.emails)
+                for i, address in enumerate(decisions.emails)
             ],
             sms_receivers=[
                 {"name": f"sms-{i}", "country_code": sms.country_code, "phone_number": sms.number}
-                for i, sms in enumerate(settings.alerts.sms)
+                for i, sms in enumerate(decisions.sms)
             ],
             webhook_receivers=[
                 {"name": f"webhook-{i}", "service_uri": url, "use_common_alert_schema": True}
-                for i, url in enumerate(settings.alerts.webhooks)
+                for i, url in enumerate(decisions.webhooks)
             ],
-            tags=tags.common(stack),
+            tags=tags.common(site.stack),
             opts=child,
         )
         for query, severity in (("noncompliant_hosts", 2), ("unrestored_hosts", 1)):
@@ -119,8 +119,8 @@ class Alerts(pulumi.ComponentResource):
                 f"{name}-{query.replace('_', '-')}",
                 rule_name=f"{name}-{query.replace('_', '-')}",
                 resource_group_name=site.group,
-                location=settings.location,
-                display_name=f"{stack}: {query.replace('_', ' ')}",
+                location=site.location,
+                display_name=f"{site.stack}: {query.replace('_', ' ')}",
                 enabled=True,
                 severity=severity,
                 scopes=[workspace.id],
@@ -128,8 +128,8 @@ class Alerts(pulumi.ComponentResource):
                 window_size="PT1H",
                 auto_mitigate=True,
                 criteria={"all_of": [condition(query)]},
-                actions={"action_groups": [told.id]},
-                tags=tags.common(stack),
+                actions={"action_groups": [receivers.id]},
+                tags=tags.common(site.stack),
                 # the provider plans a changed scope as an update, which the service refuses
                 opts=pulumi.ResourceOptions(
                     parent=self, depends_on=tables, replace_on_changes=["scopes"], delete_before_replace=True
@@ -139,17 +139,17 @@ class Alerts(pulumi.ComponentResource):
             f"{name}-workbook",
             resource_name_=str(uuid.uuid5(NAMESPACE, name)),
             resource_group_name=site.group,
-            location=settings.location,
+            location=site.location,
             kind="shared",
             category="workbook",
-            display_name=f"Patching {stack}",
+            display_name=f"Patching {site.stack}",
             source_id=workspace.id,
             serialized_data=workbook(),
-            tags=tags.common(stack),
+            tags=tags.common(site.stack),
             opts=child,
         )
         self.workspace_id = workspace.id
-        self.ingestion_url = endpoint.logs_ingestion.apply(lambda door: (door.endpoint if door else None) or "")
+        self.ingestion_url = endpoint.logs_ingestion.apply(lambda found: (found.endpoint if found else None) or "")
         self.ingestion_rule = rule.immutable_id
         self.ingestion_rule_id = rule.id
         self.register_outputs({"ingestion_url": self.ingestion_url, "ingestion_rule": self.ingestion_rule})

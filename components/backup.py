@@ -10,7 +10,6 @@ import pulumi_azure_native as azure
 from components import tags
 from components.site import Site
 from patchwave.calendar.update_manager import windows_zone
-from patchwave.config.settings import Settings
 from patchwave.config.settings.snapshots import Backup as Decisions
 
 
@@ -24,11 +23,9 @@ class Backup(pulumi.ComponentResource):
         self,
         name: str,
         *,
-        stack: str,
-        settings: Settings,
-        site: Site,
         decisions: Decisions,
         machines: Mapping[str, pulumi.Input[str]],
+        site: Site,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("patchwave:index:Backup", name, None, opts)
@@ -36,13 +33,13 @@ class Backup(pulumi.ComponentResource):
             f"{name}-vault",
             vault_name=f"{name}-vault",
             resource_group_name=site.group,
-            location=settings.location,
+            location=site.location,
             sku={"name": "RS0", "tier": "Standard"},
             properties={
                 "public_network_access": "Enabled",
                 "security_settings": {"soft_delete_settings": soft_delete(decisions.soft_delete_days)},
             },
-            tags=tags.common(stack),
+            tags=tags.common(site.stack),
             opts=pulumi.ResourceOptions(parent=self),
         )
         policy = azure.recoveryservices.ProtectionPolicy(
@@ -50,7 +47,7 @@ class Backup(pulumi.ComponentResource):
             policy_name="nightly",
             vault_name=vault.name,
             resource_group_name=site.group,
-            properties=nightly(decisions, f"{settings.maintenance.starts_on:%Y-%m-%d}T{decisions.at:%H:%M}:00Z"),
+            properties=nightly(decisions),
             opts=pulumi.ResourceOptions(parent=self),
         )
         for machine, machine_id in machines.items():
@@ -79,8 +76,9 @@ def soft_delete(days: int | None) -> azure.recoveryservices.SoftDeleteSettingsAr
     return {"soft_delete_state": "Enabled", "soft_delete_retention_period_in_days": days}
 
 
-def nightly(decisions: Decisions, at: str) -> azure.recoveryservices.AzureIaaSVMProtectionPolicyArgsDict:
-    """The policy; `at` is an instant of which the service reads the time, in the policy's zone."""
+def nightly(decisions: Decisions) -> azure.recoveryservices.AzureIaaSVMProtectionPolicyArgsDict:
+    """The policy; of its instants the service reads the time only, in the policy's zone."""
+    at = f"2026-01-01T{decisions.at:%H:%M}:00Z"
     sunday, first = azure.recoveryservices.DayOfWeek.SUNDAY, azure.recoveryservices.WeekOfMonth.FIRST
     kept: azure.recoveryservices.LongTermRetentionPolicyArgsDict = {
         "retention_policy_type": "LongTermRetentionPolicy",

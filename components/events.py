@@ -9,7 +9,6 @@ import pulumi_azure_native as azure
 
 from components import tags
 from components.site import Site
-from patchwave.config.settings import Settings
 from patchwave.config.settings.maintenance import Function, Webhook
 
 TOPIC = "Microsoft.Maintenance.MaintenanceConfigurations"
@@ -26,23 +25,22 @@ class Events(pulumi.ComponentResource):
         self,
         name: str,
         *,
-        stack: str,
-        settings: Settings,
-        site: Site,
         receiver: Webhook | Function,
+        prefix: str,
         configuration_ids: Mapping[str, pulumi.Input[str]],
+        site: Site,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("patchwave:index:Events", name, None, opts)
         for ring, configuration in configuration_ids.items():
             topic = azure.eventgrid.SystemTopic(
                 f"{name}-{ring}-topic",
-                system_topic_name=f"{stack}-{ring}-events",
+                system_topic_name=f"{prefix}-{ring}-events",
                 resource_group_name=site.group,
-                location=settings.location,
+                location=site.location,
                 topic_type=TOPIC,
                 source=configuration,
-                tags=tags.common(stack),
+                tags=tags.common(site.stack),
                 opts=pulumi.ResourceOptions(parent=self),
             )
             azure.eventgrid.SystemTopicEventSubscription(

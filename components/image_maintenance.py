@@ -1,6 +1,7 @@
 """When scale sets take new versions of their image."""
 
 from collections.abc import Mapping
+from datetime import date
 
 import pulumi
 import pulumi_azure_native as azure
@@ -9,7 +10,6 @@ from components import tags
 from components.scale_set import ScaleSet
 from components.site import Site
 from patchwave.calendar import update_manager
-from patchwave.config.settings import Settings
 from patchwave.config.settings.slots import ImageUpgrade
 
 
@@ -23,20 +23,19 @@ class ImageMaintenance(pulumi.ComponentResource):
         self,
         name: str,
         *,
-        stack: str,
-        settings: Settings,
-        site: Site,
         upgrade: ImageUpgrade,
+        starts_on: date,
         scale_sets: Mapping[str, ScaleSet],
+        site: Site,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("patchwave:index:ImageMaintenance", name, None, opts)
-        schedule = update_manager.schedule(upgrade.window, settings.maintenance.starts_on, "OSImage")
+        schedule = update_manager.schedule(upgrade.window, starts_on, "OSImage")
         configuration = azure.maintenance.MaintenanceConfiguration(
             f"{name}-window",
             resource_name_=name,
             resource_group_name=site.group,
-            location=settings.location,
+            location=site.location,
             namespace="Microsoft.Maintenance",
             visibility="Custom",
             maintenance_scope="OSImage",
@@ -44,7 +43,7 @@ class ImageMaintenance(pulumi.ComponentResource):
             duration=schedule.duration,
             time_zone=schedule.time_zone,
             recur_every=schedule.recur_every,
-            tags=tags.common(stack),
+            tags=tags.common(site.stack),
             opts=pulumi.ResourceOptions(parent=self),
         )
         for slot, scale_set in scale_sets.items():
@@ -55,7 +54,7 @@ class ImageMaintenance(pulumi.ComponentResource):
                 provider_name="Microsoft.Compute",
                 resource_type="virtualMachineScaleSets",
                 resource_name_=scale_set.name,
-                location=settings.location,
+                location=site.location,
                 maintenance_configuration_id=configuration.id,
                 opts=pulumi.ResourceOptions(parent=self),
             )

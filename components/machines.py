@@ -2,59 +2,72 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pulumi
 import pulumi_azure_native as azure
 
-from components import tags
-from components.images import image_id
+from components import images, tags
 from components.scale_set import linux
 from components.site import Site
-from patchwave.config.settings import Settings
+from patchwave.config.settings import Administrators
+from patchwave.config.settings.machines import MachineHosts
 
 
 class Machines(pulumi.ComponentResource):
-    """Machines that nothing but a wave, or a schedule assigned to them, ever patches.
+    """Machines of one fleet, which nothing but a wave, or a schedule assigned to them, ever patches.
 
-    Attributes: `ids` (by name).
+    `rings` names the ring of each machine that a schedule selects by it. Attributes: `ids` (by name).
     """
 
     def __init__(
-        self, name: str, *, stack: str, settings: Settings, site: Site, opts: pulumi.ResourceOptions | None = None
+        self,
+        name: str,
+        *,
+        hosts: MachineHosts,
+        administrators: Administrators,
+        labels: Mapping[str, str],
+        rings: Mapping[str, str],
+        site: Site,
+        opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("patchwave:index:Machines", name, None, opts)
         self.ids: dict[str, pulumi.Output[str]] = {}
-        for number in range(settings.machines.instances):
+        for number in range(hosts.instances):
             machine = f"{name}-{number}"
-            self.ids[machine] = self._machine(machine, stack, settings, site)
+            ring = {"patchwave-ring": rings[machine]} if machine in rings else {}
+            own = {**labels, **ring, "patchwave-host": machine}
+            self.ids[machine] = self._machine(machine, hosts, administrators, own, site)
         self.register_outputs({"ids": self.ids})
 
-    def _machine(self, name: str, stack: str, settings: Settings, site: Site) -> pulumi.Output[str]:
-        ring = settings.rollout.ring_of(name, settings.slots.live).name
-        labels = tags.host(stack, settings, "vm", ring=ring)
+    def _machine(
+        self, name: str, hosts: MachineHosts, administrators: Administrators, labels: Mapping[str, str], site: Site
+    ) -> pulumi.Output[str]:
         nic = azure.network.NetworkInterface(
             f"{name}-nic",
             network_interface_name=f"{name}-nic",
             resource_group_name=site.group,
-            location=settings.location,
+            location=site.location,
             ip_configurations=[
                 {"name": "primary", "subnet": {"id": site.subnet_id}, "private_ip_allocation_method": "Dynamic"}
             ],
-            tags=tags.common(stack),
+            tags=tags.common(site.stack),
             opts=pulumi.ResourceOptions(parent=self),
         )
         machine = azure.compute.VirtualMachine(
             f"{name}-machine",
             vm_name=name,
             resource_group_name=site.group,
-            location=settings.location,
-            hardware_profile={"vm_size": settings.machines.size},
+            location=site.location,
+            hardware_profile={"vm_size": hosts.size},
+            plan=images.plan(hosts.image),
             os_profile={
                 "computer_name": name,
-                "admin_username": "patchwave",
-                "linux_configuration": linux(settings.ssh_public_key) | {"patch_settings": patch_settings()},
+                "admin_username": administrators.user,
+                "linux_configuration": linux(administrators) | {"patch_settings": patch_settings()},
             },
             storage_profile={
-                "image_reference": {"id": image_id(site.group_id, settings.machines.image)},
+                "image_reference": images.reference(site.subscription, hosts.image),
                 "os_disk": {
                     "name": f"{name}-os",
                     "create_option": "FromImage",
@@ -62,8 +75,8 @@ class Machines(pulumi.ComponentResource):
                 },
             },
             network_profile={"network_interfaces": [{"id": nic.id, "primary": True}]},
-            tags=labels | {"patchwave-host": name},
-            # a way back by snapshot swaps the OS disk outside of the program
+            tags=labels,
+            # a rollback by restore point or snapshot swaps the OS disk outside of the program
             opts=pulumi.ResourceOptions(parent=self, ignore_changes=["storageProfile.osDisk"]),
         )
         return machine.id

@@ -12,12 +12,14 @@ from components.events import Events
 from components.site import Site
 from patchwave.calendar import update_manager
 from patchwave.calendar.update_manager import Schedule
-from patchwave.config.settings import Settings
+from patchwave.calendar.windows import Calendar
+from patchwave.config.settings import Fleet
+from patchwave.config.settings.fleets import ExistingHosts, Ring
 from patchwave.config.settings.maintenance import Assigned
 from patchwave.config.settings.maintenance import Maintenance as Decisions
 from patchwave.releases.release import Release
 
-# What an assignment of its own names, by the machine's source: provider and type.
+# What an assignment names, by the machine's source: provider and type.
 KINDS: Mapping[str, tuple[str, str]] = {
     "vm": ("Microsoft.Compute", "virtualMachines"),
     "arc": ("Microsoft.HybridCompute", "machines"),
@@ -25,9 +27,9 @@ KINDS: Mapping[str, tuple[str, str]] = {
 
 
 class Maintenance(pulumi.ComponentResource):
-    """Machines left to Update Manager are patched in the stack's own windows, ring after ring in each.
+    """The fleets left to Update Manager are patched in the stack's own windows, ring after ring in each.
 
-    Where the service will differ from the calendar, a preview warns.
+    `fleets` are these with their rings. Where the service will differ from the calendar, a preview warns.
 
     Attributes: `configuration_ids` (by ring, and by ring and number for a calendar's further windows).
     """
@@ -36,24 +38,25 @@ class Maintenance(pulumi.ComponentResource):
         self,
         name: str,
         *,
-        stack: str,
-        settings: Settings,
-        site: Site,
+        decisions: Decisions,
+        calendar: Calendar,
+        rings: Sequence[str],
+        fleets: Mapping[str, tuple[Fleet, Sequence[Ring]]],
         release: Release | None,
         excludes: Sequence[str],
+        site: Site,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("patchwave:index:Maintenance", name, None, opts)
-        decisions = settings.maintenance
-        for note in update_manager.notes(settings.calendar, settings.rollout.ring_names, decisions.starts_on):
+        for note in update_manager.notes(calendar, rings, decisions.starts_on):
             pulumi.log.warn(note, resource=self)
         self.configuration_ids: dict[str, pulumi.Output[str]] = {}
-        for key, ring, schedule in schedules(settings):
+        for key, ring, schedule in schedules(calendar, rings, decisions):
             configuration = azure.maintenance.MaintenanceConfiguration(
                 f"{name}-{key}",
                 resource_name_=f"{name}-{key}",
                 resource_group_name=site.group,
-                location=settings.location,
+                location=site.location,
                 namespace="Microsoft.Maintenance",
                 visibility="Custom",
                 maintenance_scope="InGuestPatch",
@@ -63,36 +66,59 @@ class Maintenance(pulumi.ComponentResource):
                 time_zone=schedule.time_zone,
                 recur_every=schedule.recur_every,
                 install_patches=updates(decisions, release, excludes),
-                tags=tags.common(stack) | {"patchwave-ring": ring},
+                tags=tags.common(site.stack) | {"patchwave-ring": ring},
                 opts=pulumi.ResourceOptions(parent=self),
             )
-            for place, group, source in (
-                ("machines", site.group, "vm"),
-                ("sites", decisions.arc_resource_group, "arc"),
-            ):
-                azure.maintenance.ConfigurationAssignmentsForResourceGroup(
-                    f"{name}-{key}-{place}",
-                    configuration_assignment_name=f"{name}-{key}-{place}",
-                    resource_group_name=group,
-                    maintenance_configuration_id=configuration.id,
-                    filter=scope(stack, ring, "/".join(KINDS[source]), settings),
-                    opts=pulumi.ResourceOptions(parent=self),
-                )
+            for fleet, (chosen, own) in fleets.items():
+                if ring in [one.name for one in own]:
+                    wanted = scope(fleet, chosen, ring if len(own) > 1 else None, decisions, site)
+                    self._select(f"{name}-{key}-{fleet}", chosen, wanted, configuration.id, site)
             for machine in decisions.assigned:
                 if machine.ring == ring:
-                    self._assign(f"{name}-{key}", machine, settings.location, configuration.id)
+                    self._assign(f"{name}-{key}", machine, site.location, configuration.id)
             self.configuration_ids[key] = configuration.id
         if decisions.events:
             Events(
                 f"{name}-events",
-                stack=stack,
-                settings=settings,
-                site=site,
                 receiver=decisions.events,
+                prefix=name.removesuffix("-maintenance"),
                 configuration_ids=self.configuration_ids,
+                site=site,
                 opts=pulumi.ResourceOptions(parent=self),
             )
         self.register_outputs({"configuration_ids": self.configuration_ids})
+
+    def _select(
+        self,
+        name: str,
+        fleet: Fleet,
+        wanted: azure.maintenance.ConfigurationAssignmentFilterPropertiesArgsDict,
+        configuration: pulumi.Input[str],
+        site: Site,
+    ) -> None:
+        """In the groups that the fleet names, the stack's own for machines that it creates, else everywhere."""
+        hosts = fleet.hosts
+        groups: Sequence[pulumi.Input[str]] = (
+            hosts.resource_groups if isinstance(hosts, ExistingHosts) else [site.group]
+        )
+        for number, group in enumerate(groups):
+            own = f"{name}-{number}" if number else name
+            azure.maintenance.ConfigurationAssignmentsForResourceGroup(
+                own,
+                configuration_assignment_name=own,
+                resource_group_name=group,
+                maintenance_configuration_id=configuration,
+                filter=wanted,
+                opts=pulumi.ResourceOptions(parent=self),
+            )
+        if not groups:
+            azure.maintenance.ConfigurationAssignmentsForSubscription(
+                name,
+                configuration_assignment_name=name,
+                maintenance_configuration_id=configuration,
+                filter=wanted,
+                opts=pulumi.ResourceOptions(parent=self),
+            )
 
     def _assign(self, name: str, machine: Assigned, location: str, configuration: pulumi.Input[str]) -> None:
         provider, kind = KINDS[machine.source]
@@ -110,11 +136,10 @@ class Maintenance(pulumi.ComponentResource):
         )
 
 
-def schedules(settings: Settings) -> Iterator[tuple[str, str, Schedule]]:
+def schedules(calendar: Calendar, rings: Sequence[str], decisions: Decisions) -> Iterator[tuple[str, str, Schedule]]:
     """Key, ring and schedule of each configuration, which has one window; a ring's first goes by the ring's name."""
-    rings, since = settings.rollout.ring_names, settings.maintenance.starts_on
-    for number, window in enumerate(settings.calendar.windows, 1):
-        for part in update_manager.parts(window, rings, since):
+    for number, window in enumerate(calendar.windows, 1):
+        for part in update_manager.parts(window, rings, decisions.starts_on):
             yield part.ring if number == 1 else f"{part.ring}-{number}", part.ring, part.schedule
 
 
@@ -123,8 +148,8 @@ def updates(
 ) -> azure.maintenance.InputPatchConfigurationArgsDict:
     """What is installed: the chosen classes, or on Linux a release's packages and no others.
 
-    A package that does not go back by downgrade is left to a wave: a schedule takes no dump and no snapshot. What is
-    excluded is installed in no case.
+    A package that does not go back by downgrade is left to a wave: a schedule takes no dump and no restore point.
+    What is excluded is installed in no case.
     """
     linux: azure.maintenance.InputLinuxParametersArgsDict = {"classifications_to_include": list(decisions.linux)}
     if excludes:
@@ -146,19 +171,18 @@ def updates(
 
 
 def scope(
-    stack: str, ring: str, kind: str, settings: Settings
+    name: str, fleet: Fleet, ring: str | None, decisions: Decisions, site: Site
 ) -> azure.maintenance.ConfigurationAssignmentFilterPropertiesArgsDict:
-    """The machines of one ring that are left to Update Manager, whenever they appear."""
+    """The machines of a fleet, whenever they appear; of one ring where the fleet has several, by their ring tag."""
+    if isinstance(fleet.hosts, ExistingHosts):
+        wanted = {key: [value] for key, value in fleet.hosts.tags.items()}
+    else:
+        wanted = {"patchwave-stack": [site.stack], "patchwave-fleet": [name]}
+    if ring:
+        wanted["patchwave-ring"] = [ring]
     return {
-        "locations": [settings.location],
-        "os_types": ["Linux", *(["Windows"] if settings.maintenance.windows else [])],
-        "resource_types": [kind],
-        "tag_settings": {
-            "filter_operator": azure.maintenance.TagOperators.ALL,
-            "tags": {
-                "patchwave-stack": [stack],
-                "patchwave-ring": [ring],
-                "patchwave-method": ["update_manager"],
-            },
-        },
+        "locations": [site.location],
+        "os_types": ["Linux", *(["Windows"] if decisions.windows else [])],
+        "resource_types": ["/".join(KINDS[fleet.kind])],
+        "tag_settings": {"filter_operator": azure.maintenance.TagOperators.ALL, "tags": wanted},
     }

@@ -25,6 +25,9 @@ DISK_RESTORER = Role("disk-restorer", "b50d9833-a0cb-478e-945f-707fcc997c13", f"
 SNAPSHOT_CONTRIBUTOR = Role(
     "snapshot-contributor", "7efff54f-a5b4-42b5-a1c5-5411624893ce", f"{_PAGES}/compute#disk-snapshot-contributor"
 )
+NETWORK_CONTRIBUTOR = Role(
+    "network-contributor", "4d97b98b-1d4f-4787-a291-c67834d212e7", f"{_PAGES}/networking#network-contributor"
+)
 METRICS_PUBLISHER = Role(
     "metrics-publisher", "3913510d-42f4-4e42-8a64-420c390055eb", f"{_PAGES}/monitor#monitoring-metrics-publisher"
 )

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pulumi
 import pulumi_azure_native as azure
 
-from components import tags
-from components.images import image_id
-from patchwave.config.settings import Settings, Slot
-from patchwave.config.settings.service import Probe
-from patchwave.config.settings.slots import ImageUpgrade, Repairs, Rolling
+from components import images
+from components.site import Site
+from patchwave.config.settings import Administrators
+from patchwave.config.settings.network import Probe
+from patchwave.config.settings.slots import ImageUpgrade, Repairs, Rolling, SlotHosts
 
 
 class ScaleSet(pulumi.ComponentResource):
@@ -22,39 +24,37 @@ class ScaleSet(pulumi.ComponentResource):
         self,
         name: str,
         *,
-        stack: str,
-        slot: Slot,
-        settings: Settings,
-        group: pulumi.Input[str],
-        group_id: pulumi.Input[str],
-        subnet_id: pulumi.Input[str],
+        hosts: SlotHosts,
+        administrators: Administrators,
+        labels: Mapping[str, str],
         pool_id: pulumi.Input[str],
+        site: Site,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("patchwave:index:ScaleSet", name, None, opts)
-        slots = settings.slots
         scale_set = azure.compute.VirtualMachineScaleSet(
             f"{name}-vmss",
             vm_scale_set_name=name,
-            resource_group_name=group,
-            location=settings.location,
+            resource_group_name=site.group,
+            location=site.location,
             orchestration_mode="Uniform",
             overprovision=False,
-            sku={"name": slots.size, "tier": "Standard", "capacity": slots.instances},
+            sku={"name": hosts.size, "tier": "Standard", "capacity": hosts.instances},
+            plan=images.plan(hosts.image),
             upgrade_policy={
                 "mode": azure.compute.UpgradeMode.ROLLING,
-                "rolling_upgrade_policy": rolling_policy(slots.rolling),
-                "automatic_os_upgrade_policy": image_upgrade_policy(slots.image_upgrade),
+                "rolling_upgrade_policy": rolling_policy(hosts.rolling),
+                "automatic_os_upgrade_policy": image_upgrade_policy(hosts.image_upgrade),
             },
-            automatic_repairs_policy=repairs_policy(slots.repairs),
+            automatic_repairs_policy=repairs_policy(hosts.repairs),
             virtual_machine_profile={
                 "os_profile": {
                     "computer_name_prefix": f"{name}-",
-                    "admin_username": "patchwave",
-                    "linux_configuration": linux(settings.ssh_public_key),
+                    "admin_username": administrators.user,
+                    "linux_configuration": linux(administrators),
                 },
                 "storage_profile": {
-                    "image_reference": {"id": image_id(group_id, slots.image)},
+                    "image_reference": images.reference(site.subscription, hosts.image),
                     "os_disk": {"create_option": "FromImage", "managed_disk": {"storage_account_type": "Premium_LRS"}},
                 },
                 "network_profile": {
@@ -65,17 +65,17 @@ class ScaleSet(pulumi.ComponentResource):
                             "ip_configurations": [
                                 {
                                     "name": "primary",
-                                    "subnet": {"id": subnet_id},
+                                    "subnet": {"id": site.subnet_id},
                                     "load_balancer_backend_address_pools": [{"id": pool_id}],
                                 }
                             ],
                         }
                     ]
                 },
-                "extension_profile": {"extensions": [health_extension(settings.service.probe)]},
+                "extension_profile": {"extensions": [health_extension(hosts.balancer.probe)]},
             },
-            tags=tags.host(stack, settings, "vmss", slot=slot),
-            opts=pulumi.ResourceOptions(parent=self),
+            tags=labels,
+            opts=pulumi.ResourceOptions(parent=self, ignore_changes=["sku.capacity"] if hosts.autoscaled else None),
         )
         self.id = scale_set.id
         self.name = scale_set.name
@@ -113,30 +113,31 @@ def repairs_policy(repairs: Repairs | None) -> azure.compute.AutomaticRepairsPol
 
 
 def health_extension(probe: Probe) -> azure.compute.VirtualMachineScaleSetExtensionArgsDict:
-    """The application-health extension with rich states.
+    """The application-health extension: with rich states where the application names them, else by status alone.
 
     https://learn.microsoft.com/azure/virtual-machine-scale-sets/virtual-machine-scale-sets-health-extension
     """
+    settings = {
+        "protocol": probe.protocol,
+        "port": probe.port,
+        "intervalInSeconds": int(probe.interval.total_seconds()),
+        "numberOfProbes": probe.threshold,
+    }
     return {
         "name": "ApplicationHealth",
         "publisher": "Microsoft.ManagedServices",
         "type": "ApplicationHealthLinux",
-        "type_handler_version": "2.0",
+        "type_handler_version": "2.0" if probe.rich else "1.0",
         "auto_upgrade_minor_version": True,
-        "settings": {
-            "protocol": "http",
-            "port": probe.port,
-            "requestPath": probe.path,
-            "intervalInSeconds": int(probe.interval.total_seconds()),
-            "numberOfProbes": probe.threshold,
-        },
+        "settings": settings | ({"requestPath": probe.path} if probe.path else {}),
     }
 
 
-def linux(ssh_public_key: str) -> azure.compute.LinuxConfigurationArgsDict:
+def linux(administrators: Administrators) -> azure.compute.LinuxConfigurationArgsDict:
     """Login by key only."""
+    path = f"/home/{administrators.user}/.ssh/authorized_keys"
     return {
         "disable_password_authentication": True,
         "provision_vm_agent": True,
-        "ssh": {"public_keys": [{"path": "/home/patchwave/.ssh/authorized_keys", "key_data": ssh_public_key}]},
+        "ssh": {"public_keys": [{"path": path, "key_data": administrators.ssh_public_key}]},
     }

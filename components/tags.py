@@ -1,6 +1,6 @@
 """The tags by which inventory, maintenance scopes and policies find what a stack holds."""
 
-from patchwave.config.settings import Settings, Slot, Source
+from patchwave.config.settings import Fleet
 
 
 def common(stack: str) -> dict[str, str]:
@@ -8,15 +8,11 @@ def common(stack: str) -> dict[str, str]:
     return {"patchwave-stack": stack}
 
 
-def host(
-    stack: str, settings: Settings, source: Source, ring: str | None = None, slot: Slot | None = None
-) -> dict[str, str]:
-    """The tags of what becomes a host."""
-    fleet = settings.fleet(source)
-    chosen = settings.fleets[fleet]
-    tags = common(stack) | {
-        "patchwave-fleet": fleet,
-        "patchwave-method": chosen.method,
-        "patchwave-way-back": chosen.way_back,
+def host(stack: str, name: str, fleet: Fleet) -> dict[str, str]:
+    """The tags of every host of a fleet."""
+    return common(stack) | {
+        "patchwave-fleet": name,
+        "patchwave-service": fleet.service,
+        "patchwave-method": fleet.method,
+        "patchwave-rollback": fleet.rollback,
     }
-    return tags | ({"patchwave-ring": ring} if ring else {}) | ({"patchwave-slot": slot} if slot else {})

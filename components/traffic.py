@@ -10,7 +10,7 @@ import pulumi_azure_native as azure
 from components import tags
 from components.site import Site
 from patchwave.config.settings import Slot
-from patchwave.config.settings.service import Probe
+from patchwave.config.settings.network import Probe
 from patchwave.config.settings.slots import TrafficManager
 
 ENDPOINT = "Microsoft.Network/trafficManagerProfiles/azureEndpoints"
@@ -26,11 +26,11 @@ class Traffic(pulumi.ComponentResource):
         self,
         name: str,
         *,
-        stack: str,
-        site: Site,
         decisions: TrafficManager,
         probe: Probe,
+        port: int,
         address_ids: Mapping[str, pulumi.Input[str]],
+        site: Site,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("patchwave:index:Traffic", name, None, opts)
@@ -42,24 +42,31 @@ class Traffic(pulumi.ComponentResource):
             profile_status="Enabled",
             traffic_routing_method=azure.trafficmanager.TrafficRoutingMethod.WEIGHTED,
             dns_config={"relative_name": decisions.dns_name, "ttl": int(decisions.ttl.total_seconds())},
-            monitor_config={
-                "protocol": "HTTP",
-                "port": 80,
-                "path": probe.path,
-                "interval_in_seconds": 10,
-                "timeout_in_seconds": 5,
-                "tolerated_number_of_failures": 1,
-            },
+            monitor_config=monitor(probe, port),
             endpoints=[endpoint(slot, weight, address_ids[slot]) for slot, weight in sorted(decisions.weights.items())],
-            tags=tags.common(stack),
+            tags=tags.common(site.stack),
             opts=pulumi.ResourceOptions(parent=self),
         )
         self.name = profile.dns_config.apply(lambda dns: (dns.fqdn if dns else None) or "")
         self.register_outputs({"name": self.name})
 
 
+def monitor(probe: Probe, port: int) -> azure.trafficmanager.MonitorConfigArgsDict:
+    """The service asks from outside what the balancer's probe asks from inside."""
+    asked: azure.trafficmanager.MonitorConfigArgsDict = {
+        "protocol": probe.protocol.upper(),
+        "port": port,
+        "interval_in_seconds": 10,
+        "timeout_in_seconds": 5,
+        "tolerated_number_of_failures": 1,
+    }
+    if probe.path:
+        asked["path"] = probe.path
+    return asked
+
+
 def endpoint(slot: Slot, weight: int, address_id: pulumi.Input[str]) -> azure.trafficmanager.EndpointArgsDict:
-    """A slot as the service takes it: weights begin at 1, so that no weight at all is said by disabling it."""
+    """A slot as the service takes it: weights begin at 1, so that a slot without weight is disabled."""
     return {
         "name": slot,
         "type": ENDPOINT,

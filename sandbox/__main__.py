@@ -13,8 +13,7 @@ from types import FrameType
 from typing import get_args
 
 from patchwave.base.errors import Failed, PatchwaveError, UsageError
-from patchwave.config.settings import STACKS
-from patchwave.config.standard import ApprovalKind
+from patchwave.config.standard import ApprovalKind, load_standard
 from sandbox import console, daemon, doctor
 from sandbox.config import DEFAULT_NAME, Sandbox
 from sandbox.down import down
@@ -33,6 +32,8 @@ def main(arguments: list[str]) -> int:
     try:
         doctor.become_root(arguments, sys.executable)
         sandbox = Sandbox.open(options.project, options.name)
+        if "stack" in options:
+            options.stack = _stack(sandbox, options.stack)
         try:
             _run(sandbox, options)
         finally:
@@ -101,12 +102,12 @@ def _parser() -> argparse.ArgumentParser:
         ("preview", "a real `pulumi preview`"),
     ):
         command = commands.add_parser(name, parents=[common], help=text)
-        command.add_argument("--stack", choices=STACKS, default="dev")
+        command.add_argument("--stack", help="one of the standard's stacks, its first by default")
         if name == "up":
             command.add_argument("--at", type=_instant, help="rehearse at this instant; else when the window opens")
             command.add_argument("--fault", choices=faults, help="first publish a release that breaks the service")
     approving = commands.add_parser("approve", parents=[common], help="sign as the rehearsal's people what is missing")
-    approving.add_argument("--stack", choices=STACKS, default="prod")
+    approving.add_argument("--stack", required=True, help="the stack that the release is approved for")
     approving.add_argument("--role", help="only this one")
     approving.add_argument("--kind", choices=get_args(ApprovalKind), default="normal")
     approving.add_argument("--at", type=_instant, help="when it will be rehearsed; else when the window opens")
@@ -121,6 +122,13 @@ def _parser() -> argparse.ArgumentParser:
     ssh.add_argument("host")
     ssh.add_argument("words", nargs=argparse.REMAINDER)
     return parser
+
+
+def _stack(sandbox: Sandbox, name: str | None) -> str:
+    stacks = list(load_standard(sandbox.project).stacks)
+    if name and name not in stacks:
+        raise UsageError(f"stack {name!r}: policy/standard.yaml names {', '.join(stacks)}")
+    return name or stacks[0]
 
 
 def _instant(text: str) -> datetime:

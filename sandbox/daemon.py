@@ -1,4 +1,4 @@
-"""The emulator resource manager as a process of the sandbox: started, waited for, and told of Arc machines."""
+"""The emulator as a process of the sandbox: started, waited for, given images and Arc machines."""
 
 import json
 import ssl
@@ -7,7 +7,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from patchwave.base.errors import Failed
@@ -43,17 +43,42 @@ def ready(sandbox: Sandbox) -> bool:
         return False
 
 
-def enrol(sandbox: Sandbox, name: str, tags: Mapping[str, str], group: str = "sites") -> None:
-    """A machine outside Azure joins it in a resource group; its host runs when this returns."""
-    body = json.dumps({"name": name, "tags": dict(tags), "resourceGroup": group}).encode()
+def provide(sandbox: Sandbox, images: Iterable[Any]) -> None:
+    """The emulator offers these images (`sandbox.images.Prepared`)."""
+    _post(sandbox, "images", [one._asdict() for one in images], "the images cannot be offered")
+
+
+def enrol(
+    sandbox: Sandbox, name: str, tags: Mapping[str, str], group: str, *, image: str | None, location: str
+) -> None:
+    """A machine outside Azure joins it in a resource group; its host runs when this returns.
+
+    `image` is the id of the image that its host is made from; without one it runs Windows and has no host.
+    """
+    body = {"name": name, "tags": dict(tags), "resourceGroup": group, "image": image, "location": location}
+    _post(sandbox, "arc", body, f"{name} cannot join as an Arc machine")
+
+
+def address(sandbox: Sandbox, host: str) -> str:
+    """The address of a host that is there."""
+    try:
+        return str(json.loads((sandbox.hosts / host / "host.json").read_text())["address"])
+    except (FileNotFoundError, ValueError, KeyError):
+        raise Failed(f"{host} is no host of sandbox {sandbox.name}: name it before what depends on it") from None
+
+
+def _post(sandbox: Sandbox, path: str, body: Any, complaint: str) -> None:
     request = urllib.request.Request(  # noqa: S310
-        f"{sandbox.identity}/sandbox/arc", data=body, headers={"Content-Type": "application/json"}, method="POST"
+        f"{sandbox.identity}/sandbox/{path}",
+        data=json.dumps(body).encode(),
+        headers={"Content-Type": "application/json"},
+        method="POST",
     )
     try:
         _open(request, None, timeout=180)
     except urllib.error.HTTPError as error:
-        said = " ".join(error.read().decode("utf-8", "replace").split())
-        raise Failed(f"{name} cannot join as an Arc machine: {said}") from None
+        why = " ".join(error.read().decode("utf-8", "replace").split())
+        raise Failed(f"{complaint}: {why}") from None
 
 
 def exists(sandbox: Sandbox, identity: str, api: str) -> bool:

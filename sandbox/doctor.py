@@ -68,6 +68,11 @@ def test_tools() -> None:
     _install(_missing(_TEST_TOOLS))
 
 
+def install(tools: Mapping[str, str]) -> None:
+    """These tools are on PATH, each from the package that it is named with."""
+    _install(_missing(tools))
+
+
 def missing_tools() -> list[str]:
     """The packages of the sandbox's tools that are not on PATH."""
     return _missing(REHEARSAL_TOOLS | {"ip": "iproute2", "unshare": "util-linux", "curl": "curl"})

@@ -47,9 +47,8 @@ def _signer(identity: str, namespaces: str, key: Path) -> str:
     return f'{identity} namespaces="{namespaces}" {kind} {public}\n'
 
 
-def variables(sandbox: Sandbox, engine: Path) -> dict[str, str]:
-    """What is in `.sandbox/env`, PATH apart from what follows it included."""
-    virtual = Path(sys.prefix)
+def emulator(sandbox: Sandbox) -> dict[str, str]:
+    """How a client of Azure finds the emulator and trusts it."""
     return {
         "ARM_ENDPOINT": sandbox.endpoint,
         "ARM_SUBSCRIPTION_ID": SUBSCRIPTION,
@@ -57,6 +56,14 @@ def variables(sandbox: Sandbox, engine: Path) -> dict[str, str]:
         "ARM_USE_MSI": "true",
         "AZURE_POD_IDENTITY_AUTHORITY_HOST": sandbox.identity,
         "REQUESTS_CA_BUNDLE": str(sandbox.ca_bundle),
+    }
+
+
+def variables(sandbox: Sandbox, engine: Path) -> dict[str, str]:
+    """What is in `.sandbox/env`, PATH apart from what follows it included."""
+    virtual = Path(sys.prefix)
+    return {
+        **emulator(sandbox),
         "SSL_CERT_FILE": str(sandbox.ca_bundle),
         "CURL_CA_BUNDLE": str(sandbox.ca_bundle),
         "PULUMI_BACKEND_URL": f"file://{sandbox.state}",

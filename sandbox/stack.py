@@ -14,10 +14,10 @@ from typing import Any
 import yaml
 
 from patchwave.base.clock import SHIFT
+from patchwave.base.documents import read_document
 from patchwave.base.errors import Failed, PatchwaveError, Refused, UsageError
-from patchwave.config.settings import STACKS, stack_path
-from patchwave.config.stackfile import KEY
-from patchwave.config.standard import StackName
+from patchwave.config.settings import RELEASE, stack_path
+from patchwave.config.standard import StackName, load_standard
 from sandbox import daemon
 from sandbox.azure.resources.kinds import BY_TOKEN
 from sandbox.config import Sandbox
@@ -52,8 +52,8 @@ class Stack:
         shutil.copy(self.sandbox.project / "Pulumi.yaml", self._home / "Pulumi.yaml")
         if not self._checkpoint.exists():
             self._settings.unlink(missing_ok=True)
-            self._ask("stack", "init", self.name, "--no-select", cwd=self._home)
-        self._ask("stack", "select", self.name)
+            self._pulumi("stack", "init", self.name, "--no-select", cwd=self._home)
+        self._pulumi("stack", "select", self.name)
 
     def resources(self) -> list[dict[str, Any]]:
         """What the stack holds, by its last checkpoint."""
@@ -111,7 +111,7 @@ class Stack:
 
     def _settle(self) -> None:
         """Ends pending operations: what Azure has made by now is taken into the state, the rest will be tried again."""
-        exported = json.loads(self._ask("stack", "export", "--stack", self.name))
+        exported = json.loads(self._pulumi("stack", "export", "--stack", self.name))
         deployment = exported["deployment"]
         targets = []
         for operation in deployment.pop("pending_operations", []):
@@ -120,11 +120,11 @@ class Stack:
             if identity:
                 deployment["resources"].append(resource | {"id": identity, "outputs": resource["inputs"]})
                 targets += ["--target", resource["urn"]]
-        self._ask("stack", "import", "--stack", self.name, text=json.dumps(exported))
+        self._pulumi("stack", "import", "--stack", self.name, text=json.dumps(exported))
         if targets:
             self._write_settings(wave=False)
             common = ["--stack", self.name, "--config-file", str(self._settings)]
-            self._ask("refresh", "--yes", "--skip-preview", *common, *targets)
+            self._pulumi("refresh", "--yes", "--skip-preview", *common, *targets)
 
     def _made(self, resource: dict[str, Any]) -> str:
         """The id of what a pending create has made, empty when it has made nothing or is no resource of Azure."""
@@ -169,19 +169,19 @@ class Stack:
     def _write_settings(self, *, wave: bool) -> None:
         """The stack file as it stands in the project, with this sandbox's salt in place of any other."""
         own = yaml.safe_load(self._settings.read_text()) if self._settings.exists() else None
-        document = yaml.safe_load(stack_path(self.sandbox.project, self.name).read_text(encoding="utf-8"))
+        document = dict(read_document(stack_path(self.sandbox.project, self.name)).data)
         for salt in ("encryptionsalt", "secretsprovider", "encryptedkey"):
             document.pop(salt, None)
         if own and "encryptionsalt" in own:
             document["encryptionsalt"] = own["encryptionsalt"]
         if not wave:
-            document["config"].pop(KEY, None)
+            document["config"] = {key: value for key, value in document["config"].items() if key != RELEASE}
         draft = self._settings.with_suffix(".new")
         with draft.open("w", encoding="utf-8") as file:
             yaml.safe_dump(document, file, sort_keys=False)
         draft.replace(self._settings)
 
-    def _ask(self, *arguments: str, cwd: Path | None = None, text: str | None = None) -> str:
+    def _pulumi(self, *arguments: str, cwd: Path | None = None, text: str | None = None) -> str:
         done = subprocess.run(
             [str(self.engine), "--non-interactive", *arguments],
             cwd=cwd or self.sandbox.project,
@@ -196,25 +196,25 @@ class Stack:
         return done.stdout
 
 
-def said_by(text: str, complaint: str, code: int) -> dict[str, Any]:
+def answer_of(text: str, complaint: str, code: int) -> dict[str, Any]:
     """The JSON object that a command printed last; its own one-line error otherwise, of its own kind."""
     if code:
         kinds: dict[int, type[PatchwaveError]] = {2: UsageError, 3: Refused}
         raise kinds.get(code, Failed)(reason(complaint.splitlines()))
     last = next((line for line in reversed(text.splitlines()) if line.startswith("{")), "{}")
-    said: dict[str, Any] = json.loads(last)
-    return said
+    answer: dict[str, Any] = json.loads(last)
+    return answer
 
 
 def reason(lines: Sequence[str]) -> str:
-    """The line of the engine's output that tells most: our own error, a policy's refusal, any other error."""
+    """The most telling line of the engine's output: our own error, a policy's refusal, any other error."""
     for line in lines:
         if (start := line.find("patchwave: ")) >= 0:
             return " ".join(line[start + len("patchwave: ") :].split())
     for number, line in enumerate(lines):
         if found := _DENIED.match(line):
-            said = " ".join(lines[number + 2 : number + 3])
-            return f"refused by policy {found[1]}: {said}"
+            why = " ".join(lines[number + 2 : number + 3])
+            return f"refused by policy {found[1]}: {why}"
     dull = ("error: update failed", "error: preview failed")
     errors = [line for line in lines if "error: " in line and not line.endswith(dull)]
     chosen = (errors or lines[-1:] or ["it wrote nothing"])[0]
@@ -224,7 +224,7 @@ def reason(lines: Sequence[str]) -> str:
 def existing(sandbox: Sandbox) -> list[StackName]:
     """The stacks that the backend knows."""
     folder = sandbox.state / ".pulumi" / "stacks" / PROGRAM
-    return [name for name in STACKS if (folder / f"{name}.json").exists()]
+    return [name for name in load_standard(sandbox.project).stacks if (folder / f"{name}.json").exists()]
 
 
 def _began(pid: int) -> float | None:

@@ -3,28 +3,28 @@
 import re
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from patchwave.authorization import permission
+from patchwave.authorization.inputs import from_files
+from patchwave.authorization.messages import require_promotion
+from patchwave.authorization.promotion import folder
 from patchwave.base import clock
 from patchwave.base.errors import Failed, PatchwaveError, Refused, UsageError
 from patchwave.config.settings import load_stack
 from patchwave.config.standard import ApprovalKind, StackName, load_standard
 from patchwave.evidence import chain as evidence
 from patchwave.releases import release
-from sandbox import acceptance, console, daemon, doctor, environment
+from sandbox import acceptance, console, daemon, doctor, environment, estate, images
 from sandbox.config import Sandbox
 from sandbox.lab import base, mirror, network, repository
 from sandbox.lab.engine import Engine, engine, find
 from sandbox.lab.hosts import Hosts
 from sandbox.sample import package
 from sandbox.sample.package import Fault
-from sandbox.stack import Stack, said_by
+from sandbox.stack import Stack, answer_of
 
-ARC = {"dev": "site-arc-0", "staging": "site-arc-1", "prod": "site-arc-2"}
 _LEAD = timedelta(seconds=5)
 _EARLIER = timedelta(hours=1)
 _OPENINGS = 8
@@ -46,13 +46,13 @@ def up(sandbox: Sandbox, name: StackName, *, at: datetime | None = None, fault: 
     moment = at or (_later(stack, cut_off) if cut_off else _opening(stack, source))
     if source and not cut_off:
         _promote(stack, source, moment)
-        _ask_for_approvals(stack, moment, at)
+        _require_approvals(stack, moment, at)
     _declare(sandbox, stack)
     if cut_off:
         console.line("release", f"{load_stack(sandbox.project, name).release}  goes on where it was cut off")
     elif not source:
         _seal(stack)
-    why = "as asked" if at else "where it was cut off" if cut_off else f"when {name}'s window opens"
+    why = "as given" if at else "where it was cut off" if cut_off else f"when {name}'s window opens"
     console.line("clock", f"rehearsed at {moment:%a %Y-%m-%d %H:%M} UTC, {why}")
     _carry_out(stack, moment)
 
@@ -76,8 +76,8 @@ def preview(sandbox: Sandbox, name: StackName) -> None:
 def set_up(sandbox: Sandbox) -> Engine:
     """Engine, base, network, services and plugins stand; what stands already is only looked at."""
     doctor.examine(sandbox)
-    for folder in (sandbox.log, sandbox.run, sandbox.hosts, sandbox.home, sandbox.state):
-        folder.mkdir(exist_ok=True)
+    for place in (sandbox.log, sandbox.run, sandbox.hosts, sandbox.home, sandbox.state):
+        place.mkdir(exist_ok=True)
     with console.step("engine") as report:
         made = engine(lambda text: console.working("engine", text))
         report.quick = made.cached
@@ -87,7 +87,7 @@ def set_up(sandbox: Sandbox) -> Engine:
             doctor.reachable(mirror.mirror())
         tell = lambda text: console.working("base", text)  # noqa: E731
         bottom = base.base(sandbox, tell)
-        base.image(sandbox, tell)
+        prepared = images.prepare(sandbox, tell)
         report.quick = bottom.cached
         report(f"{bottom.suite}, {bottom.packages} packages")
     with console.step("azure") as report:
@@ -98,6 +98,7 @@ def set_up(sandbox: Sandbox) -> Engine:
         repository.serve(sandbox)
         mirror.serve(sandbox)
         daemon.serve(sandbox)
+        daemon.provide(sandbox, prepared)
         origins = _plugins(sandbox, made)
         environment.write(sandbox, made.path)
         report.quick = standing
@@ -116,7 +117,8 @@ def _opening(stack: Stack, source: StackName | None) -> datetime:
     project = stack.sandbox.project
     now = datetime.now(UTC)
     settings = load_stack(project, stack.name).settings
-    openings = [one.opens + _LEAD for one in settings.calendar.next(now, _OPENINGS)]
+    calendar = load_standard(project).calendar(stack.name, settings.calendar)
+    openings = [one.opens + _LEAD for one in calendar.next(now, _OPENINGS)]
     if not openings:
         raise Refused(f"{stack.name}: no window opens from here on: look at the calendar in Pulumi.{stack.name}.yaml")
     if source is None:
@@ -128,17 +130,9 @@ def _opening(stack: Stack, source: StackName | None) -> datetime:
         )
     chosen = release.load(project, named)
     for opening in openings:
-        inputs = permission.gather(
-            project,
-            stack.name,
-            chosen,
-            settings.calendar,
-            needs=timedelta(0),
-            at=opening,
-            environ=stack.environment,
-        )
+        inputs = from_files(project, stack.name, chosen, at=opening, environ=stack.environment)
         try:
-            permission.promotion(inputs)
+            require_promotion(inputs)
             return opening
         except Refused as error:
             refusal = error
@@ -148,29 +142,29 @@ def _opening(stack: Stack, source: StackName | None) -> datetime:
 def _promote(stack: Stack, source: StackName, opening: datetime) -> None:
     with console.step("release") as report:
         done = stack.patchwave("promote", source, stack.name, "--json", moved=_moved(opening))
-        said = said_by(done.stdout, done.stderr, done.returncode)
-        soak = said.get("soak") or {}
+        answer = answer_of(done.stdout, done.stderr, done.returncode)
+        soak = answer.get("soak") or {}
         soaked = f", soak of {console.span(soak['required_seconds'])} shortened to {console.span(soak['real_seconds'])}"
         report(
-            f"{said['release']}  digest {said['digest'][:12]}, promoted from {source}"
+            f"{answer['release']}  digest {answer['digest'][:12]}, promoted from {source}"
             + (soaked if soak.get("shortened") else "")
         )
         report.quick = True
 
 
-def _ask_for_approvals(stack: Stack, moment: datetime, at: datetime | None) -> None:
+def _require_approvals(stack: Stack, moment: datetime, at: datetime | None) -> None:
     """Stops before any host is made when people have not approved; the sandbox signs for nobody by itself."""
-    said = _approvals(stack, moment)
-    if said["complete"]:
+    answer = _approvals(stack, moment)
+    if answer["complete"]:
         return
-    asked = next(one for one in reversed(said["lists"]) if not one["complete"])
-    missing = [role["role"] for role in asked["roles"] if role["person"] is None]
+    lacking = next(one for one in reversed(answer["lists"]) if not one["complete"])
+    missing = [role["role"] for role in lacking["roles"] if role["person"] is None]
     command = f".venv/bin/python -m sandbox approve --name {stack.sandbox.name} --stack {stack.name}"
-    command += "" if asked["kind"] == "normal" else f" --kind {asked['kind']}"
+    command += "" if lacking["kind"] == "normal" else f" --kind {lacking['kind']}"
     command += f" --at {clock.iso(at)}" if at else ""
     raise Refused(
-        f"{stack.name}: {asked['kind']} approval of release {said['release']} is missing from {', '.join(missing)}: "
-        f"`{command}` signs as the rehearsal's people, then run this again"
+        f"{stack.name}: {lacking['kind']} approval of release {answer['release']} is missing from "
+        f"{', '.join(missing)}: `{command}` signs as the rehearsal's people, then run this again"
     )
 
 
@@ -179,7 +173,7 @@ def approve(sandbox: Sandbox, name: StackName, *, role: str | None, kind: Approv
     stack = Stack(sandbox, find() or Path("pulumi"), name)
     moment = at or _opening(stack, load_standard(sandbox.project).stacks[name].promoted_from)
     lists = [one for one in _approvals(stack, moment)["lists"] if one["kind"] == kind]
-    missing = [one["role"] for asked in lists for one in asked["roles"] if one["person"] is None]
+    missing = [one["role"] for needed in lists for one in needed["roles"] if one["person"] is None]
     for wanted in missing if role is None else [role]:
         person = _holder(sandbox, wanted)
         done = stack.patchwave(
@@ -189,8 +183,8 @@ def approve(sandbox: Sandbox, name: StackName, *, role: str | None, kind: Approv
             *("--note", "signed by the sandbox for a rehearsal", "--json"),
             moved=_moved(moment - _EARLIER),
         )
-        said = said_by(done.stdout, done.stderr, done.returncode)
-        console.line("approval", f"{said['file']}  {person} as {wanted}, until {said['expires']}")
+        answer = answer_of(done.stdout, done.stderr, done.returncode)
+        console.line("approval", f"{answer['file']}  {person} as {wanted}, until {answer['expires']}")
     if not missing and role is None:
         console.line("approval", f"{name} lacks no {kind} approval")
 
@@ -204,7 +198,7 @@ def _holder(sandbox: Sandbox, role: str) -> str:
 
 def _approvals(stack: Stack, moment: datetime) -> dict[str, Any]:
     done = stack.patchwave("approvals", "--stack", stack.name, "--json", moved=_moved(moment))
-    return said_by(done.stdout, done.stderr, done.returncode)
+    return answer_of(done.stdout, done.stderr, done.returncode)
 
 
 def _declare(sandbox: Sandbox, stack: Stack) -> None:
@@ -213,37 +207,20 @@ def _declare(sandbox: Sandbox, stack: Stack) -> None:
         hosts = Hosts(sandbox)
         stack.prepare()
         known = stack.declared
-        _enrol_assigned(sandbox, stack.name)
-        with ThreadPoolExecutor(1) as pool:
-            joining = pool.submit(_enrol, sandbox, stack.name)
-            if not known:
-                console.working("hosts", f"declaring {stack.name} and booting its hosts")
-                if not stack.up(wave=False):
-                    raise Failed(f"the fleet of {stack.name} was not declared: {stack.problem()} (all: {stack.log})")
-            joining.result()
-        mine = [name for name in hosts.names() if name.startswith(f"{stack.name}-") or name == ARC[stack.name]]
+        console.working("hosts", "booting the hosts that exist already")
+        estate.seed(sandbox, stack.name, load_stack(sandbox.project, stack.name).settings)
+        if not known:
+            console.working("hosts", f"declaring {stack.name} and booting its hosts")
+            if not stack.up(wave=False):
+                raise Failed(f"{stack.name} was not declared: {stack.problem()} (all: {stack.log})")
         report.quick = known
-        report(" ".join(mine))
-
-
-def _enrol(sandbox: Sandbox, name: StackName) -> None:
-    settings = load_stack(sandbox.project, name).settings
-    fleet = next((key for key, fleet in settings.fleets.items() if fleet.source == "arc"), None)
-    if fleet is not None:
-        daemon.enrol(sandbox, ARC[name], {"patchwave-stack": name, "patchwave-fleet": fleet})
-
-
-def _enrol_assigned(sandbox: Sandbox, name: StackName) -> None:
-    """A schedule is assigned to machines that are there: those that the stack names have joined before it is made."""
-    for one in load_stack(sandbox.project, name).settings.maintenance.assigned:
-        if one.source == "arc":
-            daemon.enrol(sandbox, one.name, {}, one.resource_group)
+        report(" ".join(hosts.names()))
 
 
 def _cut_off(stack: Stack) -> datetime | None:
     """When the last wave of the stack's release wrote its last record, if it has not ended: it goes on first."""
     named = load_stack(stack.sandbox.project, stack.name).release
-    place = permission.folder(stack.sandbox.project, stack.name, named or "-")
+    place = folder(stack.sandbox.project, stack.name, named or "-")
     if named is None or not (place / evidence.FILE).exists():
         return None
     records = evidence.read(place)
@@ -254,50 +231,51 @@ def _cut_off(stack: Stack) -> datetime | None:
 
 def _later(stack: Stack, before: datetime) -> datetime:
     """Right after an instant if the window is still open then, else when it opens next."""
-    calendar = load_stack(stack.sandbox.project, stack.name).settings.calendar
+    project = stack.sandbox.project
+    calendar = load_standard(project).calendar(stack.name, load_stack(project, stack.name).settings.calendar)
     after = before + _LEAD
     return after if calendar.at(after).open else calendar.next(after)[0].opens + _LEAD
 
 
 def _seal(stack: Stack) -> None:
     with console.step("release") as report:
-        console.working("release", "asking the hosts what is pending")
+        console.working("release", "looking on the hosts for what is pending")
         done = stack.patchwave("seal", "--stack", stack.name, "--json")
-        said = said_by(done.stdout, done.stderr, done.returncode)
-        left = ", ".join(f"{one['name']} {one['to']} left out: {one['reason']}" for one in said["left_out"])
-        if said["release"] is None:
+        answer = answer_of(done.stdout, done.stderr, done.returncode)
+        left = ", ".join(f"{one['name']} {one['to']} left out: {one['reason']}" for one in answer["left_out"])
+        if answer["release"] is None:
             report(left or "nothing is pending")
         else:
-            how = "sealed from what is pending" if said["new"] else "sealed already"
-            digest = f"digest {said['digest'][:8]}…"
-            report(f"{said['release']}  {said['packages']} packages, {said['cves']} CVEs, {digest}  ({how})")
+            how = "sealed from what is pending" if answer["new"] else "sealed already"
+            digest = f"digest {answer['digest'][:8]}…"
+            report(f"{answer['release']}  {answer['packages']} packages, {answer['cves']} CVEs, {digest}  ({how})")
 
 
 def _carry_out(stack: Stack, opening: datetime) -> None:
     """The real `pulumi up`, and what its evidence says afterwards."""
     project = stack.sandbox.project
-    from policy.pack import RULES  # the pack takes a while to load, and no other command needs it
+    from policy.judge import CHECKS  # the pack takes a while to load, and no other command needs it
 
-    console.line("policy", f"{len(RULES)} rules")
+    console.line("policy", f"{len(CHECKS)} checks")
     before = _latest(stack)
     done = stack.up(moved=_moved(opening))
     after = _latest(stack)
     if after and after != before:
-        console.line("wave", next(_last_words(stack.log), "") or _outcome(after))
+        console.line("wave", next(_summary(stack.log), "") or _outcome(after))
         verdict = stack.patchwave("evidence", "verify", "--stack", stack.name, "--json")
-        said = said_by(verdict.stdout, verdict.stderr, 0) if verdict.stdout else {"verified": False, "records": 0}
-        place = permission.folder(project, stack.name, str(load_stack(project, stack.name).release))
-        word = "verified" if said["verified"] else "NOT verified" if after["outcome"] else "unfinished"
-        console.line("evidence", f"{place.relative_to(project)}/  {word}, {said['records']} records, wave.html")
+        answer = answer_of(verdict.stdout, verdict.stderr, 0) if verdict.stdout else {"verified": False, "records": 0}
+        place = folder(project, stack.name, str(load_stack(project, stack.name).release))
+        word = "verified" if answer["verified"] else "NOT verified" if after["outcome"] else "unfinished"
+        console.line("evidence", f"{place.relative_to(project)}/  {word}, {answer['records']} records, wave.html")
     elif done:
         console.line("wave", "nothing to do: no host is touched")
     if not done:
         raise _stopped(stack.problem().removeprefix(f"{stack.name}: "), stack.name)
     if after and after["outcome"] == "succeeded":
         _prove(stack, datetime.fromisoformat(after["ended"]) + _LEAD)
-    follower = {"dev": "staging", "staging": "prod"}.get(stack.name)
-    if follower:
-        console.line("next", f"make up STACK={follower}     (promotes this release)")
+    for follower, rules in load_standard(project).stacks.items():
+        if rules.promoted_from == stack.name:
+            console.line("next", f"make up STACK={follower}     (promotes this release)")
 
 
 def _stopped(why: str, what: str) -> PatchwaveError:
@@ -318,10 +296,10 @@ def _latest(stack: Stack) -> dict[str, Any] | None:
     if load_stack(stack.sandbox.project, stack.name).release is None:
         return None
     shown = stack.patchwave("evidence", "show", "--stack", stack.name, "--json")
-    return said_by(shown.stdout, shown.stderr, 0) or None
+    return answer_of(shown.stdout, shown.stderr, 0) or None
 
 
-def _last_words(log: Path) -> Iterator[str]:
+def _summary(log: Path) -> Iterator[str]:
     """The wave's own summary in the engine's output."""
     yield from re.findall(r"\bwave {6}(\S.*)", log.read_text("utf-8", "replace"))[-1:]
 

@@ -1,12 +1,19 @@
 """The one sandbox that the engine's and the lab's tests share: its dev stack is patched once, for real."""
 
+import os
 import subprocess
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import pytest
+from hypothesis import settings
 
 from tests.laboratory import Laboratory, laboratory
+
+# The same examples each time, few of them; `HYPOTHESIS_PROFILE=nightly` looks for new ones.
+settings.register_profile("fast", max_examples=60, deadline=None, derandomize=True)
+settings.register_profile("nightly", max_examples=3000, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
 
 LISTS = (
     ["ip", "-o", "link"],

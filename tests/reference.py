@@ -1,9 +1,9 @@
-"""`python -m tests.reference` writes the page of all rules, from the rules and the cases of their tests."""
+"""`python -m tests.reference` writes the page of all checks, from the checks and the cases of their tests."""
 
-import base64
 import inspect
 import json
 import tempfile
+import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,12 @@ from patchwave.base.clock import spell
 from patchwave.base.documents import parse
 from patchwave.base.errors import UsageError
 from patchwave.config.settings import Settings
-from policy import commands, decisions, estate, pack, service, wave
-from policy.rule import Rule, rules_of
+from policy import service
+from policy.check import Check
+from policy.judge import CHECKS
+from policy.pack import TOGETHER, TOPICS
 from tests.unit import policy_cases
+from tests.unit.builders import FIXTURE
 from tests.unit.changes import Change, changed
 from tests.unit.policy_cases import Scene
 from tests.unit.service_rules_cases import BASES, CASES, STACK_CASES
@@ -26,27 +29,34 @@ PROJECT = Path(__file__).resolve().parents[1]
 PAGE = PROJECT / "docs" / "rules.md"
 
 FORMAT = "https://www.pulumi.com/docs/using-pulumi/crossguard/configuration/"
-HEAD = f"""# Rules
+COUNT = textwrap.fill(
+    f"The pack in `policy/` has {sum(not one.general for one in CHECKS.values())} checks of our own, which hold what a "
+    f"program declares against `policy/standard.yaml`, and {sum(one.general for one in CHECKS.values())} of "
+    "[what Azure refuses](#what-azure-refuses). Each belongs to the policy of its topic: "
+    f"{', '.join(TOPICS)}, {TOGETHER}. "
+    "The pack judges anyone's program, with the path of that folder: `pulumi preview --policy-pack policy`.",
+    width=120,
+    break_on_hyphens=False,
+)
+HEAD = f"""# Policy checks
 
 Written by `python -m tests.reference`; do not edit. Each line was tried: the example is refused with this message, its
-neighbour is admitted.
+neighbour is admitted. The examples are changes of the tests' own stack in `tests/fixtures/desk`.
 
-The pack in `policy/` has {len(pack.OWN_RULES)} rules of our own, which hold a program against `policy/standard.yaml`,
-and {len(service.RULES) + len(service.STACK_RULES)} of [what Azure refuses](#what-azure-refuses). It judges anyone's
-program, with the path of that folder: `pulumi preview --policy-pack policy`. A resource is of the stack that its tag
-`patchwave-stack` names, else of Pulumi's own.
+{COUNT}
 
-- **Mandatory** refuses, **advisory** only warns. What the hour, proof or a signature will fix is advisory in a preview
-  and mandatory in an update.
-- A rule that cannot run refuses, whatever its mode is, unless it is disabled: a file is missing or does not parse, or
-  the standard names a rule or a parameter that there is not.
-- A first preview does not know every value. Rules that need one of those are named in one line,
-  `rules-wait-for-the-update`, and asked by the update.
+- Judged is what is declared, with `-c`, `--config-file` and ESC: the inputs of the root component `Stack`, and each
+  resource. Our own checks hold for what the root component declares and for what carries the tag `patchwave-stack`,
+  where what is left out counts as wrong; of anything else only what Azure refuses is.
+- **Mandatory** checks refuse. **Advisory** ones only warn, by the policy `advice`. The policy `permission` warns in a
+  preview and refuses in an update; a wave needs [permission](approvals.md) by its hook as well, without the pack.
+- A check that cannot run says so and counts as one that complains. One that needs a value which a preview does not know
+  yet is named by a warning, and runs in the update.
 
-## A stack that has a rule otherwise
+## A stack that has a check otherwise
 
 `policy` in `policy/standard.yaml` gives a stack another mode (`mandatory`, `advisory`, `disabled`) or other parameters,
-for any rule of this page:
+for any check of this page:
 
 ```yaml
 policy:
@@ -56,34 +66,27 @@ policy:
     records-are-kept: {{parameters: {{at_least_days: 365}}}}
 ```
 
-A single run may have a rule otherwise again; it goes before the standard. `--policy-pack-config FILE` takes
-[Pulumi's own format]({FORMAT}):
+A single run may have a whole policy otherwise; it goes before the standard. `--policy-pack-config FILE` takes
+[Pulumi's own format]({FORMAT}),
+by the name of the policy, with the parameters of its checks:
 
 ```json
 {{
-  "images-are-pinned": "advisory",
-  "records-are-kept": {{"enforcementLevel": "mandatory", "at_least_days": 90}}
+  "machines": "advisory",
+  "monitoring": {{"enforcementLevel": "mandatory", "at_least_days": 90}}
 }}
 ```
-
-A wave asks for [permission](approvals.md) by its hook as well, without the pack.
 """
 AZURE = """
 ## What Azure refuses
 
-All of this is refused before anything is changed: by the models, when a stack's settings are read, or by a rule of the
-same name as in the table, mandatory and of high severity.
+All of this is refused before anything is changed: by the models, when a stack's settings are read, or by the check
+that the table names, in anyone's program.
 
 Not here, because only Azure knows it at the time: the quotas of a subscription, whether names are free and ids exist,
 and how near a window is when its configuration changes (15 minutes before it opens, or 40 where events are sent, it is
 too late for that run).
 """
-OWN = {
-    wave: "A wave's commands",
-    decisions: "A stack's settings",
-    estate: "Resources",
-    commands: "Scripts and secrets",
-}
 
 
 def page() -> str:
@@ -93,40 +96,40 @@ def page() -> str:
 
 def _own() -> Iterator[str]:
     with tempfile.TemporaryDirectory() as scratch:
-        for module, title in OWN.items():
-            yield ""
-            yield f"## {title}"
-            yield ""
-            yield "| rule | refused | admitted | it says |"
-            yield "|---|---|---|---|"
-            for rule in rules_of(module):
-                first = True
-                for case in (case for case in policy_cases.CASES if case.rule == rule.name):
+        for topic in (*TOPICS, TOGETHER):
+            own = [one for one in CHECKS.values() if one.topic == topic and not one.general]
+            if own:
+                yield from _table(f"## Policy {topic}", "check", "refused", "admitted", "it says")
+            for check in own:
+                name = _described(check)
+                for case in (case for case in policy_cases.CASES if case.check == check.name):
                     says = policy_cases.says(case, case.refused, Path(scratch))[0].replace(scratch, "…")
-                    name = _described(rule) if first else ""
+                    says = says.removeprefix(f"{check.name}: ")
                     yield _row(name, _scene(case.refused), _scene(case.admitted), says)
-                    first = False
+                    name = ""
 
 
-def _described(rule: Rule) -> str:
-    """A rule's name, how it is enforced, its parameters and what it holds."""
-    mode = rule.mode
-    if rule.enforced(mode, preview=True) != mode:
-        mode_shown = f"{mode}, in a preview {rule.enforced(mode, preview=True)}"
-    else:
-        mode_shown = mode
-    name = f"[{rule.name}]({rule.source})" if rule.source else rule.name
-    return "<br>".join([f"**{name}**", f"{rule.severity}, {mode_shown}", *_parameters(rule), rule.description])
+def _table(title: str, *columns: str) -> Iterator[str]:
+    yield from ("", title, "", _row(*columns), "|---" * len(columns) + "|")
 
 
-def _parameters(rule: Rule) -> Iterator[str]:
-    for name, schema in rule.parameters.model_json_schema().get("properties", {}).items():
+def _described(check: Check) -> str:
+    """A check's name, how it is enforced, its parameters and what it holds."""
+    return "<br>".join([f"**{_named(check.name, check.source)}**", check.mode, *_parameters(check), check.description])
+
+
+def _named(name: str, source: str) -> str:
+    return f"[{name}]({source})" if source else name
+
+
+def _parameters(check: Check) -> Iterator[str]:
+    for name, schema in check.parameters.model_json_schema().get("properties", {}).items():
         bounds = f", {schema['minimum']} to {schema['maximum']}" if "minimum" in schema else ""
         yield f"`{name}`: {json.dumps(schema['default'])}{bounds}"
 
 
 def _scene(scene: Scene) -> str:
-    """What a rule is shown, as the page shows it."""
+    """What a check is shown, as the page shows it."""
     parts = [_shown(scene.change)] if scene.change else []
     for name, change in scene.files.items():
         parts.append(f"{name}:<br>{_shown(change)}" if isinstance(change, Mapping) else f"{name}: {_brief(change)}")
@@ -138,28 +141,24 @@ def _scene(scene: Scene) -> str:
 
 
 def _brief(text: str) -> str:
-    """A file's text in a cell: the line that tells most of a waiver, the first of anything else."""
+    """A file's text in a cell: that of a waiver's end, the first of anything else."""
     lines = text.splitlines()
     return f"`{_cut(next((line for line in lines if line.startswith('expires')), lines[0]))}`"
 
 
 def _settings() -> Iterator[str]:
-    yield ""
-    yield "### The stack's settings"
-    yield ""
-    yield "| refused | admitted | it says |"
-    yield "|---|---|---|"
-    file = yaml.safe_load((PROJECT / "Pulumi.dev.yaml").read_text(encoding="utf-8"))
+    yield from _table("### The stack's settings", "refused", "admitted", "it says")
+    file = yaml.safe_load((FIXTURE / "Pulumi.dev.yaml").read_text(encoding="utf-8"))
     settings = file["config"]["patchwave:settings"]
     for case in MODEL_CASES:
         yield _row(
             _shown(case.refused),
             _shown(case.admitted),
-            f"{_said(settings, case)} ([source]({case.source}))",
+            f"{_refusal(settings, case)} ([source]({case.source}))",
         )
 
 
-def _said(settings: Mapping[str, Any], case: ModelCase) -> str:
+def _refusal(settings: Mapping[str, Any], case: ModelCase) -> str:
     try:
         parse(changed(changed(settings, case.given), case.refused), Settings, "settings")
     except UsageError as refusal:
@@ -170,45 +169,33 @@ def _said(settings: Mapping[str, Any], case: ModelCase) -> str:
 def _resources() -> Iterator[str]:
     for type_, rules in service.BY_TYPE.items():
         kind = type_.removeprefix("azure-native:")
-        yield ""
-        yield f"### {kind}"
-        yield ""
-        yield "| rule | refused | admitted | it says |"
-        yield "|---|---|---|---|"
+        yield from _table(f"### {kind}", "check", "refused", "admitted", "it says")
         for rule in rules:
-            first = True
+            name = _named(rule.name, rule.source)
             for case in (case for case in CASES if case.rule == rule.name):
                 base = BASES[case.base or rule.types[0].removeprefix("azure-native:")]
                 says = next(iter(rule.check(changed(base, case.refused))))
-                name = f"[{rule.name}]({rule.source})" if first else ""
                 yield _row(name, _shown(case.refused), _shown(case.admitted), says)
-                first = False
+                name = ""
 
 
 def _together() -> Iterator[str]:
-    yield ""
-    yield "### Resources together"
-    yield ""
-    yield "| rule | what it holds | it says |"
-    yield "|---|---|---|"
+    yield from _table("### Resources together", "check", "what it holds", "it says")
     for rule in service.STACK_RULES:
         case = next(case for case in STACK_CASES if case.rule == rule.name)
-        yield _row(f"[{rule.name}]({rule.source})", str(rule.check.__doc__), next(iter(rule.check(case.refused))))
+        yield _row(_named(rule.name, rule.source), str(rule.check.__doc__), next(iter(rule.check(case.refused))))
 
 
 def _shown(change: Change) -> str:
     """A change as the page shows it; long values are cut."""
     if not change:
         return "as it was"
-    paths = {path.removeprefix("config.patchwave:settings."): value for path, value in change.items()}
-    return "<br>".join(f"`{path}: {_value(path, value)}`" for path, value in paths.items())
+    return "<br>".join(f"`{path}: {_value(value)}`" for path, value in change.items())
 
 
-def _value(path: str, value: Any) -> str:
+def _value(value: Any) -> str:
     if value is ...:
         return "(left out)"
-    if path.endswith(("customData", "userData", "settings.script")):
-        value = base64.b64decode(value).decode()
     return _cut(json.dumps(value))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from datetime import timedelta
 from random import SystemRandom
 from types import TracebackType
@@ -23,11 +23,18 @@ DEFAULT_ENDPOINT = "https://management.azure.com"
 COMPUTE = "2024-11-01"
 GRAPH = "2022-10-01"
 PAGE = 1000
+NO_SUBSCRIPTION = "NoValidSubscriptionsInQueryRequest"
+UNREADABLE = "nothing of it can be read: give this runner's identity Reader there, or correct the id"
 ATTEMPTS = 8
 LONGEST_PAUSE = 4.0
 PATIENCE = 60.0
 CHANCE = SystemRandom().random
 MANAGEMENT = "https://management.azure.com/.default"
+LOGS = "https://api.loganalytics.io"
+
+
+class Conflict(Failed):
+    """The resource was changed, or is being changed, by someone else: read it again, then decide again."""
 
 
 class Arm:
@@ -52,6 +59,8 @@ class Arm:
             raise UsageError(
                 "ARM_SUBSCRIPTION_ID is not set: export it, or `source .sandbox/env` for the sandbox"
             ) from None
+        # an endpoint of its own, as a sovereign cloud has one, answers queries as well
+        self._logs = LOGS if self.endpoint == DEFAULT_ENDPOINT else self.endpoint
         self._credential = DefaultAzureCredential(
             exclude_interactive_browser_credential=True,
             exclude_powershell_credential=True,
@@ -72,10 +81,25 @@ class Arm:
         self._http.close()
         self._credential.close()
 
-    def call(self, method: str, path: str, *, api: str, body: Any = None) -> dict[str, Any]:
-        """One operation, waited for until it ends; Failed carries Azure's own code and message."""
+    def sign_in(self) -> None:
+        """Gets a token as every call does; Failed where the identity has none."""
+        from azure.core.exceptions import ClientAuthenticationError
+
+        try:
+            self._credential.get_token(MANAGEMENT)
+        except ClientAuthenticationError as error:
+            why = " ".join(str(error.message).split())[:200]
+            raise Failed(f"no sign-in to Azure ({why}): run `az login`, or give this runner an identity") from None
+
+    def call(
+        self, method: str, path: str, *, api: str, body: Any = None, if_match: str | None = None
+    ) -> dict[str, Any]:
+        """One operation, waited for until it ends; Failed carries Azure's own code and message.
+
+        With `if_match` only the version with that etag is changed; Conflict when there is another by now.
+        """
         url = path if path.startswith("https://") else f"{self.endpoint}{path}"
-        answer = self._send(method, url, {"api-version": api}, body, MANAGEMENT)
+        answer = self._send(method, url, {"api-version": api}, body, MANAGEMENT, if_match=if_match)
         later = answer.headers.get("Location") if answer.status_code in (201, 202) else None
         if poll := answer.headers.get("Azure-AsyncOperation") or later:
             self._wait(poll, f"{method} {path}", answer)
@@ -93,16 +117,17 @@ class Arm:
             answer = self._send("GET", follow, {}, None, MANAGEMENT)
             page = answer.json()
 
-    def graph(self, query: str) -> list[dict[str, Any]]:
-        """All rows of a Resource Graph query over the subscription; a short answer is an error, not a smaller fleet.
+    def graph(self, query: str, subscriptions: Sequence[str] = ()) -> list[dict[str, Any]]:
+        """All rows of a Resource Graph query over subscriptions, the own one by default; half an answer is an error.
 
+        A subscription that cannot be read gives no rows and no error, unless none of them can be read.
         https://learn.microsoft.com/azure/governance/resource-graph/concepts/work-with-data
         """
         rows: list[dict[str, Any]] = []
         tokens: set[str] = set()
         options: dict[str, Any] = {"$top": PAGE, "resultFormat": "objectArray"}
         while True:
-            answer = self._ask_graph(query, options)
+            answer = self._graph_page(query, subscriptions or [self.subscription], options)
             page = answer.json()
             rows += page["data"]
             token = page.get("$skipToken")
@@ -115,10 +140,15 @@ class Arm:
             self._keep_quota(answer)
         return _whole(rows, page)
 
-    def _ask_graph(self, query: str, options: Mapping[str, Any]) -> httpx.Response:
+    def _graph_page(self, query: str, subscriptions: Sequence[str], options: Mapping[str, Any]) -> httpx.Response:
         url = f"{self.endpoint}/providers/Microsoft.ResourceGraph/resources"
-        body = {"subscriptions": [self.subscription], "query": query, "options": options}
-        answer = self._send("POST", url, {"api-version": GRAPH}, body, MANAGEMENT, repeatable=True)
+        body = {"subscriptions": list(subscriptions), "query": query, "options": options}
+        try:
+            answer = self._send("POST", url, {"api-version": GRAPH}, body, MANAGEMENT, repeatable=True)
+        except Failed as error:
+            if NO_SUBSCRIPTION in str(error):
+                raise Failed(f"subscription {', '.join(subscriptions)}: {UNREADABLE}") from None
+            raise
         if answer.headers.get("x-ms-tenant-subscription-limit-hit", "").lower() == "true":
             raise Failed("Resource Graph left subscriptions out: the identity sees more than 10,000, give it fewer")
         return answer
@@ -142,17 +172,37 @@ class Arm:
         except AzureError as error:
             raise Failed(f"{stream}: {' '.join(error.message.split())}") from None
 
+    def query_logs(self, workspace: str, query: str, timeout: float) -> list[list[object]]:
+        """The rows of the first table that a KQL query of a workspace gives, within so many seconds."""
+        url = f"{self._logs}/v1/workspaces/{workspace}/query"
+        answer = self._send("POST", url, {}, {"query": query}, f"{LOGS}/.default", repeatable=True, timeout=timeout)
+        try:
+            rows: list[list[object]] = answer.json()["tables"][0]["rows"]
+        except (ValueError, KeyError, IndexError, TypeError):
+            raise Failed(f"workspace {workspace}: the answer holds no table: look at the query") from None
+        return rows
+
     def _send(
-        self, method: str, url: str, params: dict[str, str], body: Any, scope: str, *, repeatable: bool = False
+        self,
+        method: str,
+        url: str,
+        params: dict[str, str],
+        body: Any,
+        scope: str,
+        *,
+        repeatable: bool = False,
+        timeout: float = 60,
+        if_match: str | None = None,
     ) -> httpx.Response:
         import httpx
 
         headers = {"Authorization": f"Bearer {self._credential.get_token(scope).token}"}
+        headers |= {"If-Match": if_match} if if_match else {}
         for attempt in range(1, ATTEMPTS + 1):
             pause = min(LONGEST_PAUSE, 2**attempt / 8) * (1 + self._chance()) / 2
             try:
                 answer = self._http.request(
-                    method, httpx.URL(url).copy_merge_params(params), json=body, headers=headers
+                    method, httpx.URL(url).copy_merge_params(params), json=body, headers=headers, timeout=timeout
                 )
             except httpx.TransportError as error:
                 if attempt == ATTEMPTS or (method == "POST" and not repeatable):
@@ -165,7 +215,8 @@ class Arm:
                     self._sleep(pause if asked is None else asked + self._chance() / 10)
                     continue
             if answer.is_error:
-                raise Failed(f"{method} {url.removeprefix(self.endpoint)}: {_problem(answer)}")
+                kind = Conflict if answer.status_code in (409, 412) else Failed
+                raise kind(f"{method} {url.removeprefix(self.endpoint)}: {_problem(answer)}")
             return answer
         raise AssertionError("the last attempt returns or raises")
 

@@ -1,40 +1,34 @@
-"""Which hosts a stack has: one Resource Graph query, read strictly."""
+"""Which hosts a stack has: one Resource Graph query over all its subscriptions, read machine by machine."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
-from uuid import UUID
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter
 
-from patchwave.azure.client import Arm
-from patchwave.base.errors import Failed
-from patchwave.base.model import Model, first_problem
+from patchwave.azure import addresses
+from patchwave.azure.claims import STACK_TAG, Claims, escaped, subscription_of
+from patchwave.azure.client import UNREADABLE, Arm
+from patchwave.azure.machines import Answer, HostName, Id, Machine, Plain, once, qualify, sort
+from patchwave.base.errors import Failed, Refused, UsageError
+from patchwave.base.model import Model
 from patchwave.config.settings import Settings, Slot, Source
-from patchwave.config.settings.fleets import Method
+from patchwave.config.settings.fleets import Method, ScaleSetHosts, assign
+from patchwave.config.settings.slots import SlotHosts
 from patchwave.config.settings.types import Name
 
 FILE = "PATCHWAVE_INVENTORY_FILE"
+"""The variable by which a wave names the file of its hosts to the Ansible inventory plugin; nothing else reads it."""
 
-QUERY = (Path(__file__).parent / "queries" / "inventory.kql").read_text(encoding="utf-8")
-
-SOURCES: dict[str, Source] = {
-    "microsoft.compute/virtualmachines": "vm",
-    "microsoft.hybridcompute/machines": "arc",
-    "microsoft.compute/virtualmachinescalesets/virtualmachines": "vmss",
-}
+OFF = frozenset({"deallocated", "deallocating", "stopped", "stopping"})
 
 _OCTET = r"(25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
 Address = Annotated[str, Field(pattern=rf"^({_OCTET}\.){{3}}{_OCTET}$")]
-HostName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,79}$")]
-Id = Annotated[str, Field(pattern=r"^(/[\w(.][\w.()-]*)+$", max_length=1024)]
-Plain = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f{}\[\]<>$`\\]*$", max_length=200)]
-Tag = Annotated[str, Field(pattern=r"^([a-z][a-z0-9-]{1,30})?$")]
 
 
 class Host(Model):
-    """One machine of a stack; `live` means that users' requests reach it, as far as can be known."""
+    """One machine that a wave patches; `live` means that users' requests reach it, as far as can be known."""
 
     id: Id
     name: HostName
@@ -52,186 +46,231 @@ class Host(Model):
 HOSTS = TypeAdapter(tuple[Host, ...])
 
 
+class Unplanned(Model):
+    """A machine that no wave touches, and why; `fleet` is None where none claims it. Azure's text is escaped."""
+
+    id: str
+    name: str
+    fleet: Name | None
+    source: Source
+    os: str
+    reason: str
+
+
 class Inventory(Model):
-    """The hosts by name, the power state of each, and what a reader should know about them."""
+    """What is known of a stack's machines. Each is in exactly one of `hosts`, `left_alone` and `problems`.
+
+    `hosts` are what a wave patches. `left_alone` are not Patchwave's to patch: Windows, a method that is not carried
+    out, no fleet. `problems` belong to a fleet and cannot be used: no address, switched off, a row that makes no sense.
+    `missing` names declared hosts that Azure does not list, and scale sets that lack some; `partial` says which
+    subscriptions and scale sets could not be read. Plan, seal and SLA use `hosts` and show the rest; a wave takes
+    `whole()`. `power` is the state of each host, such as running or connected.
+    """
 
     hosts: tuple[Host, ...]
-    power: dict[str, str]
-    notes: tuple[str, ...]
-    expected: int
+    left_alone: tuple[Unplanned, ...] = ()
+    problems: tuple[Unplanned, ...] = ()
+    missing: tuple[str, ...] = ()
+    partial: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    power: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def gaps(self) -> tuple[str, ...]:
+        """One line for everything of which nothing is known."""
+        return (*self.partial, *(f"{one} is declared and not in Azure's answer: create it, or look for it"
+                                 for one in self.missing))  # fmt: skip
+
+    @property
+    def lacks(self) -> tuple[str, ...]:
+        """One line for each thing that keeps the inventory from being complete."""
+        return (*self.gaps, *(f"{one.name} {one.reason}" for one in self.problems))
 
     @property
     def complete(self) -> bool:
-        """Whether Azure lists at least the hosts that the settings declare; who lacks access is shown fewer."""
-        return len(self.hosts) >= self.expected
+        """Whether every declared host is there by name, every id could be read, and every host can be used."""
+        return not self.lacks
 
-
-class _Row(Model):
-    """One row of the query; a machine's own, or that of a scale-set instance's primary interface."""
-
-    id: Id
-    name: str
-    type: str
-    owner: str
-    address: str | None
-    network: list[dict[str, Any]] | None
-    power: Annotated[str, Field(pattern=r"^(PowerState/)?[A-Za-z]{0,30}$")]
-    os: Plain
-    smbios: Plain
-    fleet: Tag
-    ring: Tag
-    slot: Literal["", "blue", "green"]
-
-
-class _Part(BaseModel):
-    """A piece of Azure's answer of which only some fields matter; those are strict."""
-
-    model_config = ConfigDict(strict=True, frozen=True)
-
-
-class _ArcAddress(_Part):
-    address: str = ""
-    ipAddressVersion: str = "IPv4"  # noqa: N815 - Azure's name
-
-
-class _ArcInterface(_Part):
-    ipAddresses: list[_ArcAddress] = []  # noqa: N815 - Azure's name
-
-
-class _Properties(_Part):
-    privateIPAddress: str = ""  # noqa: N815 - Azure's name
-    primary: bool = False
-
-
-class _Configuration(_Part):
-    properties: _Properties
-
-
-Kind = TypeVar("Kind", bound=_Part)
-_INTERFACES = TypeAdapter(list[_ArcInterface])
-_CONFIGURATIONS = TypeAdapter(list[_Configuration])
+    def whole(self) -> tuple[Host, ...]:
+        """The hosts for a wave's own batches; Refused when anything lacks."""
+        if lacks := self.lacks:
+            more = f" (and {len(lacks) - 1} more: run patchwave inventory)" if len(lacks) > 1 else ""
+            raise Refused(f"the inventory is not complete, no part of a stack is patched: {lacks[0]}{more}")
+        return self.hosts
 
 
 def discover(stack: str, settings: Settings, environ: Mapping[str, str] = os.environ) -> Inventory:
-    """The stack's hosts; a host without an address is an error, never a smaller fleet."""
-    if path := environ.get(FILE):
-        planned = HOSTS.validate_json(Path(path).read_bytes())
-        return Inventory(hosts=planned, power={}, notes=(), expected=len(planned))
-    with Arm(environ) as arm:
-        return read(arm.graph(QUERY.replace("{stack}", stack)), settings)
+    """The stack's machines as Azure lists them.
 
-
-def read(rows: Sequence[Mapping[str, Any]], settings: Settings) -> Inventory:
-    """The query's rows as hosts. A row that is not what it should be is an error that names it.
-
-    A machine that is both a virtual machine and registered with Arc counts once, as the virtual machine.
+    UsageError when two fleets claim one machine or an address override names none; Failed when nothing can be read.
     """
-    machines = [
-        (_strict(row), source) for row in rows if (source := SOURCES.get(str(row.get("type")).lower())) is not None
+    with Arm(environ) as arm:
+        claims = Claims(stack, settings, arm.subscription)
+        return read(arm.graph(claims.query, claims.subscriptions), claims)
+
+
+def read(rows: Iterable[Mapping[str, Any]], claims: Claims) -> Inventory:
+    """The query's rows as an inventory; a row that makes no sense makes its machine a problem, and no more."""
+    answer = sort(rows, claims)
+    if not answer.readable.intersection(claims.subscriptions):
+        raise Failed(f"subscription {', '.join(claims.subscriptions)}: {UNREADABLE}")
+    machines, notes = once(answer.machines)
+    notes += qualify(machines)
+    partial = tuple(_unread(answer, claims))
+    notes += _override(machines, claims.settings, partial)
+    usable, left_alone, problems = _divide(machines, claims)
+    hosts = sorted(_hosts(usable, answer, claims), key=lambda host: host.name)
+    filled = {host.fleet for host in hosts}
+    notes += [
+        f"fleet {name} has no host that can be patched"
+        for name, fleet in claims.settings.fleets.items()
+        if fleet.carried_out and name not in filled
     ]
-    ours = {row.id.lower() for row, _ in machines}
-    addresses = {
-        row.owner: _primary(row) for row in map(_strict, (one for one in rows if str(one.get("owner")) in ours))
-    }
-    virtual = {row.smbios.lower(): _host_name(row, source) for row, source in machines if source != "arc"}
-    found: dict[str, Host] = {}
-    power: dict[str, str] = {}
-    notes: list[str] = []
-    for row, source in machines:
-        if source == "arc" and (same := next((virtual[one] for one in _spellings(row.smbios) if one in virtual), None)):
-            notes.append(f"{row.id} is the same machine as {same}: it counts once, as the virtual machine")
-            continue
-        name = _host_name(row, source)
-        address = _arc_address(row) if source == "arc" else row.address or addresses.get(row.id.lower())
-        if not address:
-            raise Failed(
-                f"{row.id}: no private IPv4 address in Azure's answer: is it running and its interface attached?"
-            )
-        if name in found:
-            raise Failed(f"two machines are named {name} ({found[name].id}, {row.id}): rename or untag one")
-        found[name] = host = _host(row, name, address, source, settings)
-        power[name] = row.power.removeprefix("PowerState/").lower() or "unknown"
-        notes += _contradictions(row, host)
-    expected = expected_count(settings)
-    if len(found) < expected:
-        notes.append(
-            f"Azure lists {len(found)} hosts, the settings declare at least {expected}: look for what is missing"
-        )
     return Inventory(
-        hosts=tuple(found[name] for name in sorted(found)), power=power, notes=tuple(sorted(notes)), expected=expected
+        hosts=tuple(hosts),
+        left_alone=tuple(left_alone),
+        problems=tuple(problems),
+        missing=tuple(_missing(answer, claims)),
+        partial=partial,
+        notes=tuple(notes),
+        power={machine.name: machine.power or "unknown" for machine, _ in usable},
     )
 
 
-def expected_count(settings: Settings) -> int:
-    """The fewest hosts that a complete inventory has: both slots, the machines and one Arc machine."""
-    return 2 * settings.slots.instances + settings.machines.instances + 1
+def _unread(answer: Answer, claims: Claims) -> Iterator[str]:
+    for one in claims.subscriptions:
+        if one not in answer.readable:
+            yield f"subscription {one}: {UNREADABLE}"
+    for key, scale_set in claims.sets.items():
+        existing = isinstance(claims.settings.fleets[scale_set.fleet].hosts, ScaleSetHosts)
+        if existing and key not in answer.capacity and subscription_of(key) in answer.readable:
+            yield f"scale set {key} of fleet {scale_set.fleet}: it does not exist, or this runner may not read it"
 
 
-def _host_name(row: _Row, source: Source) -> str:
-    """What Ansible and people call it; an instance is its scale set's name and its number."""
-    if source != "vmss":
-        return row.name.lower()
-    parts = row.id.split("/")
-    return f"{parts[-3]}-{parts[-1]}".lower()
+def _missing(answer: Answer, claims: Claims) -> Iterator[str]:
+    """Declared machines by name; of a scale set the number, as the names of its instances are never given twice."""
+    listed = {one.key for one in answer.machines}
+    for key in claims.machines:
+        if key not in listed:
+            yield key.rpartition("/")[2]
+    instances: dict[str, int] = defaultdict(int)
+    for one in answer.machines:
+        instances[one.scale_set] += 1
+    for key, scale_set in claims.sets.items():
+        wanted = answer.capacity.get(key, 0) if scale_set.instances is None else scale_set.instances
+        if instances[key] < wanted:
+            yield f"{key.rpartition('/')[2]} ({instances[key]} of {wanted} instances listed)"
 
 
-def _host(row: _Row, name: str, address: str, source: Source, settings: Settings) -> Host:
-    live = settings.slots.live
-    slot = (row.slot or None) if source == "vmss" else None
-    try:
-        return Host(
-            id=row.id,
-            name=name,
+def _override(machines: Sequence[Machine], settings: Settings, partial: Sequence[str]) -> Iterator[str]:
+    """Puts the addresses of the settings in place; one that names no host is an error unless it may be unread."""
+    named = {(one.fleet, one.name): one for one in machines}
+    for fleet, hosts in settings.existing():
+        for name, address in hosts.addresses.items():
+            if machine := named.get((fleet, name.lower())):
+                machine.addresses, machine.address_problem = (address,), None
+            elif partial:
+                yield f"fleets.{fleet}.hosts.addresses names {name}, which is not among the hosts that could be read"
+            else:
+                raise UsageError(
+                    f"fleets.{fleet}.hosts.addresses names {name}, the fleet has no such host: correct the name, or "
+                    "remove the line"
+                )
+
+
+def _divide(
+    machines: Sequence[Machine], claims: Claims
+) -> tuple[list[tuple[Machine, str]], list[Unplanned], list[Unplanned]]:
+    """Those that can be used, each with its address; those that are left alone; and those with a problem."""
+    usable: list[tuple[Machine, str]] = []
+    left_alone, problems = [], []
+    for one in machines:
+        if reason := _left_alone(one, claims):
+            left_alone.append(_unplanned(one, reason))
+        elif reason := _problem(one, claims.settings):
+            problems.append(_unplanned(one, reason))
+        else:
+            usable.append((one, one.addresses[0]))
+    owners: dict[str, list[Machine]] = defaultdict(list)
+    for one, address in usable:
+        owners[address].append(one)
+    for address, several in owners.items():
+        for one in several if len(several) > 1 else ():
+            others = ", ".join(escaped(other.id) for other in several if other is not one)
+            problems.append(_unplanned(one, f"has the address {address} of {others}: correct it, or override it"))
+    usable = [(one, address) for one, address in usable if len(owners[address]) == 1]
+    return usable, left_alone, sorted(problems, key=lambda one: (one.name, one.id))
+
+
+def _left_alone(machine: Machine, claims: Claims) -> str | None:
+    if machine.fleet is None:
+        return f"has the tag {STACK_TAG}: {claims.stack}, no fleet claims it: declare one, or remove the tag"
+    fleet = claims.settings.fleets[machine.fleet]
+    if not fleet.carried_out:
+        return f"belongs to fleet {machine.fleet}, whose method {fleet.method} no wave carries out"
+    return "runs Windows, which no wave patches" if machine.is_windows else None
+
+
+def _problem(machine: Machine, settings: Settings) -> str | None:
+    if machine.problem:
+        return machine.problem
+    if machine.power in OFF:
+        return f"is {machine.power}: start it, or take it out of the fleet"
+    created = any(name == machine.fleet for name, _ in settings.created())
+    fix = "attach its interface again" if created else f"name one in fleets.{machine.fleet}.hosts.addresses"
+    if machine.address_problem or not machine.addresses:
+        return f"{machine.address_problem or 'has no private IPv4 address of its own in Azure'}: {fix}"
+    address = machine.addresses[0]
+    wrong = addresses.problem(address)
+    return wrong and f"has the address {escaped(address)}, which {wrong}: {fix}"
+
+
+def _unplanned(machine: Machine, reason: str) -> Unplanned:
+    return Unplanned(
+        id=escaped(machine.id),
+        name=escaped(machine.name, 80),
+        fleet=machine.fleet,
+        source=machine.source,
+        os=machine.details.os if machine.details else "",
+        reason=reason,
+    )
+
+
+def _hosts(usable: Sequence[tuple[Machine, str]], answer: Answer, claims: Claims) -> Iterator[Host]:
+    """The hosts with their rings, which are shares of the hosts of a fleet that can be used, live ones first."""
+    settings = claims.settings
+    live = {one.key: _live(one, address, answer, claims) for one, address in usable}
+    by_fleet: dict[str, dict[str, bool]] = defaultdict(dict)
+    for one, _ in usable:
+        by_fleet[str(one.fleet)][one.name] = live[one.key]
+    rings = {name: assign(settings.rings(name), hosts) for name, hosts in by_fleet.items()}
+    for one, address in usable:
+        name = str(one.fleet)
+        yield Host(
+            id=one.id,
+            name=one.name,
             address=address,
-            source=source,
-            fleet=settings.fleet(source),
-            ring=settings.rollout.ring_of(name, live).name,
-            slot=slot,
-            os=row.os or "Linux",
-            live=settings.slots.serves(slot),
+            source=one.source,
+            fleet=name,
+            service=settings.fleets[name].service,
+            method=settings.fleets[name].method,
+            ring=rings[name][one.name],
+            slot=claims.sets[one.scale_set].slot if one.scale_set in claims.sets else None,
+            os=(one.details.os if one.details else "") or "Linux",
+            live=live[one.key],
         )
-    except ValidationError as error:
-        raise _refused(row.id, error) from None
 
 
-def _strict(row: Mapping[str, Any]) -> _Row:
-    try:
-        return _Row.model_validate(row)
-    except ValidationError as error:
-        raise _refused(row.get("id"), error) from None
-
-
-def _refused(identity: Any, error: ValidationError) -> Failed:
-    return Failed(f"{str(identity)[:300]!r} in Azure's answer: {first_problem(error)}: rename or untag the machine")
-
-
-def _contradictions(row: _Row, host: Host) -> Iterator[str]:
-    for tag, says, settled in (("fleet", row.fleet, host.fleet), ("ring", row.ring, host.ring)):
-        if says not in ("", settled):
-            yield f"{host.name}: its tag patchwave-{tag} says {says}, the settings say {settled}: correct the tag"
-
-
-def _spellings(smbios: str) -> tuple[str, ...]:
-    """An SMBIOS number in both byte orders: firmware and platform do not agree on the first three groups."""
-    try:
-        number = UUID(smbios)
-    except ValueError:
-        return ()
-    return str(number), str(UUID(bytes_le=number.bytes))
-
-
-def _arc_address(row: _Row) -> str | None:
-    known = (one for interface in _parts(_INTERFACES, row) for one in interface.ipAddresses)
-    return next((one.address for one in known if one.ipAddressVersion == "IPv4" and one.address), None)
-
-
-def _primary(row: _Row) -> str | None:
-    configurations = [one.properties for one in _parts(_CONFIGURATIONS, row)]
-    return next((one.privateIPAddress for one in sorted(configurations, key=lambda one: not one.primary)), None)
-
-
-def _parts(kind: TypeAdapter[list[Kind]], row: _Row) -> list[Kind]:
-    try:
-        return kind.validate_python(row.network or [])
-    except ValidationError as error:
-        raise _refused(row.id, error) from None
+def _live(machine: Machine, address: str, answer: Answer, claims: Claims) -> bool:
+    """A slot by its traffic, anything else by the pools that hold it; what cannot be known counts as live."""
+    fleet = claims.settings.fleets[str(machine.fleet)]
+    if isinstance(fleet.hosts, SlotHosts):
+        return fleet.hosts.serves(claims.sets[machine.scale_set].slot)
+    traffic = claims.settings.services[fleet.service].traffic
+    if traffic.driver != "balancer":
+        return traffic.driver != "none"
+    if machine.pooled is not False:
+        return True
+    named = claims.balancers[fleet.service]
+    lists = [answer.balancers.get(one) for one in named | set(answer.balancers)]
+    return any(one is None or address in one for one in lists)

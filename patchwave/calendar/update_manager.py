@@ -143,6 +143,7 @@ class Schedule(Model):
                 yield start
 
 
+@cache
 def schedule(window: Window, starts_on: date, scope: Scope = "InGuestPatch") -> Schedule:
     """The window as the service is told of it, from a day on; each of its runs lies at the start of an opening.
 

@@ -11,9 +11,18 @@ from patchwave.base import clock
 from patchwave.base.errors import UsageError
 from patchwave.calendar import update_manager
 from patchwave.calendar.windows import time_zone, zone_names
-from patchwave.cli.shared import Json, Stack, emit, instant_of, out, print_table, project, stack_name
+from patchwave.cli.shared import (
+    Json,
+    Stack,
+    emit,
+    instant_of,
+    out,
+    print_table,
+    print_unanswered,
+    project,
+)
 from patchwave.config.settings import load_stack
-from patchwave.config.standard import Severity
+from patchwave.config.standard import Severity, load_standard
 from patchwave.schedule import findings, plan
 from patchwave.schedule.sla import State
 
@@ -31,12 +40,13 @@ def windows(
     """Whether the stack may be disrupted, why, until when, the next openings, and where Update Manager differs."""
     if zone not in zone_names():
         raise UsageError(f"--zone {zone!r} is no IANA zone: write one such as Europe/Berlin")
-    settings, here = load_stack(project(), stack_name(stack)).settings, time_zone(zone)
-    calendar = settings.calendar
+    settings, here = load_stack(project(), stack).settings, time_zone(zone)
+    calendar = load_standard(project()).calendar(stack, settings.calendar)
     instant = instant_of(at) if at else clock.now()
     verdict = calendar.at(instant)
     coming = calendar.next(instant, count)
-    notes = list(update_manager.notes(calendar, settings.rollout.ring_names, settings.maintenance.starts_on))
+    kept = settings.maintenance
+    notes = list(update_manager.notes(calendar, settings.rollout.ring_names, kept.starts_on)) if kept else []
     if as_json:
         closes = verdict.closes and clock.iso(verdict.closes)
         emit(
@@ -67,66 +77,60 @@ def _clock_names(opens: datetime, closes: datetime) -> str:
 
 @app.command()
 def inventory(stack: Stack, as_json: Json = False) -> None:
-    """The stack's hosts, from Azure."""
-    found = discover(stack_name(stack), load_stack(project(), stack).settings)
+    """The stack's machines, from Azure: those that a wave patches, those that are left alone, and what lacks."""
+    found = discover(stack, load_stack(project(), stack).settings)
     if as_json:
-        emit(
-            {
-                "stack": stack,
-                "at": clock.iso(clock.now()),
-                "complete": found.complete,
-                "hosts": [h.model_dump(mode="json") | {"power": found.power.get(h.name)} for h in found.hosts],
-                "notes": list(found.notes),
-            }
-        )
+        plain = found.model_dump(mode="json", exclude={"power"})
+        hosts = [host | {"power": found.power[host["name"]]} for host in plain["hosts"]]
+        emit({"stack": stack, "at": clock.iso(clock.now()), "complete": found.complete, **plain, "hosts": hosts})
         return
     print_table(
         ["name", "address", "source", "fleet", "ring", "slot", "live", "power"],
         [
-            [
-                h.name,
-                h.address,
-                h.source,
-                h.fleet,
-                h.ring,
-                h.slot or "",
-                "live" if h.live else "",
-                found.power.get(h.name, ""),
-            ]
+            [h.name, h.address, h.source, h.fleet, h.ring, h.slot or "", "live" if h.live else "", found.power[h.name]]
             for h in found.hosts
         ],
     )
-    for note in found.notes:
-        out.print(f"note: {note}")
+    for kind, lines in (
+        ("unknown", found.gaps),
+        ("problem", [f"{one.name} {one.reason}" for one in found.problems]),
+        ("left alone", [f"{one.name} {one.reason}" for one in found.left_alone]),
+        ("note", found.notes),
+    ):
+        for line in lines:
+            out.print(f"{kind}: {line}", markup=False)
 
 
 @app.command(name="plan")
 def show_plan(stack: Stack, as_json: Json = False) -> None:
     """Hosts, packages, batches, start times and reboots of the stack's next wave, and what misses its SLA."""
-    made = plan.make(project(), stack_name(stack), clock.now())
+    made = plan.make(project(), stack, clock.now())
     if as_json:
         emit(made)
         return
     fits = "fits its window" if made["fits"] else "DOES NOT FIT its window"
     out.print(f"{stack}  release {made['release']}  {made['starts']} - {made['ends']}  {fits}")
     print_table(
-        ["host", "ring", "batch", "starts", "packages", "reboot"],
+        ["host", "fleet", "service", "ring", "batch", "starts", "packages", "reboot"],
         [
             [
-                h["name"],
-                h["ring"],
+                *(h[key] for key in ("name", "fleet", "service", "ring")),
                 str(h["batch"] or "-"),
                 h["starts"] or "-",
-                str(len(h["packages"])),
+                "?" if h["problem"] else str(len(h["packages"])),
                 "yes" if h["reboot"] else "no",
             ]
             for h in made["hosts"]
         ],
     )
+    for one in made["unanswered"]:
+        out.print(f"no answer  {one['name']}: {one['reason']}")
+    for objection in made["objections"]:
+        out.print(f"the wave would be refused: {objection}")
     for one in made["notices"]:
         by = clock.spell(datetime.fromisoformat(one["by"]))
         late = ", which is OVERDUE" if one["late"] else ""
-        out.print(f"tell {', '.join(one['audience'])} {one['when']} it, by {by}{late}")
+        out.print(f"notify {', '.join(one['audience'])} {one['when']} it, by {by}{late}")
     for note in made["notes"]:
         out.print(f"note: {note}")
     for miss in made["missed"]:
@@ -137,10 +141,13 @@ def show_plan(stack: Stack, as_json: Json = False) -> None:
 def sla(stack: Stack, as_json: Json = False) -> None:
     """Each fix on each host: since when it is published, when it is due, and whether it is there."""
     at = clock.now()
-    found = findings.of_stack(project(), stack_name(stack), at)
+    found, scans = findings.of_stack(project(), stack, at)
     if as_json:
-        emit({"stack": stack, "at": clock.iso(at), "items": [item.plain() for item in found]})
+        items = [item.plain() for item in found]
+        missing = {"partial": scans.partial, "unanswered": scans.rows, "notes": list(scans.lacks)}
+        emit({"stack": stack, "at": clock.iso(at), "items": items, **missing})
         return
+    print_unanswered(scans)
     counts = Counter((item.severity, item.state) for item in found)
     print_table(
         ["severity", *get_args(State)],

@@ -12,7 +12,18 @@ import yaml
 from patchwave.authorization.messages import require_promotion
 from patchwave.base import clock
 from patchwave.base.errors import Refused, UsageError
-from patchwave.cli.shared import AnyStack, Json, Stack, emit, inputs_of, out, print_table, project, release_id_of
+from patchwave.cli.shared import (
+    AnyStack,
+    Json,
+    Stack,
+    emit,
+    inputs_of,
+    out,
+    print_table,
+    print_unanswered,
+    project,
+    release_id_of,
+)
 from patchwave.config.settings import load_stack
 from patchwave.config.stackfile import set_release, set_waivers
 from patchwave.config.standard import StackName, load_standard
@@ -33,14 +44,15 @@ def seal(stack: Stack, as_json: Json = False) -> None:
     if source := load_standard(root).stack(stack).promoted_from:
         raise Refused(f"{stack}: it takes its releases from {source}: run `patchwave promote {source} {stack}`")
     counting = _resolved(root, stack)
-    sealed, new, left_out = sealing.seal(root, stack, clock.now(), sealing.author(root), counting)
+    sealed, new, left_out, scans = sealing.seal(root, stack, clock.now(), sealing.author(root), counting)
     _pin(root, stack, counting, sealed)
     if sealed is not None:
         set_release(root, stack, sealed.id)
     if as_json:
         left = [one.model_dump(mode="json") for one in left_out]
-        emit({"stack": stack, "new": new, "left_out": left, **_sealed_fields(sealed)})
+        emit({"stack": stack, "new": new, "left_out": left, "unanswered": scans.rows, **_sealed_fields(sealed)})
         return
+    print_unanswered(scans)
     for one in left_out:
         waits = f", until {one.until:%Y-%m-%d %H:%M} UTC" if one.until else ", until there is a newer version"
         out.print(f"left out  {one.name} {one.to}: {one.reason}{waits}")

@@ -18,6 +18,7 @@ from patchwave.config.settings import load_stack
 from patchwave.config.standard import StackName, load_standard
 from patchwave.evidence import signing
 from patchwave.releases import release
+from patchwave.schedule.scans import Scans
 
 Json = Annotated[bool, typer.Option("--json", help="print one JSON object")]
 ReleaseOption = Annotated[str | None, typer.Option("--release", help="a release id; the stack's own otherwise")]
@@ -64,6 +65,12 @@ def print_table(head: list[str], rows: list[list[str]]) -> None:
     for row in rows:
         table.add_row(*row)
     out.print(table)
+
+
+def print_unanswered(scans: Scans) -> None:
+    """The hosts of which a result says nothing, each with the reason."""
+    for line in (*(f"{row['name']}: {row['reason']}" for row in scans.rows), *scans.lacks):
+        out.print(f"no answer  {line}")
 
 
 def instant_of(text: str, option: str = "--at") -> datetime:

@@ -15,6 +15,7 @@ from typing import Any, TextIO
 from patchwave.azure.inventory import FILE, HOSTS, Host
 from patchwave.base.errors import Failed
 from patchwave.base.model import Model
+from patchwave.config.settings.fleets import CARRIED_OUT
 
 PR_SET_PDEATHSIG = 1
 POLL = 0.1
@@ -44,7 +45,11 @@ def run(
     variables: dict[str, Any],
     heard: Callable[[Line], None] = lambda line: None,
 ) -> dict[str, HostResult]:
-    """One result for each host that was asked for, in any case; `heard` gets each line as it is reported."""
+    """One result for each named host, in any case; `heard` gets each line as it is reported.
+
+    Failed for hosts that no playbook may touch: whoever calls has to leave those out.
+    """
+    _playable(hosts)
     home = project / "playbooks"
     with tempfile.TemporaryDirectory(prefix="patchwave-") as scratch:
         results, inventory, extra = (Path(scratch, name) for name in ("results.jsonl", "hosts.json", "vars.json"))
@@ -80,6 +85,14 @@ def run(
     if not lines:
         raise Failed(f"playbooks/{playbook}.yml reported nothing (exit {child.returncode}): read its output above")
     return {host.name: _of(host.name, lines) for host in hosts}
+
+
+def _playable(hosts: Sequence[Host]) -> None:
+    for host in hosts:
+        if host.os.lower().startswith("windows"):
+            raise Failed(f"{host.name} runs {host.os}: playbooks are for Linux, this host is left alone")
+        if host.method not in CARRIED_OUT:
+            raise Failed(f"{host.name}: no playbook carries out the method {host.method}, this host is left alone")
 
 
 def _complete_lines(report: TextIO) -> Iterator[Line]:

@@ -4,11 +4,12 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from itertools import groupby
-from typing import NamedTuple
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from patchwave.azure.inventory import Host
 from patchwave.base.model import Model
 from patchwave.config.settings import Settings
+from patchwave.config.settings.fleets import assign
 from patchwave.config.settings.types import CountOrPercent
 
 RESERVE = timedelta(minutes=5)
@@ -28,31 +29,60 @@ class Batch(Model):
         return tuple(host.name for host in self.hosts)
 
 
-class Group(NamedTuple):
+class Placed(Protocol):
+    """What a host's place in the order depends on."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def fleet(self) -> str: ...
+    @property
+    def service(self) -> str: ...
+    @property
+    def ring(self) -> str: ...
+    @property
+    def live(self) -> bool: ...
+
+
+H = TypeVar("H", bound=Placed)
+
+
+class Group(NamedTuple, Generic[H]):
     """The hosts of one ring and service that have no order between them, hosts that users reach first."""
 
     ring: str
     service: str
     batch: int
     away: int
-    hosts: tuple[Host, ...]
+    hosts: tuple[H, ...]
 
 
-def groups(hosts: Sequence[Host], settings: Settings) -> Iterator[Group]:
+def groups(hosts: Sequence[H], settings: Settings) -> Iterator[Group[H]]:
     """Every host once, in the order in which groups are patched; no group is empty."""
     levels = settings.levels()
     rings = {name: place for place, name in enumerate(settings.rollout.ring_names)}
     away = {name: max_unavailable(name, hosts, settings) for name in settings.services}
 
-    def place(host: Host) -> tuple[int, int, str]:
+    def place(host: H) -> tuple[int, int, str]:
         return rings[host.ring], levels[host.fleet], host.service
 
     ordered = sorted(hosts, key=lambda host: (*place(host), not host.live, host.name))
     for (_, _, service), together in groupby(ordered, key=place):
         mine = tuple(together)
         ring = mine[0].ring
-        batch = min(next(r.batch for r in settings.rings(host.fleet) if r.name == ring) for host in mine)
+        fleets = {host.fleet for host in mine}
+        batch = min(one.batch for fleet in fleets for one in settings.rings(fleet) if one.name == ring)
         yield Group(ring, service, batch, away[service], mine)
+
+
+def rings(hosts: Sequence[Placed], settings: Settings) -> dict[str, str]:
+    """The ring of each host by name, when each fleet's rings are shared out among exactly these hosts."""
+    by_fleet: dict[str, dict[str, bool]] = {}
+    for host in hosts:
+        by_fleet.setdefault(host.fleet, {})[host.name] = host.live
+    return {
+        name: ring for fleet, mine in by_fleet.items() for name, ring in assign(settings.rings(fleet), mine).items()
+    }
 
 
 def batches(hosts: Sequence[Host], settings: Settings) -> tuple[Batch, ...]:
@@ -86,7 +116,7 @@ def batch_numbers(live: Sequence[bool], size: int, room: int) -> list[int]:
     return numbers
 
 
-def max_unavailable(service: str, hosts: Sequence[Host], settings: Settings) -> int:
+def max_unavailable(service: str, hosts: Sequence[Placed], settings: Settings) -> int:
     """How many live hosts of a service may be away at once; a share is rounded down, and is one at least."""
     live = sum(host.live and host.service == service for host in hosts)
     return count_of(settings.services[service].max_unavailable, live)

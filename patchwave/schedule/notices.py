@@ -1,4 +1,4 @@
-"""Who must be told of a wave, and by when."""
+"""Who must be notified of a wave, and by when."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -17,7 +17,7 @@ class Notice(NamedTuple):
 
 
 def notices(stack: StackName, standard: Standard, wave: Opening, now: datetime, *, emergency: bool) -> Iterator[Notice]:
-    """The messages that the standard asks for around a wave of a stack.
+    """The messages that the standard wants around a wave of a stack.
 
     A routine notice that would be due in quiet hours is due when they begin; in an emergency it is due at once.
     """

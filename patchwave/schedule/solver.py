@@ -6,18 +6,19 @@ why a smallest change can be searched by halving, and why "nothing helps" needs 
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import combinations
+from math import comb
 from typing import NamedTuple
 
 from patchwave.base.clock import iso
 from patchwave.calendar.windows import Opening
 from patchwave.config.standard import Remedy, StackName
-from patchwave.schedule.rollout import batch_numbers
+from patchwave.schedule.batches import batch_numbers
 
-MOST_CHANGES = 4
-LIVE = -1
+MOST_CHANGES, MOST_TRIED = 4, 5_000
+WHOLE_WAVE = -1
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MINUTE, QUARTER, HOUR = timedelta(minutes=1), timedelta(minutes=15), timedelta(hours=1)
 
@@ -31,26 +32,40 @@ class Fix(NamedTuple):
     due: datetime
 
 
-class Seat(NamedTuple):
-    """One host: whether it is live, and which fixes it lacks."""
+class HostNeeds(NamedTuple):
+    """One host: where it stands in the order of patching, whether users reach it, and which fixes it lacks."""
 
     name: str
+    fleet: str
+    service: str
+    ring: str
     live: bool
     lacks: frozenset[Fix]
 
 
-class Ring(NamedTuple):
-    """An ordered part of a fleet, its hosts by name; a batch of at most `batch_at_most` of them takes `takes`."""
+class Limit(NamedTuple):
+    """A count in a stack's file, by its field, that bounds how many hosts go together; at most, it may be `at_most`."""
 
-    name: str
-    batch: int
-    batch_at_most: int
+    field: str
+    value: int
+    at_most: int
+
+
+class HostGroup(NamedTuple):
+    """Hosts that have no order between them, in the order in which they are put together; a batch takes `takes`.
+
+    `batch` and `away` number the wave's limits: a batch has as many hosts as the smallest of `batch` allows, and as
+    many live ones as `away` does.
+    """
+
+    batch: tuple[int, ...]
+    away: int
     takes: timedelta
-    seats: Sequence[Seat]
+    hosts: Sequence[HostNeeds]
 
 
-class Leg(NamedTuple):
-    """One stack's wave.
+class StackWave(NamedTuple):
+    """One stack's wave: its groups in their order.
 
     `room` is what the window must have for each batch and `reserve` once more; `before` and `after` is what a wave
     takes before its first and after its last batch. `admits` are the stretches in which the standard admits an
@@ -58,9 +73,8 @@ class Leg(NamedTuple):
     """
 
     stack: StackName
-    rings: tuple[Ring, ...]
-    away: int
-    away_at_most: int
+    limits: tuple[Limit, ...]
+    groups: tuple[HostGroup, ...]
     room: timedelta
     reserve: timedelta
     before: timedelta
@@ -72,6 +86,20 @@ class Leg(NamedTuple):
     emergency: Openings
     admits: Openings
     admits_at_most: timedelta
+
+    def size(self, group: int, limits: Sequence[int]) -> tuple[int, int]:
+        """How many hosts of a group go together under these limits, and how many live ones."""
+        one = self.groups[group]
+        return min(limits[number] for number in one.batch), limits[one.away]
+
+    def numbers(self, group: int, limits: Sequence[int]) -> list[int]:
+        """The batch of each host of a group under these limits."""
+        return batch_numbers([host.live for host in self.groups[group].hosts], *self.size(group, limits))
+
+    @property
+    def declared(self) -> tuple[int, ...]:
+        """The limits as the stack's file has them."""
+        return tuple(limit.value for limit in self.limits)
 
 
 class Run(NamedTuple):
@@ -122,13 +150,13 @@ class Miss(NamedTuple):
 
 
 class Question(NamedTuple):
-    """What is asked of a chain of waves, the last of which is the stack in question.
+    """A chain of waves, the last of which is that of the stack in question.
 
-    `proved` is when the stack before the first leg ended its wave. `remedies` may be used, the smallest first;
+    `proved` is when the stack before the first one ended its wave. `remedies` may be used, the smallest first;
     `urgent` advisories may take the emergency lane, and in it the chain runs already where `emergency` says so.
     """
 
-    legs: tuple[Leg, ...]
+    waves: tuple[StackWave, ...]
     now: datetime
     proved: datetime | None
     emergency: bool
@@ -142,17 +170,17 @@ def schedule(question: Question) -> tuple[Run, ...] | None:
     return search.runs(search.base, None)
 
 
-def visits(leg: Leg, starts: datetime) -> dict[str, Visit]:
+def visits(wave: StackWave, starts: datetime) -> dict[str, Visit]:
     """When each host of a stack is in its batch, by name, in a wave that starts at an instant."""
     found: dict[str, Visit] = {}
-    begins, batches = starts + leg.before, 0
-    for ring in leg.rings:
-        numbers = batch_numbers(_live(ring), ring.batch, leg.away)
-        for seat, number in zip(ring.seats, numbers, strict=True):
-            at = begins + ring.takes * (number - 1)
-            found[seat.name] = Visit(batches + number, at, at + ring.takes)
+    begins, batches = starts + wave.before, 0
+    for index, group in enumerate(wave.groups):
+        numbers = wave.numbers(index, wave.declared)
+        for host, number in zip(group.hosts, numbers, strict=True):
+            at = begins + group.takes * (number - 1)
+            found[host.name] = Visit(batches + number, at, at + group.takes)
         count = max(numbers, default=0)
-        begins, batches = begins + ring.takes * count, batches + count
+        begins, batches = begins + group.takes * count, batches + count
     return found
 
 
@@ -160,8 +188,9 @@ def misses(question: Question) -> list[Miss]:
     """Every fix that cannot be met as things stand, the one that is due first first.
 
     Of all remedies the smallest has the fewest changes; of those the one whose largest kind comes first in the
-    question's order; of those the one that changes least, counted from its smallest kind on. One of more than
-    `MOST_CHANGES` changes is not looked for.
+    question's order; of those the one that changes least, counted from its smallest kind on. Where more than
+    `MOST_CHANGES` are needed, or more than `MOST_TRIED` sets of one size are possible, it is one that works and of
+    which no change can be left out.
     """
     search = _Search(question)
     runs = search.runs(search.base, None)
@@ -175,26 +204,25 @@ def misses(question: Question) -> list[Miss]:
     return found
 
 
-class _Stance(NamedTuple):
-    """What one stack's file says, as far as it may be changed."""
+class _WaveChoice(NamedTuple):
+    """What one stack's file says, as far as it may be changed; `extra` admits a window of the wave's own."""
 
-    batches: tuple[int, ...]
-    away: int
+    limits: tuple[int, ...]
     soak: timedelta
     extra: bool
 
 
 class _Choice(NamedTuple):
-    stances: tuple[_Stance, ...]
+    waves: tuple[_WaveChoice, ...]
     emergency: bool
 
 
-class _Knob(NamedTuple):
-    """Something that may be changed by 1 to `most` steps; `ring` is `LIVE` for what concerns no ring."""
+class _Adjustment(NamedTuple):
+    """Something that may be changed by 1 to `most` steps; `limit` is `WHOLE_WAVE` for what is no limit."""
 
     rank: int
-    leg: int
-    ring: int
+    wave: int
+    limit: int
     remedy: Remedy
     most: int
 
@@ -212,51 +240,50 @@ class _Search:
 
     def __init__(self, question: Question) -> None:
         self.question = question
-        stances = [_Stance(tuple(r.batch for r in leg.rings), leg.away, leg.soak, extra=False) for leg in question.legs]
-        self.base = _Choice(tuple(stances), question.emergency)
-        self.knobs = sorted(knob for knob in self._knobs() if knob.most > 0)
-        self.last_hosts = [[_last_hosts(ring) for ring in leg.rings] for leg in question.legs]
-        self.carried = frozenset(fix for ring in self.last_hosts[-1] for fix in ring)
+        waves = question.waves
+        self.base = _Choice(tuple(_WaveChoice(w.declared, w.soak, extra=False) for w in waves), question.emergency)
+        self.adjustments = sorted(one for one in self._adjustments() if one.most > 0)
+        self.last_hosts = [[_last_hosts(group) for group in wave.groups] for wave in waves]
+        self.carried = frozenset(fix for group in self.last_hosts[-1] for fix in group)
         self.latest = max((fix.due for fix in self.carried), default=question.now)
         now = question.now
-        self.routine = [_Track(leg.routine(now)) for leg in question.legs]
-        self.emergency = [_Track(leg.emergency(now)) for leg in question.legs]
-        self.admits = [_Track(leg.admits(now)) for leg in question.legs]
-        last = question.legs[-1]
-        self.numbers = [batch_numbers(_live(ring), ring.batch, last.away) for ring in last.rings]
-        self._rings: dict[tuple[int, int, int, int], tuple[int, dict[Fix, int]]] = {}
-        self._layouts: dict[tuple[int, tuple[int, ...], int], _Layout] = {}
+        self.routine = [_Track(wave.routine(now)) for wave in waves]
+        self.emergency = [_Track(wave.emergency(now)) for wave in waves]
+        self.admits = [_Track(wave.admits(now)) for wave in waves]
+        self.numbers = [waves[-1].numbers(index, waves[-1].declared) for index in range(len(waves[-1].groups))]
+        self._groups: dict[tuple[int, int, int, int], tuple[int, dict[Fix, int]]] = {}
+        self._layouts: dict[tuple[int, tuple[int, ...]], _Layout] = {}
         self._runs: dict[tuple[_Choice, datetime | None], tuple[Run, ...] | None] = {}
-        self._subsets: dict[bool, list[tuple[_Knob, ...]]] = {}
 
-    def layout(self, choice: _Choice, leg: int) -> _Layout:
-        """The shape of one leg's wave."""
-        stance, leg = choice.stances[leg], leg % len(self.question.legs)
-        key = (leg, stance.batches, stance.away)
+    def layout(self, choice: _Choice, wave: int) -> _Layout:
+        """The shape of one wave of the chain."""
+        limits, wave = choice.waves[wave].limits, wave % len(self.question.waves)
+        key = (wave, limits)
         if key not in self._layouts:
-            self._layouts[key] = self._lay_out(leg, stance)
+            self._layouts[key] = self._lay_out(wave, limits)
         return self._layouts[key]
 
-    def _lay_out(self, number: int, stance: _Stance) -> _Layout:
-        leg = self.question.legs[number]
-        elapsed, batches = leg.before, 0
+    def _lay_out(self, number: int, limits: tuple[int, ...]) -> _Layout:
+        wave = self.question.waves[number]
+        elapsed, batches = wave.before, 0
         reached: dict[Fix, timedelta] = {}
-        for index, (ring, size) in enumerate(zip(leg.rings, stance.batches, strict=True)):
-            count, last = self._ring(number, index, size, stance.away)
-            reached |= {fix: elapsed + ring.takes * batch for fix, batch in last.items()}
-            elapsed += ring.takes * count
+        for index, group in enumerate(wave.groups):
+            count, last = self._group(number, index, limits)
+            reached |= {fix: elapsed + group.takes * batch for fix, batch in last.items()}
+            elapsed += group.takes * count
             batches += count
-        takes = elapsed + leg.after
-        return _Layout(takes, max(leg.room * batches + leg.reserve, takes), reached)
+        takes = elapsed + wave.after
+        return _Layout(takes, max(wave.room * batches + wave.reserve, takes), reached)
 
-    def _ring(self, leg: int, index: int, size: int, away: int) -> tuple[int, dict[Fix, int]]:
-        """How many batches a ring has, and in which of them each fix reaches its last host."""
-        key = (leg, index, size, away)
-        if key not in self._rings:
-            numbers = batch_numbers(_live(self.question.legs[leg].rings[index]), size, away)
-            last = {fix: max(numbers[host] for host in hosts) for fix, hosts in self.last_hosts[leg][index].items()}
-            self._rings[key] = max(numbers, default=0), last
-        return self._rings[key]
+    def _group(self, number: int, index: int, limits: tuple[int, ...]) -> tuple[int, dict[Fix, int]]:
+        """How many batches a group has, and in which of them each fix reaches its last host."""
+        wave = self.question.waves[number]
+        key = (number, index, *wave.size(index, limits))
+        if key not in self._groups:
+            numbers = wave.numbers(index, limits)
+            last = {fix: max(numbers[host] for host in hosts) for fix, hosts in self.last_hosts[number][index].items()}
+            self._groups[key] = max(numbers, default=0), last
+        return self._groups[key]
 
     def runs(self, choice: _Choice, until: datetime | None) -> tuple[Run, ...] | None:
         """The chain as early as it can be, None where a wave fits nowhere, or not before `until`."""
@@ -268,13 +295,13 @@ class _Search:
     def _run(self, choice: _Choice, until: datetime | None) -> tuple[Run, ...] | None:
         made: list[Run] = []
         ended = self.question.proved
-        for number, (leg, stance) in enumerate(zip(self.question.legs, choice.stances, strict=True)):
-            soak = min(stance.soak, leg.emergency_soak) if choice.emergency else stance.soak
+        for number, (wave, chosen) in enumerate(zip(self.question.waves, choice.waves, strict=True)):
+            soak = min(chosen.soak, wave.emergency_soak) if choice.emergency else chosen.soak
             ready = max(self.question.now, ended + soak) if ended else self.question.now
             layout = self.layout(choice, number)
             track = self.emergency[number] if choice.emergency else self.routine[number]
             starts, extra = track.fit(ready, layout.room, until), False
-            if stance.extra and layout.room <= leg.admits_at_most:
+            if chosen.extra and layout.room <= wave.admits_at_most:
                 own = self.admits[number].fit(ready, layout.room, until, QUARTER)
                 if own and (starts is None or own < starts):
                     starts, extra = own, True
@@ -291,96 +318,106 @@ class _Search:
 
     def late_hosts(self, fix: Fix, run: Run | None) -> int:
         """How many hosts of the last stack get a fix after it is due, when its wave runs like this."""
-        leg, late = self.question.legs[-1], 0
-        begins = run.starts + leg.before if run else None
-        for ring, numbers in zip(leg.rings, self.numbers, strict=True):
-            lacking = [number for number, seat in zip(numbers, ring.seats, strict=True) if fix in seat.lacks]
-            late += sum(begins is None or begins + ring.takes * number > fix.due for number in lacking)
-            begins = begins and begins + ring.takes * max(numbers, default=0)
+        wave, late = self.question.waves[-1], 0
+        begins = run.starts + wave.before if run else None
+        for group, numbers in zip(wave.groups, self.numbers, strict=True):
+            lacking = [number for number, host in zip(numbers, group.hosts, strict=True) if fix in host.lacks]
+            late += sum(begins is None or begins + group.takes * number > fix.due for number in lacking)
+            begins = begins and begins + group.takes * max(numbers, default=0)
         return late
 
     def remedy(self, fix: Fix) -> tuple[Change, ...] | None:
         """The smallest set of changes that meets a fix."""
         urgent = fix.advisory in self.question.urgent
-        knobs = [knob for knob in self.knobs if urgent or knob.remedy != "emergency"]
-        if not self.met(self._turned({knob: knob.most for knob in knobs}), fix):
+        usable = [one for one in self.adjustments if urgent or one.remedy != "emergency"]
+        if not self._meets(usable, fix):
             return None
-        for subset in self._by_size(urgent, knobs):
-            turns = {knob: knob.most for knob in subset}
-            if not self.met(self._turned(turns), fix):
-                continue
-            for knob in subset:
-                turns[knob] = self._least(turns, knob, fix)
-            return self._changes(turns)
+        chosen = self._smallest(usable, fix) or self._sufficient(usable, fix)
+        steps = {one: one.most for one in chosen}
+        for one in chosen:
+            steps[one] = self._least(steps, one, fix)
+        return self._changes(steps)
+
+    def _meets(self, changed: Iterable[_Adjustment], fix: Fix) -> bool:
+        return self.met(self._adjusted({one: one.most for one in changed}), fix)
+
+    def _smallest(self, usable: Sequence[_Adjustment], fix: Fix) -> tuple[_Adjustment, ...] | None:
+        """The smallest set that meets a fix, None where it would be too large or too long in coming."""
+        needed = [one for one in usable if not self._meets((other for other in usable if other != one), fix)]
+        others = [one for one in usable if one not in needed]
+        for more in range(0 if needed else 1, MOST_CHANGES - len(needed) + 1):
+            if comb(len(others), more) > MOST_TRIED:
+                return None
+            subsets = [tuple(sorted((*needed, *added))) for added in combinations(others, more)]
+            subsets.sort(key=lambda s: (sorted((one.rank for one in s), reverse=True), s))
+            if found := next((subset for subset in subsets if self._meets(subset, fix)), None):
+                return found
         return None
 
-    def _least(self, turns: Mapping[_Knob, int], knob: _Knob, fix: Fix) -> int:
-        """How far one knob must be turned at least while the others stand where they are."""
-        amounts = range(1, knob.most + 1)
-        return amounts[bisect_left(amounts, True, key=lambda n: self.met(self._turned({**turns, knob: n}), fix))]
+    def _sufficient(self, usable: Sequence[_Adjustment], fix: Fix) -> tuple[_Adjustment, ...]:
+        """A set that meets a fix and of which nothing can be left out; the largest kind is left out first."""
+        kept = list(usable)
+        for one in reversed(usable):
+            rest = [other for other in kept if other != one]
+            kept = rest if self._meets(rest, fix) else kept
+        return tuple(kept)
 
-    def _by_size(self, urgent: bool, knobs: Sequence[_Knob]) -> list[tuple[_Knob, ...]]:
-        if urgent not in self._subsets:
-            subsets = [s for size in range(1, MOST_CHANGES + 1) for s in combinations(knobs, size)]
-            subsets.sort(key=lambda s: (len(s), sorted((knob.rank for knob in s), reverse=True), s))
-            self._subsets[urgent] = subsets
-        return self._subsets[urgent]
+    def _least(self, steps: Mapping[_Adjustment, int], one: _Adjustment, fix: Fix) -> int:
+        """How far one thing must be changed at least while the others stay as they are."""
+        amounts = range(1, one.most + 1)
+        return amounts[bisect_left(amounts, True, key=lambda n: self.met(self._adjusted({**steps, one: n}), fix))]
 
-    def _knobs(self) -> Iterator[_Knob]:
+    def _adjustments(self) -> Iterator[_Adjustment]:
         for rank, remedy in enumerate(self.question.remedies):
             if remedy == "emergency":
-                yield _Knob(rank, 0, LIVE, remedy, 0 if self.question.emergency else 1)
+                yield _Adjustment(rank, 0, WHOLE_WAVE, remedy, 0 if self.question.emergency else 1)
                 continue
-            for number, leg in enumerate(self.question.legs):
+            for number, wave in enumerate(self.question.waves):
                 match remedy:
                     case "batch":
-                        yield _Knob(rank, number, LIVE, remedy, leg.away_at_most - leg.away)
-                        for index, ring in enumerate(leg.rings):
-                            yield _Knob(rank, number, index, remedy, ring.batch_at_most - ring.batch)
+                        for index, limit in enumerate(wave.limits):
+                            yield _Adjustment(rank, number, index, remedy, limit.at_most - limit.value)
                     case "soak":
-                        yield _Knob(rank, number, LIVE, remedy, -((leg.soak_at_least - leg.soak) // HOUR))
+                        most = -((wave.soak_at_least - wave.soak) // HOUR)
+                        yield _Adjustment(rank, number, WHOLE_WAVE, remedy, most)
                     case "window":
-                        yield _Knob(rank, number, LIVE, remedy, 1)
+                        yield _Adjustment(rank, number, WHOLE_WAVE, remedy, 1)
 
-    def _turned(self, turns: Mapping[_Knob, int]) -> _Choice:
-        stances, emergency = list(self.base.stances), self.base.emergency
-        for knob, steps in turns.items():
-            stance, leg = stances[knob.leg], self.question.legs[knob.leg]
-            match knob.remedy:
-                case "batch" if knob.ring == LIVE:
-                    stance = stance._replace(away=stance.away + steps)
+    def _adjusted(self, steps: Mapping[_Adjustment, int]) -> _Choice:
+        waves, emergency = list(self.base.waves), self.base.emergency
+        for one, by in steps.items():
+            chosen, wave = waves[one.wave], self.question.waves[one.wave]
+            match one.remedy:
                 case "batch":
-                    batches = list(stance.batches)
-                    batches[knob.ring] += steps
-                    stance = stance._replace(batches=tuple(batches))
+                    limits = list(chosen.limits)
+                    limits[one.limit] += by
+                    chosen = chosen._replace(limits=tuple(limits))
                 case "soak":
-                    stance = stance._replace(soak=max(leg.soak_at_least, leg.soak - steps * HOUR))
+                    chosen = chosen._replace(soak=max(wave.soak_at_least, wave.soak - by * HOUR))
                 case "window":
-                    stance = stance._replace(extra=True)
+                    chosen = chosen._replace(extra=True)
                 case "emergency":
                     emergency = True
-            stances[knob.leg] = stance
-        return _Choice(tuple(stances), emergency)
+            waves[one.wave] = chosen
+        return _Choice(tuple(waves), emergency)
 
-    def _changes(self, turns: Mapping[_Knob, int]) -> tuple[Change, ...]:
-        choice = self._turned(turns)
+    def _changes(self, steps: Mapping[_Adjustment, int]) -> tuple[Change, ...]:
+        choice = self._adjusted(steps)
         runs = self.runs(choice, self.latest)
         assert runs is not None
         made = []
-        for knob in turns:
-            leg, stance, run = self.question.legs[knob.leg], choice.stances[knob.leg], runs[knob.leg]
-            match knob.remedy:
-                case "batch" if knob.ring == LIVE:
-                    field, value = "rollout.live_out_of_service", str(stance.away)
+        for one in steps:
+            wave, chosen, run = self.question.waves[one.wave], choice.waves[one.wave], runs[one.wave]
+            match one.remedy:
                 case "batch":
-                    field, value = f"rollout.rings.{leg.rings[knob.ring].name}.batch", str(stance.batches[knob.ring])
+                    field, value = wave.limits[one.limit].field, str(chosen.limits[one.limit])
                 case "soak":
-                    field, value = "calendar.soak", f"PT{stance.soak // HOUR}H"
+                    field, value = "calendar.soak", f"PT{chosen.soak // HOUR}H"
                 case "window":
                     field, value = "calendar.extra", f"{iso(run.starts)}/{iso(_up(run.starts + run.room, MINUTE))}"
                 case "emergency":
                     field, value = "lane", "emergency"
-            made.append(Change(knob.remedy, leg.stack, field, value))
+            made.append(Change(one.remedy, wave.stack, field, value))
         return tuple(made)
 
 
@@ -418,15 +455,11 @@ class _Track:
             number += 1
 
 
-def _live(ring: Ring) -> list[bool]:
-    return [seat.live for seat in ring.seats]
-
-
-def _last_hosts(ring: Ring) -> dict[Fix, list[int]]:
+def _last_hosts(group: HostGroup) -> dict[Fix, list[int]]:
     """For each fix the last live and the last other host that lacks it: no host is in a later batch than these."""
     last: dict[tuple[bool, frozenset[Fix]], int] = {}
-    for number, seat in enumerate(ring.seats):
-        last[seat.live, seat.lacks] = number
+    for number, host in enumerate(group.hosts):
+        last[host.live, host.lacks] = number
     found: dict[Fix, dict[bool, int]] = {}
     for (live, lacks), number in last.items():
         for fix in lacks:

@@ -6,7 +6,7 @@ from typing import Literal, get_origin
 
 from patchwave.base.model import Model
 from patchwave.calendar.windows import Instant
-from patchwave.schedule.rollout import State
+from patchwave.wave.states import State
 
 Kind = Literal["datetime", "string", "int"]
 

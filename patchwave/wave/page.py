@@ -44,7 +44,14 @@ STATES = {
     "waiting": "wait",
 }
 PHASE_OF = {"return": "restore"}  # the playbook that undrains after a snapshot came back
-TONES = {"succeeded": "good", "rolled-back": "back", "failed": "bad", "refused": "wait", None: "wait"}
+TONES = {
+    "succeeded": "good",
+    "rolled-back": "back",
+    "failed": "bad",
+    "stopped": "wait",
+    "refused": "wait",
+    None: "wait",
+}
 LOG_LIMIT = 5_000
 
 
@@ -168,6 +175,16 @@ class HostRow:
     bars: list[Bar] = field(default_factory=list)
 
 
+class Fleet(NamedTuple):
+    """A fleet of the wave: its service and method, its hosts, and how many of them are current."""
+
+    service: str
+    name: str
+    method: str
+    hosts: int
+    current: int
+
+
 class Change(NamedTuple):
     """What became of one package: each (before, after) with the hosts that saw it."""
 
@@ -283,6 +300,8 @@ def view(
         "shift": (shown["rehearsal"] or {}).get("shift_seconds"),
         "duration": ends - begins,
         "rows": rows,
+        "fleets": _fleets(rows),
+        "left_alone": started.get("left_alone", []),
         "moved": moved,
         "counts": [(state, counts[state], STATES[state]) for state in STATES if counts[state]],
         "bands": list(_bands(stages, scale)),
@@ -326,7 +345,9 @@ def _headline(outcome: str | None, counts: Mapping[str, int], planned: int) -> s
     parts = [f"{undone} restored"] * bool(undone)
     parts += [f"{lost} {'needs' if lost == 1 else 'need'} a hand"] * bool(lost)
     parts += [f"{counts['not-attempted']} not attempted"] * bool(counts.get("not-attempted"))
-    word = "Taken back" if outcome == "rolled-back" else "Failed"
+    if outcome == "stopped":
+        parts.insert(0, f"{done} of {planned} hosts are current")
+    word = {"rolled-back": "Taken back", "stopped": "Stopped"}.get(outcome, "Failed")
     return f"{word}: {', '.join(parts) or f'{done} of {planned} hosts are current'}"
 
 
@@ -509,20 +530,24 @@ def _events(mine: Sequence[Record]) -> Iterator[Event]:
 
 
 def _samples(data: Mapping[str, Any]) -> list[tuple[str, str]]:
-    samples = data.get("samples")
-    if not isinstance(samples, Mapping):
-        return []
+    """What each gate that counts answers has measured, in words."""
     words = []
-    order = [when for when in ("before", "during", "after") if when in samples]
-    for when in dict.fromkeys([*order, *samples]):
-        sample = samples[when]
-        if isinstance(sample, Mapping):
-            median = sample.get("median_ms")
-            speed = f", median {median:.0f} ms" if isinstance(median, int | float) else ""
-            words.append((str(when), f"{sample.get('asked')} asked, {sample.get('failed')} failed{speed}"))
-        else:
-            words.append((str(when), str(sample)))
+    for reading in data.get("readings", ()):
+        for when in ("before", "during", "after") if reading["counted"] else ():
+            sample = reading[when]
+            median = sample["median_ms"]
+            speed = f", median {median:.0f} ms" if median is not None else ""
+            words.append((when, f"{sample['asked']} asked, {sample['failed']} failed{speed}"))
     return words
+
+
+def _fleets(rows: Sequence[HostRow]) -> list[Fleet]:
+    """Each service and fleet with how many of its hosts are current."""
+    found: dict[tuple[str, str, str], list[HostRow]] = {}
+    for row in rows:
+        key = tuple(str(row.plan.get(part, "")) for part in ("service", "fleet", "method"))
+        found.setdefault((key[0], key[1], key[2]), []).append(row)
+    return [Fleet(*key, len(mine), sum(row.tone == "good" for row in mine)) for key, mine in sorted(found.items())]
 
 
 def _digestible(record: Record) -> str:

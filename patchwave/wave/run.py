@@ -1,372 +1,336 @@
-"""Carries one release out on one stack: preflight, protect, patch ring by ring, prove.
+"""Carries an order out: asks the machine what is next, does it, and records what came of it before the next.
 
-Each phase is a process of its own and may be killed at any point: what has been done stands in the evidence and
-on the hosts under the run's id, and the next process goes on from there.
+Each phase is a process of its own and may be killed at any point: what has been done stands in the evidence and on the
+hosts under the run's id, and the next process goes on from there.
 """
 
-import fcntl
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any, Literal, NoReturn
+from functools import partial
+from typing import Any, Literal
 
-from patchwave.authorization import permission
-from patchwave.azure import disk_snapshots, repairs, restore_points
-from patchwave.azure.client import Arm
-from patchwave.azure.inventory import Host, discover
+from patchwave.azure.inventory import Host
 from patchwave.base import clock
-from patchwave.base.errors import Failed, PatchwaveError, Refused, UsageError
-from patchwave.config.settings import load_stack
-from patchwave.config.standard import StackName, load_standard
-from patchwave.evidence import chain as evidence
-from patchwave.evidence import signing
-from patchwave.methods import ansible
+from patchwave.base.errors import Failed, PatchwaveError, Refused
+from patchwave.base.text import one_line
+from patchwave.config.order import Order
+from patchwave.config.standard import Standard
+from patchwave.evidence.chain import Chain, Record
 from patchwave.methods.ansible import HostResult
 from patchwave.releases import quarantine, waivers
-from patchwave.releases.release import load as load_release
-from patchwave.releases.waivers import Holds
-from patchwave.schedule.rollout import (
-    COMPLIANT,
-    Batch,
-    Gate,
-    State,
-    batches,
-    end_state,
-    gate,
-    needed,
-    outstanding,
-    versions,
-)
-from patchwave.wave import exports
-from patchwave.wave import page as report
+from patchwave.releases.release import Release
+from patchwave.releases.waivers import Holds, Waiver
+from patchwave.schedule.batches import Batch, batches, objections
+from patchwave.services import gates
+from patchwave.wave import answers, machine
+from patchwave.wave.effects import Effects, Playbook
 from patchwave.wave.exports import HostRow, RunRow
 from patchwave.wave.journal import Journal, open_run
-from patchwave.wave.prober import Prober
+from patchwave.wave.states import COMPLIANT, State
 
-Outcome = Literal["succeeded", "rolled-back", "failed", "refused"]
-STOP = "stop"
-ENOUGH = 10
 PATCHED = ("drain", "transaction", "verify", "undrain")
 RESTORED = ("restore", "verify", "undrain")
+RETURNED = ("verify", "undrain")
 STEPS = frozenset({*PATCHED, *RESTORED, "reboot"})
-WAYS = {"snapshot": restore_points, "disk_snapshot": disk_snapshots}
-"""Who takes a machine's snapshot and swaps it back, by the way back of its fleet."""
+MANY = 10
+REFUSED = ("refused", "stopped")
 
 
-class Wave:
-    """One process's part of a wave; holds the stack's wave lock while it lives."""
+class Run:
+    """One run of an order on one chain of evidence; every answer of `effects` is recorded before anything follows."""
 
-    def __init__(self, project: Path, stack: StackName, environ: Mapping[str, str] = os.environ) -> None:
-        self.project, self.stack, self.environ = project, stack, environ
-        file = load_stack(project, stack)
-        if file.release is None:
-            raise UsageError(f"Pulumi.{stack}.yaml names no patchwave:release: seal or promote one first")
-        self.settings, self._named = file.settings, file.waivers
-        self.standard = load_standard(project)
-        self.release = load_release(project, file.release)
-        self.folder = permission.folder(project, stack, self.release.id)
-        self._lock = _lock(self.folder.parent, stack)
-        self.chain = evidence.Chain.open(self.folder)
-        begun = open_run(self.chain.records, self.release.digest)
-        self.journal = Journal(lambda: self.chain.records, begun) if begun else self._begin()
-        if not self.journal.of("decision"):
-            self._decide("wave", needed(batches(self.journal.planned, self.settings.rollout), self.settings.rollout))
+    def __init__(
+        self,
+        order: Order,
+        release: Release,
+        standard: Standard,
+        chain: Chain,
+        effects: Effects,
+        *,
+        relied: Sequence[Waiver] = (),
+        show: Callable[[str], None] = lambda line: print(line, flush=True),
+    ) -> None:
+        self.order, self.release, self.standard = order, release, standard
+        self.chain, self.effects, self.show = chain, effects, show
+        self._relied = tuple(relied)
+        self.run = open_run(chain.records) or f"{effects.now():%Y%m%dT%H%M%SZ}-{release.digest[:6]}"
+        self.journal = Journal(chain.records, self.run)
 
-    def preflight(self) -> None:
-        """Every planned host by name: fit to be patched, or the reason why not."""
-        if self.journal.did("preflight"):
-            return
-        hosts = self.journal.planned
+    def carry_out(self, until: int | None = None) -> Journal:
+        """Goes on as far as a phase, or to the end, and ends early when it must; the journal afterwards."""
+        while True:
+            if stop := self.effects.stop_requested():
+                self._record("stop", {"by": one_line(stop.by), "reason": one_line(stop.reason), "take_back": False})
+            action = machine.next_action(self.journal, self.order, self.effects.now())
+            if action is None or (until is not None and machine.place(action, self.journal, self.order) > until):
+                return self.journal
+            self._do(action, self.journal)
+
+    def abandon(self, by: str, reason: str) -> None:
+        """Ends the run, and takes a batch back that was cut off."""
+        self._record("stop", {"by": by, "reason": reason, "take_back": True})
+        self.carry_out()
+
+    def _do(self, action: machine.Action, journal: Journal) -> None:
+        match action:
+            case machine.Begin():
+                self._begin()
+            case machine.Decide():
+                self._decide(action, journal)
+            case machine.Preflight():
+                self._preflight(action, journal)
+            case machine.Protect():
+                self._protect(action, journal)
+            case machine.Repairs():
+                self._switch_repairs(action)
+            case machine.Patch():
+                self._patch(action.batch, journal)
+            case machine.Interrupt():
+                gate = {"batch": action.batch.number, "ring": action.batch.ring, "gate": "batch", "failed": {}}
+                self._record("gate", {**gate, "passed": False, "reason": action.reason, "readings": []})
+            case machine.Restore():
+                self._restore(action, journal)
+            case machine.EndBatch():
+                self._record("phase", {"phase": "patch", "event": "ended", **_named(action.batch)})
+            case machine.Scan():
+                self._scan(action, journal)
+            case machine.Close():
+                self._close(action, journal)
+
+    def _begin(self) -> None:
+        """Plans every host that the inventory has; Failed when it is not whole, Refused when it cannot be patched."""
+        inventory = self.effects.discover()
+        if inventory.missing:
+            raise Failed(
+                f"{self.order.stack}: Azure does not list {', '.join(inventory.missing[:3])}"
+                f"{f' and {len(inventory.missing) - 3} more' if len(inventory.missing) > 3 else ''}: "
+                "a short inventory is not patched, look for what is missing"
+            )
+        settings = self.order.settings
+        for objection in objections(inventory.hosts, settings):
+            raise Refused(f"{self.order.stack}: {objection}")
+        number = {name: batch.number for batch in batches(inventory.hosts, settings) for name in batch.names}
+        self._record(
+            "wave-started",
+            {
+                "stack": self.order.stack,
+                "release": self.release.id,
+                "digest": self.release.digest,
+                "work": self.order.work,
+                "order": self.order.model_dump(mode="json"),
+                "rehearsal": self.effects.rehearsal(),
+                "planned": [host.model_dump(mode="json") | {"batch": number[host.name]} for host in inventory.hosts],
+                "left_alone": [one.model_dump(mode="json") for one in inventory.left_alone],
+                "waivers": [waiver.model_dump(mode="json") for waiver in self._relied],
+            },
+        )
+        self._send("PatchRuns", [self._run_row("started", len(inventory.hosts))])
+
+    def _decide(self, action: machine.Decide, journal: Journal) -> None:
+        self._record("decision", self.effects.decide(action.before, action.needs, journal.decision_data))
+
+    def _preflight(self, action: machine.Preflight, journal: Journal) -> None:
         with self._phase("preflight"):
-            results = self._play("preflight", hosts)
-            for host in hosts:
-                self._note_preflight(host, results[host.name])
-        unfit = {h.name: facts.problem for h in hosts if (facts := self.journal.facts(h)).problem or not facts.looked}
-        print(f"preflight {len(hosts) - len(unfit)}/{len(hosts)} fit", flush=True)
-        if len(unfit) > self.settings.rollout.failure_budget:
-            name, reason = next(iter(unfit.items()))
-            self._stop("failed", f"{name} is not fit to be patched ({reason}): fix it and run again")
+            results = self._play("preflight", action.hosts, journal)
+            unfit = 0
+            for host in action.hosts:
+                holds = self._holds(journal, host).packages
+                facts, checks = answers.preflight(results[host.name], host, self.release, holds)
+                for check in checks:
+                    self._record("check", {"host": host.name, **check.model_dump()})
+                unfit += facts.problem is not None
+                self._record_host(
+                    "preflight", "preflight", host.name, facts.problem is None, facts.model_dump(mode="json")
+                )
+        self.show(f"preflight {len(action.hosts) - unfit}/{len(action.hosts)} fit")
 
-    def protect(self) -> None:
-        """Before anything changes: the new and the old packages on the host, hashed; archives, dumps, snapshots."""
-        self.preflight()
-        if self.journal.did("protect"):
-            return
-        hosts = self.journal.todo()
+    def _protect(self, action: machine.Protect, journal: Journal) -> None:
         with self._phase("protect"), ThreadPoolExecutor(max_workers=4) as pool:
-            points = {host.name: pool.submit(self._snapshot, host) for host in hosts if self._by_snapshot(host)}
-            results = self._play("protect", hosts)
-            bad = {name: reason for name, point in points.items() if (reason := _problem_of(point.result))}
-            bad |= {name: _why(result) for name, result in results.items() if not result.ok("protect")}
-            for host in hosts:
+            points = {
+                host.name: pool.submit(self._attempt, partial(self._snapshot, host))
+                for host in action.hosts
+                if self._by_snapshot(host)
+            }
+            results = self._play("protect", action.hosts, journal)
+            bad = {name: problem for name, point in points.items() if (problem := point.result())}
+            bad |= {name: answers.why(result) for name, result in results.items() if not result.ok("protect")}
+            for host in action.hosts:
                 found = results[host.name].steps.get("protect", {})
                 summary: dict[str, Any] = {
                     key: found[key] for key in ("bytes", "baseline_ms", "archive", "dumps") if key in found
                 }
                 if host.name in bad:
                     summary["reason"] = bad[host.name]
-                self._note_host("protect", "protect", host.name, host.name not in bad, summary)
-        print(f"protect   {len(hosts) - len(bad)}/{len(hosts)} can go back", flush=True)
-        if bad:
-            name, why = next(iter(bad.items()))
-            self._stop("failed", f"{name} has no way back ({why}): nothing was changed, fix it and run again")
+                self._record_host("protect", "protect", host.name, host.name not in bad, summary)
+        self.show(f"protect   {len(action.hosts) - len(bad)}/{len(action.hosts)} can go back")
 
-    def patch(self, ring: str) -> None:
-        """One ring, batch by batch; a breach takes the batch back and ends the wave."""
-        self.protect()
-        todo = [b for b in self._batches() if b.ring == ring and not self.journal.did_batch(b)]
-        if todo:
-            self._repairs("Suspend")
-            with Prober(self._public_url()) as prober:
-                for batch in todo:
-                    self._permit(batch)
-                    self._patch_batch(batch, prober)
-        mine = [host for host in self.journal.planned if host.ring == ring]
-        good = [host for host in mine if host.name not in self.journal.restored()]
-        print(f"{ring:<9} {len(good)}/{len(mine)} healthy", flush=True)
+    def _switch_repairs(self, action: machine.Repairs) -> None:
+        problem = self._attempt(partial(self.effects.switch_repairs, action.action, action.hosts))
+        self._record("repairs", {"action": action.action, "problem": problem})
+        if problem:
+            self.show(f"repairs   {action.action.lower()} failed: {problem}")
 
-    def prove(self) -> None:
-        """Scans again, gives every planned host its one end state, and closes the evidence."""
-        for ring in self.settings.rollout.rings:
-            self.patch(ring.name)
-        outcome, reason, states = self._finish()
-        parts = []
-        for ring in self.settings.rollout.rings:
-            mine = [states[host.name] for host in self.journal.planned if host.ring == ring.name]
-            parts.append(f"{ring.name} {sum(state in COMPLIANT for state in mine)}/{len(mine)} healthy")
-        rebooted, seconds = self.journal.count("reboot", "rebooted"), self.journal.seconds()
-        print(f"wave      {' · '.join(parts)} · rebooted {rebooted} · {seconds:.0f} s", flush=True)
-        if outcome != "succeeded":
-            raise Failed(f"{self.stack}: wave {self.journal.run} {outcome}: {reason}")
+    def _patch(self, batch: Batch, journal: Journal) -> None:
+        if batch.number not in journal.batches:
+            self._record("phase", {"phase": "patch", "event": "started", **_named(batch), "hosts": list(batch.names)})
+        with self.effects.watch(batch.service) as watch:
+            results = self._play("patch", batch.hosts, journal, batch=batch.number)
+            readings = watch.readings()
+        failed = {name: answers.why(result) for name, result in results.items() if not result.ok(*PATCHED)}
+        judged = gates.judge(readings, self.standard.rollback)
+        spent = len({*journal.restored, *failed})
+        budget = self.order.settings.rollout.failure_budget
+        if failed and spent > budget:
+            name, why = next(iter(failed.items()))
+            judged = gates.Judgement(passed=False, reason=f"{spent} failed, {budget} may: {name}: {why}")
+        self._record(
+            "gate",
+            {
+                "gate": "batch",
+                **_named(batch),
+                **judged.model_dump(),
+                "failed": failed,
+                "readings": [reading.model_dump() for reading in readings],
+            },
+        )
+        back = failed if judged.passed else batch.names
+        self.show(f"{batch.ring:<9} batch {batch.number}: {len(batch.hosts) - len(back)}/{len(batch.hosts)} healthy")
 
-    def _patch_batch(self, batch: Batch, prober: Prober) -> None:
-        with self._phase("patch", ring=batch.ring, batch=batch.number, hosts=list(batch.names)):
-            before = prober.sample(at_least=ENOUGH)
-            results = self._play("patch", batch.hosts, batch=batch.number)
-            during, after = prober.sample(), prober.sample(at_least=ENOUGH)
-            judged = gate(before, during, after, standard=self.standard, enough=ENOUGH)
-            bad = {name: _why(result) for name, result in results.items() if not result.ok(*PATCHED)}
-            spent, budget = len(self.journal.restored()) + len(bad), self.settings.rollout.failure_budget
-            if judged.passed and spent > budget:
-                name, why = next(iter(bad.items()))
-                judged = Gate(passed=False, reason=f"{spent} failed, {budget} may: {name}: {why}")
-            samples = {"before": before.model_dump(), "during": during.model_dump(), "after": after.model_dump()}
-            named = {"gate": "batch", "ring": batch.ring, "batch": batch.number}
-            self._say("gate", {**named, **judged.model_dump(), "samples": samples})
-            back = [host for host in batch.hosts if host.name in bad] if judged.passed else list(batch.hosts)
-            whole = self._take_back(back, bad) if back else True
-        if not judged.passed:
-            self._stop("rolled-back" if whole else "failed", f"batch {batch.number} was taken back: {judged.reason}")
-
-    def _take_back(self, hosts: Sequence[Host], why: Mapping[str, str]) -> bool:
-        """Whether each of these hosts is healthy again on what it had before this run."""
-        print(f"restore   {', '.join(host.name for host in hosts)}", flush=True)
-        with self._phase("restore", hosts=[host.name for host in hosts]):
-            snapshots = [host for host in hosts if self._by_snapshot(host)]
-            downgrades = [host for host in hosts if not self._by_snapshot(host)]
+    def _restore(self, action: machine.Restore, journal: Journal) -> None:
+        """Takes hosts back to what they had before this run; what became of each is recorded."""
+        self.show(f"restore   {', '.join(host.name for host in action.hosts)}")
+        with self._phase("restore", hosts=[host.name for host in action.hosts]):
+            snapshots = [host for host in action.hosts if self._by_snapshot(host)]
+            downgrades = [host for host in action.hosts if not self._by_snapshot(host)]
             with ThreadPoolExecutor(max_workers=4) as pool:
-                swaps = {host.name: pool.submit(self._swap_back, host) for host in snapshots}
-                problems = self._return("restore", downgrades, RESTORED)
-                problems |= {name: _problem_of(swap.result) for name, swap in swaps.items()}
+                swaps = {
+                    host.name: pool.submit(self._attempt, partial(self.effects.swap_back, host, self.run))
+                    for host in snapshots
+                }
+                problems = self._brought("restore", downgrades, RESTORED, journal)
+                problems |= {name: swap.result() for name, swap in swaps.items()}
             swapped = [host for host in snapshots if problems[host.name] is None]
-            problems |= self._return("return", swapped, ("verify", "undrain"))
-            for host in hosts:
+            problems |= self._brought("return", swapped, RETURNED, journal)
+            for host in action.hosts:
                 problem = problems[host.name]
                 state: State = "failed-unrestored" if problem else "failed-restored"
-                method = "snapshot" if self._by_snapshot(host) else "downgrade"
-                reason = "; ".join(filter(None, [why.get(host.name, "taken back with its batch"), problem]))
+                reason = "; ".join(filter(None, [action.why[host.name], problem]))
+                method = self.order.settings.fleets[host.fleet].rollback
                 row = {"host": host.name, "method": method, "ok": problem is None, "state": state, "reason": reason}
-                self._say("restore", row)
-        return not any(problems.values())
+                self._record("restore", row)
 
-    def _return(self, playbook: str, hosts: Sequence[Host], steps: Sequence[str]) -> dict[str, str | None]:
-        """What keeps each host from being healthy again after a playbook, None where nothing does."""
-        if not hosts:
-            return {}
-        results = self._play(playbook, hosts)
-        return {name: None if result.ok(*steps) else _why(result) for name, result in results.items()}
-
-    def _finish(self, outcome: Outcome | None = None, reason: str = "") -> tuple[Outcome, str, dict[str, State]]:
-        """Scans, writes one state for each planned host, exports, signs and draws; how it all ended, and why."""
-        self._repairs("Resume")
-        states: dict[str, State] = {}
-        rows = []
+    def _scan(self, action: machine.Scan, journal: Journal) -> None:
         with self._phase("prove"):
-            scans = {} if outcome == "refused" else self._play("scan", self.journal.planned)
-            for host in self.journal.planned:
-                facts, result = self.journal.facts(host), scans.get(host.name)
-                scanned = result.steps.get("scan") if result else None
-                after = versions(self.release, scanned["packages"]) if scanned else None
-                restored = self.journal.restored().get(host.name)
-                state, why = end_state(facts, touched=self.journal.touched(host), restored=restored, after=after)
-                states[host.name] = state
-                row = {"host": host.name, "state": state, "before": facts.before, "after": after or {}, "reason": why}
-                self._say("state", {**row, "waived": facts.waived})
-                rows.append(self._host_row(host, state, why or "", facts.before, after or {}))
-        wrong = {name: state for name, state in states.items() if state not in COMPLIANT and state != "held"}
-        if outcome is None:
-            outcome = "failed" if wrong else "succeeded"
-            reason = ", ".join(f"{name} is {state}" for name, state in wrong.items())
+            results = self._play("scan", action.hosts, journal)
+            for host in action.hosts:
+                found = answers.after(results.get(host.name), host, self.release)
+                self._record_host("prove", "scan", host.name, found is not None, {"after": found})
+
+    def _close(self, action: machine.Close, journal: Journal) -> None:
+        """Writes one state for each planned host, sends rows, ends the run and publishes its evidence."""
+        states = machine.end_states(journal, self.order)
+        rows = []
+        for host in journal.planned:
+            state, why = states[host.name]
+            facts, found = journal.facts.get(host.name), journal.scans.get(host.name) or {}
+            before = facts.before if facts else {}
+            if host.name not in journal.states:
+                row = {"host": host.name, "state": state, "before": before, "after": found, "reason": why}
+                self._record("state", {**row, "waived": facts.waived if facts else {}})
+            rows.append(self._host_row(host, state, why or "", before, found))
         self._quarantine()
-        self._export("PatchHosts", rows)
-        compliant = sum(state in COMPLIANT for state in states.values())
-        self._export("PatchRuns", [self._run_row("ended", outcome, reason, compliant)])
-        counts = {state: list(states.values()).count(state) for state in sorted(set(states.values()))}
-        ended = {"outcome": outcome, "counts": counts, "reason": reason, "real_time": clock.iso(datetime.now(UTC))}
-        self._say("wave-ended", ended)
-        if key := self.environ.get("PATCHWAVE_SIGNING_KEY"):
-            evidence.sign(self.folder, Path(key))
-        report.render(self.folder, signers=self._signers(), release=self.release)
-        return outcome, reason, states
+        self._send("PatchHosts", rows)
+        compliant = sum(state in COMPLIANT for state, _ in states.values())
+        self._send("PatchRuns", [self._run_row("ended", len(states), action.outcome, action.reason, compliant)])
+        every = [state for state, _ in states.values()]
+        self._record(
+            "wave-ended",
+            {
+                "outcome": action.outcome,
+                "counts": {state: every.count(state) for state in sorted(set(every))},
+                "reason": action.reason,
+                "real_time": clock.iso(self.effects.real_time()),
+            },
+        )
+        self.effects.publish()
 
     def _quarantine(self) -> None:
         """Puts what the run brought to hosts that it had to restore on the list that is committed."""
-        found = quarantine.taken_back([record for record in self.chain.records if record.run == self.journal.run])
-        if fresh := quarantine.add(self.project, found):
-            some = ", ".join(f"{entry.package} {entry.version}" for entry in fresh[:ENOUGH])
-            print(f"quarantine {some}: commit releases/{quarantine.FILE}", flush=True)
+        found = quarantine.taken_back([record for record in self.chain.records if record.run == self.run])
+        if fresh := self.effects.quarantine(found):
+            some = ", ".join(f"{entry.package} {entry.version}" for entry in fresh[:MANY])
+            self.show(f"quarantine {some}: commit releases/{quarantine.FILE}")
 
-    def _stop(self, outcome: Outcome, reason: str) -> NoReturn:
-        """Ends the wave now, with evidence, and says so in one line."""
-        self._finish(outcome, reason)
-        kind = Refused if outcome == "refused" else Failed
-        raise kind(f"{self.stack}: wave {self.journal.run} {outcome}: {reason}")
+    def _play(
+        self, playbook: Playbook, hosts: Sequence[Host], journal: Journal, batch: int | None = None
+    ) -> dict[str, HostResult]:
+        """Runs one playbook on these hosts and records each step of each host as it is reported.
 
-    def _begin(self) -> Journal:
-        """A new run over every host that the inventory has."""
-        inventory = discover(self.stack, self.settings, self.environ)
-        hosts = inventory.hosts
-        if not inventory.complete:
-            raise Failed(
-                f"{self.stack}: Azure lists {len(hosts)} hosts, the settings declare at least {inventory.expected}: "
-                "a short inventory is not patched, look for what is missing"
-            )
-        number = {name: b.number for b in batches(hosts, self.settings.rollout) for name in b.names}
-        now, shift = self._now(), clock.shift(self.environ)
-        relied = waivers.relied(self.project, self._named, self.standard, self.release)
-        self.journal = Journal(lambda: self.chain.records, f"{now:%Y%m%dT%H%M%SZ}-{self.release.digest[:6]}")
-        rehearsal = (
-            None
-            if shift is None
-            else {"shift_seconds": int(shift.total_seconds()), "real_time": clock.iso(datetime.now(UTC))}
-        )
-        self._say(
-            "wave-started",
-            {
-                "stack": self.stack,
-                "release": self.release.id,
-                "digest": self.release.digest,
-                "rehearsal": rehearsal,
-                "planned": [host.model_dump(mode="json") | {"batch": number[host.name]} for host in hosts],
-                "waivers": [one.waiver.model_dump(mode="json") for one in relied if one.waiver],
-            },
-        )
-        self._export("PatchRuns", [self._run_row("started")])
-        return self.journal
-
-    def _permit(self, batch: Batch) -> None:
-        """Ends the wave unless the batch has permission and nobody has stopped the line."""
-        stop = self.folder.parent / STOP
-        if stop.exists():
-            who = stop.read_text(encoding="utf-8").strip()
-            stop.unlink()
-            self._stop("refused", f"stopped before batch {batch.number} by {who}: run again to go on")
-        self._decide(f"batch {batch.number}", self.settings.rollout.host_takes)
-
-    def _decide(self, before: str, needs: timedelta) -> None:
-        """Records a decision with all that it was made from, and ends the wave when it does not allow."""
-        calendar, now = self.settings.calendar, self._now()
-        inputs = permission.gather(
-            self.project, self.stack, self.release, calendar, needs=needs, at=now, environ=self.environ
-        )
-        decision = permission.decide(inputs)
-        earlier = [record.data for record in self.journal.of("decision")]
-        self._say("decision", permission.record(before, inputs, decision, earlier))
-        if not decision.allowed:
-            self._stop("refused", permission.reasons(inputs, decision))
-
-    def _batches(self) -> list[Batch]:
-        todo = self.journal.todo()
-        whole = batches(self.journal.planned, self.settings.rollout)
-        kept = [b.model_copy(update={"hosts": tuple(host for host in b.hosts if host in todo)}) for b in whole]
-        return [batch for batch in kept if batch.hosts]
-
-    def _note_preflight(self, host: Host, result: HostResult) -> None:
-        found = result.steps.get("preflight", {})
-        checks = found.get("checks", [])
-        for check in checks:
-            self._say("check", {"host": host.name, **{key: check[key] for key in ("name", "ok", "detail")}})
-        failed = [check for check in checks if not check["ok"] and check["name"] != "held"]
-        problem = f"{failed[0]['name']}: {failed[0]['detail']}" if failed else None
-        if not result.ok("preflight"):
-            problem = _why(result)
-        facts: dict[str, Any] = {"problem": problem}
-        if scan := found.get("scan"):
-            offered = {update["name"]: update["to"] for update in scan["pending"]}
-            facts["before"] = versions(self.release, scan["packages"])
-            todo = outstanding(self.release, scan["packages"], offered)
-            facts["waived"] = {name: one for name, one in self._holds(host).packages.items() if name in todo}
-            facts["todo"] = {name: to for name, to in todo.items() if name not in facts["waived"]}
-            facts["held"] = sorted(set(scan["held"]) & set(facts["todo"]))
-        self._note_host("preflight", "preflight", host.name, problem is None, facts)
-
-    def _play(self, playbook: str, hosts: Sequence[Host], batch: int | None = None) -> dict[str, HostResult]:
-        """Runs one playbook on these hosts and records each step of each host as it is reported."""
+        A playbook that cannot be run at all is a problem of each of its hosts.
+        """
         names = {host.name for host in hosts}
 
         def heard(line: Mapping[str, Any]) -> None:
             if line["host"] in names and line["step"] in STEPS and line["status"] != "skipped":
-                self._note_host(playbook, line["step"], line["host"], line["status"] == "ok", _figures(line), batch)
+                summary = answers.figures(line)
+                self._record_host(playbook, line["step"], line["host"], line["status"] == "ok", summary, batch)
 
-        variables = {
-            "pw_run": self.journal.run,
+        if not hosts:
+            return {}
+        try:
+            return self.effects.play(playbook, hosts, self._variables(journal, hosts), heard)
+        except PatchwaveError as error:
+            problem = one_line(error)
+            return {name: HostResult(host=name, reached=False, problem=problem, steps={}) for name in names}
+
+    def _brought(
+        self, playbook: Playbook, hosts: Sequence[Host], steps: Sequence[str], journal: Journal
+    ) -> dict[str, str | None]:
+        """What keeps each host from being healthy again after a playbook, None where nothing does."""
+        results = self._play(playbook, hosts, journal)
+        return {name: None if result.ok(*steps) else answers.why(result) for name, result in results.items()}
+
+    def _variables(self, journal: Journal, hosts: Sequence[Host]) -> dict[str, Any]:
+        """What the playbooks are given: parts of the order as they stand there."""
+        settings = self.order.settings
+        return {
+            "pw_run": self.run,
             "pw_release": self.release.plain(),
-            "pw_settings": self._variables(),
-            "pw_holds": {host.name: self._holds(host).model_dump(mode="json") for host in hosts},
+            "pw_services": {name: service.model_dump(mode="json") for name, service in settings.services.items()},
+            "pw_preflight": settings.preflight.model_dump(mode="json"),
+            "pw_unattended_upgrades": self.standard.stacks[self.order.stack].unattended_upgrades,
+            "pw_holds": {host.name: self._holds(journal, host).model_dump(mode="json") for host in hosts},
             "pw_refresh": False,  # a scan after the wave judges by the lists that the preflight brought up to date
         }
-        return ansible.run(self.project, playbook, hosts, variables=variables, heard=heard) if hosts else {}
 
-    def _holds(self, host: Host) -> Holds:
+    def _holds(self, journal: Journal, host: Host) -> Holds:
         """What the run's waivers put on hold on a host; by the run's beginning, so that a resumed run does the same."""
-        begun = self.journal.of("wave-started")[0]
-        at = datetime.fromisoformat(begun.at)
-        return waivers.holds(self.journal.waivers, self.release, stack=self.stack, host=host, now=at)
+        assert journal.begun
+        return waivers.holds(journal.waivers, self.release, stack=self.order.stack, host=host, now=journal.begun)
 
-    def _variables(self) -> dict[str, Any]:
-        """The stack's decisions as the roles take them: durations in seconds."""
-        service, preflight = self.settings.service, self.settings.preflight
-        return {
-            "services": list(service.units),
-            "databases": list(service.databases),
-            "config_paths": list(service.config_paths),
-            "health": {
-                "url": service.health.url,
-                "samples": service.health.samples,
-                "interval_seconds": service.health.interval.total_seconds(),
-                "deadline_seconds": int(service.health.deadline.total_seconds()),
-            },
-            "drain": {
-                "refused_probes": service.drain.refused_probes,
-                "deadline_seconds": int(service.drain.deadline.total_seconds()),
-            },
-            "disk_free_mb": preflight.disk_free_mb,
-            "clock_skew_seconds": int(preflight.clock_skew.total_seconds()),
-            "reboot_deadline_seconds": int(preflight.reboot_deadline.total_seconds()),
-            "unattended_upgrades": self.standard.stacks[self.stack].unattended_upgrades,
-        }
+    def _by_snapshot(self, host: Host) -> bool:
+        return self.order.settings.fleets[host.fleet].rollback != "downgrade"
+
+    def _snapshot(self, host: Host) -> None:
+        self.show(f"  {host.name}  {self.effects.snapshot(host, self.run)}")
+
+    def _attempt(self, work: Callable[[], None]) -> str | None:
+        """Why work could not be done, None when it was."""
+        try:
+            work()
+        except PatchwaveError as error:
+            return one_line(error)
+        return None
 
     def _host_row(
         self, host: Host, state: State, reason: str, before: Mapping[str, str], after: Mapping[str, str]
     ) -> HostRow:
         return HostRow(
-            TimeGenerated=self._now(),
-            Stack=self.stack,
+            TimeGenerated=self.effects.now(),
+            Stack=self.order.stack,
             Release=self.release.id,
-            Run=self.journal.run,
+            Run=self.run,
             Host=host.name,
             Fleet=host.fleet,
             Ring=host.ring,
@@ -376,115 +340,74 @@ class Wave:
         )
 
     def _run_row(
-        self, event: Literal["started", "ended"], outcome: str = "", reason: str = "", compliant: int = 0
+        self, event: Literal["started", "ended"], hosts: int, outcome: str = "", reason: str = "", compliant: int = 0
     ) -> RunRow:
         return RunRow(
-            TimeGenerated=self._now(),
-            Stack=self.stack,
+            TimeGenerated=self.effects.now(),
+            Stack=self.order.stack,
             Release=self.release.id,
-            Run=self.journal.run,
+            Run=self.run,
             Event=event,
             Outcome=outcome,
             Reason=reason,
-            Hosts=len(self.journal.planned),
+            Hosts=hosts,
             Compliant=compliant,
         )
 
-    def _export(self, table: str, rows: Sequence[HostRow | RunRow]) -> None:
+    def _send(self, table: str, rows: Sequence[HostRow | RunRow]) -> None:
         """Sends rows to Log Analytics; that it failed is recorded, and is no reason to fail the wave."""
-        endpoint, rule = self.environ.get("PATCHWAVE_INGESTION_URL"), self.environ.get("PATCHWAVE_INGESTION_RULE")
-        if not endpoint or not rule:
-            return
         try:
-            with Arm(self.environ) as arm:
-                arm.ingest(endpoint, rule, exports.stream(table), [row.model_dump(mode="json") for row in rows])
-            self._say("export", {"ok": True, "detail": f"{table}, rows: {len(rows)}"})
+            if self.effects.send(table, rows):
+                self._record("export", {"ok": True, "detail": f"{table}, rows: {len(rows)}"})
         except PatchwaveError as error:
-            self._say("export", {"ok": False, "detail": str(error)})
-            print(f"export    failed: {error}", flush=True)
+            self._record("export", {"ok": False, "detail": one_line(error)})
+            self.show(f"export    failed: {one_line(error)}")
 
-    def _by_snapshot(self, host: Host) -> bool:
-        return self.settings.fleets[host.fleet].way_back in WAYS
+    def _record(self, kind: str, data: Mapping[str, Any]) -> Record:
+        record = self.chain.append(kind, self.run, data, at=self.effects.now())
+        self.journal.take(record)
+        return record
 
-    def _snapshot(self, host: Host) -> None:
-        way = WAYS[self.settings.fleets[host.fleet].way_back]
-        with Arm(self.environ) as arm:
-            taken = way.take(arm, host.id, self.journal.run)
-            gone = way.expire(arm, host.id, self.settings.snapshots.keep, datetime.now(UTC))
-        print(f"  {host.name}  snapshot {taken.rsplit('/', 1)[1]}, {gone} expired", flush=True)
-
-    def _swap_back(self, host: Host) -> None:
-        with Arm(self.environ) as arm:
-            WAYS[self.settings.fleets[host.fleet].way_back].swap_back(arm, host.id, self.journal.run)
-
-    def _repairs(self, act: repairs.Act) -> None:
-        """A drained instance looks unhealthy: while batches run, no scale set repairs by itself."""
-        if self.settings.slots.repairs:
-            with Arm(self.environ) as arm:
-                for scale_set in repairs.scale_sets(h.id for h in self.journal.planned if h.source == "vmss"):
-                    repairs.switch(arm, scale_set, act)
-
-    def _public_url(self) -> str:
-        url = self.environ.get("PATCHWAVE_PUBLIC_URL")
-        if not url:
-            raise UsageError("PATCHWAVE_PUBLIC_URL is not set: run the wave through `pulumi up`, which knows it")
-        return url
-
-    def _signers(self) -> Path | None:
-        return signing.allowed_signers(self.project, self.environ)
-
-    def _now(self) -> datetime:
-        return clock.now(self.environ)
-
-    def _say(self, kind: str, data: Mapping[str, Any]) -> None:
-        self.chain.append(kind, self.journal.run, data, at=self._now())
-
-    def _note_host(
+    def _record_host(
         self, phase: str, step: str, host: str, ok: bool, summary: Mapping[str, Any], batch: int | None = None
     ) -> None:
         data = {"host": host, "phase": phase, "step": step, "ok": ok, "summary": dict(summary)}
-        self._say("host", data if batch is None else data | {"batch": batch})
+        self._record("host", data if batch is None else data | {"batch": batch})
 
     @contextmanager
     def _phase(self, phase: str, **fields: Any) -> Iterator[None]:
-        self._say("phase", {"phase": phase, "event": "started", **fields})
+        self._record("phase", {"phase": phase, "event": "started", **fields})
         yield
-        self._say("phase", {"phase": phase, "event": "ended", **fields})
+        self._record("phase", {"phase": phase, "event": "ended", **fields})
 
 
-def _figures(line: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a step's result is worth keeping for years: figures and reasons, no logs and no package lists."""
-    result = line["result"]
-    kept: dict[str, Any] = {k: v for k, v in result.items() if isinstance(v, (bool, int, float)) and k != "failed"}
-    if "msg" in result:
-        kept["msg"] = " ".join(str(result["msg"]).split())[:500]
-    return kept
+def _named(batch: Batch) -> dict[str, Any]:
+    return {"ring": batch.ring, "service": batch.service, "batch": batch.number}
 
 
-def _why(result: HostResult) -> str:
-    return result.problem or f"it reported only {', '.join(result.steps) or 'nothing'}"
+def last_words(journal: Journal, order: Order) -> str:
+    """A run that ended, on one line: how many of each ring are current, reboots, seconds."""
+    parts = []
+    for ring in order.settings.rollout.ring_names:
+        mine = [journal.states[host.name] for host in journal.planned if host.ring == ring]
+        if mine:
+            parts.append(f"{ring} {sum(state in COMPLIANT for state in mine)}/{len(mine)} healthy")
+    return f"wave      {' · '.join(parts)} · rebooted {len(journal.rebooted)} · {journal.seconds:.0f} s"
 
 
-def _problem_of(work: Callable[[], None]) -> str | None:
-    try:
-        work()
-    except PatchwaveError as error:
-        return str(error)
-    return None
+def raise_for(journal: Journal, order: Order) -> None:
+    """Failed or Refused when the run ended other than well."""
+    ended = journal.ended
+    if ended is None or ended["outcome"] == "succeeded":
+        return
+    kind = Refused if ended["outcome"] in REFUSED else Failed
+    raise kind(f"{order.stack}: wave {journal.run} {ended['outcome']}: {ended['reason']}")
 
 
-def _lock(place: Path, stack: str) -> int:
-    """A lock that dies with its holder, so that two controllers never carry the same stack."""
-    place.mkdir(parents=True, exist_ok=True)
-    handle = os.open(place / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.pread(handle, 100, 0).decode() or "another process"
-        os.close(handle)
-        raise Refused(
-            f"{stack}: a wave is running ({holder}): wait for it, or `patchwave stop --stack {stack}`"
-        ) from None
-    os.ftruncate(handle, 0)
-    os.pwrite(handle, f"process {os.getpid()}".encode(), 0)
-    return handle
+def phase_place(
+    phase: Literal["preflight", "protect", "patch", "prove"], ring: str | None, rings: Iterable[str]
+) -> int:
+    """How far a phase's command goes, in the machine's count."""
+    names = list(rings)
+    places = {"preflight": 0, "protect": 1, "prove": 2 + len(names)}
+    return places[phase] if phase != "patch" else 2 + names.index(str(ring))

@@ -158,7 +158,7 @@ def backups_count_in_a_windows_zone(props: Props) -> Iterator[str]:
 
 
 @refuses(ITEM, source="https://learn.microsoft.com/rest/api/backup/protected-items/create-or-update")
-def protected_machines_emulator_azures_fabric(props: Props) -> Iterator[str]:
+def protected_machines_name_azures_fabric(props: Props) -> Iterator[str]:
     """A virtual machine is protected in the fabric Azure, as an item of its own type."""
     if (kind := at(props, "properties", "protectedItemType")) != "Microsoft.Compute/virtualMachines":
         yield f"protectedItemType is {kind!r}: set Microsoft.Compute/virtualMachines"

@@ -83,4 +83,4 @@ def webhooks_are_reached_over_https(props: Props) -> Iterator[str]:
     if at(props, "destination", "endpointType") == "WebHook":
         url = at(props, "destination", "endpointUrl")
         if not str(url).startswith("https://"):
-            yield f"destination.endpointUrl is {url!r}: write an https URL"
+            yield "destination.endpointUrl is no https URL: write one"

@@ -5,6 +5,17 @@ from typing import NamedTuple
 
 from policy.declared import Declared, Props
 
+TOPICS = {
+    "access": "access",
+    "alerts": "monitoring",
+    "backup": "backups",
+    "events": "events",
+    "logs": "monitoring",
+    "machines": "machines",
+    "maintenance": "maintenance",
+    "network": "network",
+    "scale_sets": "scale-sets",
+}
 Check = Callable[[Props], Iterator[str]]
 StackCheck = Callable[[Sequence[Declared]], Iterator[str]]
 
@@ -15,6 +26,7 @@ class ServiceRule(NamedTuple):
     check: Check
     types: tuple[str, ...]
     source: str
+    topic: str
 
     @property
     def name(self) -> str:
@@ -41,7 +53,8 @@ def refuses(*types: str, source: str) -> Callable[[Check], Check]:
     """Registers a check for types of resources, with the page or thread that says so."""
 
     def keep(check: Check) -> Check:
-        rule = ServiceRule(check, tuple(f"azure-native:{type_}" for type_ in types), source)
+        topic = TOPICS[check.__module__.rpartition(".")[2]]
+        rule = ServiceRule(check, tuple(f"azure-native:{type_}" for type_ in types), source, topic)
         RULES.append(rule)
         for type_ in rule.types:
             BY_TYPE.setdefault(type_, []).append(rule)

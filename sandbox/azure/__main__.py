@@ -14,9 +14,7 @@ from patchwave.base.errors import PatchwaveError
 from sandbox.azure.server.conditions import Conditions
 from sandbox.azure.server.endpoints import Doors
 from sandbox.config import DEFAULT_NAME, Sandbox
-from sandbox.lab import base
 from sandbox.lab.hosts import Hosts
-from sandbox.sample import package
 
 LOGGING = {
     "version": 1, "disable_existing_loggers": False,
@@ -37,8 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     logging.config.dictConfig(LOGGING)
     try:
         sandbox = Sandbox.open(options.project, options.name)
-        layers = base.image_lower(sandbox, base.IMAGE, package.FIRST)
-        asyncio.run(_serve(Doors(sandbox, Hosts(sandbox), layers, conditions=Conditions.read(os.environ))))
+        asyncio.run(_serve(Doors(sandbox, Hosts(sandbox), conditions=Conditions.read(os.environ))))
     except PatchwaveError as error:
         print(error, file=sys.stderr)
         return error.code

@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +24,11 @@ PACKAGES = (
     "curl", "openssl", "python3", "python3-apt", "python3-psycopg2", "postgresql", "nginx-light", "needrestart",
 )  # fmt: skip
 _RECIPE = Path(__file__).parent / "image"
+_DPKG = (
+    'printf "#!/bin/sh\\nexit 101\\n" >"$root/usr/sbin/policy-rc.d"; chmod 755 "$root/usr/sbin/policy-rc.d"; '
+    'cp "$1" "$root/tmp/package.deb"; chroot "$root" dpkg -i /tmp/package.deb; '
+    'rm -f "$root/tmp/package.deb" "$root/usr/sbin/policy-rc.d"'
+)
 
 Tell = Callable[[str], None]
 
@@ -37,10 +42,10 @@ class Base(NamedTuple):
     cached: bool
 
 
-def key(origin: Mirror) -> str:
+def key(origin: Mirror, packages: Sequence[str] = PACKAGES, recipe: str = "customize") -> str:
     """Changes when anything that the base is made from changes."""
-    recipe = [origin._asdict(), PACKAGES, (_RECIPE / "customize").read_text()]
-    return hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:12]
+    made_from = [origin._asdict(), packages, (_RECIPE / recipe).read_text()]
+    return hashlib.sha256(json.dumps(made_from).encode()).hexdigest()[:12]
 
 
 def is_cached(sandbox: Sandbox) -> bool:
@@ -51,17 +56,35 @@ def is_cached(sandbox: Sandbox) -> bool:
 def base(sandbox: Sandbox, tell: Tell = lambda line: None) -> Base:
     """The base in the cache; built when it is not there, and never seen half-built."""
     origin = mirror()
-    home = sandbox.cache / f"base-{key(origin)}"
-    cached = home.exists()
-    if not cached:
-        sandbox.cache.mkdir(parents=True, exist_ok=True)
-        _sweep(sandbox.cache, "base-")
-        draft = Path(tempfile.mkdtemp(prefix="base-", suffix=f".{os.getpid()}.draft", dir=sandbox.cache))
-        draft.chmod(0o755)
-        _bootstrap(origin, draft / "rootfs", draft / "log", tell)
+    cached = is_cached(sandbox)
+    rootfs = made(sandbox, "base", origin, PACKAGES, "customize", tell)
+    count = (rootfs / "var/lib/dpkg/status").read_text().count("\nStatus: install ok installed")
+    return Base(rootfs, f"{origin.origin} {_release(rootfs)}", count, cached)
+
+
+def made(sandbox: Sandbox, name: str, origin: Mirror, packages: Sequence[str], recipe: str, tell: Tell) -> Path:
+    """The root of these packages that the recipe of that name has customized; built when the cache has none."""
+    home = sandbox.cache / f"{name}-{key(origin, packages, recipe)}"
+    if not home.exists():
+        draft = _draft(sandbox, name)
+        _bootstrap(origin, draft / "rootfs", draft / "log", packages, recipe, tell)
         _keep(draft, home)
-    count = (home / "rootfs/var/lib/dpkg/status").read_text().count("\nStatus: install ok installed")
-    return Base(home / "rootfs", f"{origin.origin} {_release(home / 'rootfs')}", count, cached)
+    return home / "rootfs"
+
+
+def layered(
+    sandbox: Sandbox, name: str, bottom: Path, script: str, arguments: Sequence[str], tell: Tell
+) -> tuple[Path, ...]:
+    """The lower directories of an image, top first: what the script changes in the bottom's `$root` is the layer.
+
+    The layer is built when the cache has none of that name.
+    """
+    home = sandbox.cache / f"image-{name}"
+    if not home.exists():
+        draft = _draft(sandbox, "image")
+        _install(bottom, draft, name, script, arguments, tell)
+        _keep(draft, home)
+    return home / "upper", bottom
 
 
 def image(sandbox: Sandbox, tell: Tell = lambda line: None) -> tuple[Path, ...]:
@@ -70,14 +93,7 @@ def image(sandbox: Sandbox, tell: Tell = lambda line: None) -> tuple[Path, ...]:
     with tempfile.TemporaryDirectory(prefix="patchwave-image-") as scratch:
         deb = package.build(Path(scratch), [package.entry(package.FIRST, package.EPOCH, 1)])
         content = hashlib.sha256(deb.read_bytes() + str(bottom).encode()).hexdigest()[:12]
-        home = sandbox.cache / f"image-{IMAGE}-{content}"
-        if not home.exists():
-            _sweep(sandbox.cache, "image-")
-            draft = Path(tempfile.mkdtemp(prefix="image-", suffix=f".{os.getpid()}.draft", dir=sandbox.cache))
-            draft.chmod(0o755)
-            _install(bottom, draft, deb, tell)
-            _keep(draft, home)
-    lower = (home / "upper", bottom)
+        lower = layered(sandbox, f"{IMAGE}-{content}", bottom, _DPKG, [str(deb)], tell)
     record = {IMAGE: {package.FIRST: [str(path) for path in lower]}}
     write_atomically(sandbox.folder / "images.json", json.dumps(record, indent=1) + "\n")
     return lower
@@ -92,31 +108,34 @@ def image_lower(sandbox: Sandbox, name: str, version: str) -> tuple[Path, ...]:
         raise Failed(f"image {name} {version} is not in this sandbox: run `make up`, it prepares its images") from None
 
 
-def _bootstrap(origin: Mirror, rootfs: Path, log: Path, tell: Tell) -> None:
+def _draft(sandbox: Sandbox, name: str) -> Path:
+    """A folder in the cache that becomes a finished one by a rename."""
+    sandbox.cache.mkdir(parents=True, exist_ok=True)
+    _sweep(sandbox.cache, f"{name}-")
+    draft = Path(tempfile.mkdtemp(prefix=f"{name}-", suffix=f".{os.getpid()}.draft", dir=sandbox.cache))
+    draft.chmod(0o755)
+    return draft
+
+
+def _bootstrap(origin: Mirror, rootfs: Path, log: Path, packages: Sequence[str], recipe: str, tell: Tell) -> None:
     archive = f"deb {origin.main} {origin.suite} {' '.join(origin.components)}"
     command = [
         "mmdebstrap", "--mode=root", "--variant=apt", f"--architectures={origin.architecture}",
-        f"--include={','.join(PACKAGES)}", f"--customize-hook={_RECIPE / 'customize'}",
+        f"--include={','.join(packages)}", f"--customize-hook={_RECIPE / recipe}",
         "--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/locale/*",
         origin.suite, str(rootfs), archive,
     ]  # fmt: skip
     _logged(command, log, f"building {origin.origin} {origin.suite} from {origin.main}", tell)
 
 
-def _install(bottom: Path, draft: Path, deb: Path, tell: Tell) -> None:
-    """The layer that installing the package leaves; its mount is in a namespace that ends with the command."""
-    for name in ("upper", "work", "merged"):
-        (draft / name).mkdir()
+def _install(bottom: Path, draft: Path, name: str, script: str, arguments: Sequence[str], tell: Tell) -> None:
+    """The layer that the script leaves; its mount is in a namespace that ends with the command."""
+    for folder in ("upper", "work", "merged"):
+        (draft / folder).mkdir()
     options = f"lowerdir={bottom},upperdir={draft / 'upper'},workdir={draft / 'work'},index=off"
-    script = (
-        'set -eu; mount -t overlay -o "$1" overlay "$2"; mount -t proc proc "$2/proc"; '
-        'printf "#!/bin/sh\\nexit 101\\n" >"$2/usr/sbin/policy-rc.d"; chmod 755 "$2/usr/sbin/policy-rc.d"; '
-        'cp "$3" "$2/tmp/package.deb"; chroot "$2" dpkg -i /tmp/package.deb; '
-        'rm -f "$2/tmp/package.deb" "$2/usr/sbin/policy-rc.d"'
-    )
-    arguments = [options, str(draft / "merged"), str(deb)]
-    command = ["sh", "-c", script, "install", *arguments]
-    _logged(command, draft / "log", f"building the image {IMAGE}", tell)
+    mounted = 'set -eu; root=$2; mount -t overlay -o "$1" overlay "$root"; mount -t proc proc "$root/proc"; shift 2; '
+    command = ["sh", "-c", mounted + script, "install", options, str(draft / "merged"), *arguments]
+    _logged(command, draft / "log", f"building the image {name}", tell)
 
 
 def _logged(command: list[str], log: Path, what: str, tell: Tell) -> None:

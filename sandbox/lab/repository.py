@@ -141,6 +141,14 @@ def _index(sandbox: Sandbox) -> None:
             shutil.rmtree(old)
 
 
+def sign(sandbox: Sandbox, path: Path) -> None:
+    """Puts the key's armoured signature beside a file, as `NAME.asc`."""
+    public_key(sandbox)
+    with _keyring() as home:
+        _gpg(home, "--import", str(sandbox.keys / "repository.asc"))
+        _gpg(home, "--detach-sign", "--armor", "--output", f"{path}.asc", str(path))
+
+
 @contextmanager
 def _keyring() -> Iterator[Path]:
     """A key ring that is gone afterwards, its agent too; in /tmp because the agent's socket needs a short path."""

@@ -130,13 +130,14 @@ def slots(tmp_path: Path) -> Iterator[tuple[Sandbox, dict[str, Slot]]]:
             slot.server.server_close()
 
 
-def declared(sandbox: Sandbox, live: str, blues: int = 2) -> list[Frontend]:
+def declared(sandbox: Sandbox, live: str, blues: int = 2, **admin: str) -> list[Frontend]:
     pools = {"blue": ("b0", "b1")[:blues], "green": ("g0", "g1")}
     index = {"b0": 100, "b1": 101, "g0": 102, "g1": 103}
     backends = tuple(
         Backend(
-            f"web.{pool}", tuple(Server(name, sandbox.public_address(index[name]), PORT) for name in names),
-            "Http", "/healthz", PORT, 1, 2,
+            f"web.{pool}",
+            tuple(Server(name, sandbox.public_address(index[name]), PORT, admin.get(name, "None")) for name in names),
+            "Http", "/healthz", PORT, 1, 2, http=True,
         )
         for pool, names in pools.items()
     )  # fmt: skip
@@ -188,6 +189,37 @@ def test_no_request_is_lost_while_pools_are_switched_and_members_come_and_go(
     assert set(before) | set(answers) <= {"b0", "b1", "g0", "g1"}
     assert len(before) == 4
     assert after_illness == {"g1"}, "a reload remembers who is ill"
+
+
+def test_a_member_that_is_down_gets_nothing_new_and_one_that_is_up_is_not_probed(
+    slots: tuple[Sandbox, dict[str, Slot]],
+) -> None:
+    sandbox, services = slots
+    balancer = Balancer(sandbox, None)  # type: ignore[arg-type]  # what is wanted is given below
+    balancer._refresh(declared(sandbox, "blue"))
+    answered(sandbox.public_address(0), "b")
+    time.sleep(1.5)  # every member has been probed
+    clients = Clients(sandbox.public_address(0))
+    seen = []
+    try:
+        for step in (
+            declared(sandbox, "blue", b0="Down"),
+            declared(sandbox, "blue", b0="Down", g0="Up"),  # another structure: a reload
+            declared(sandbox, "blue"),
+        ):
+            balancer._refresh(step)
+            time.sleep(0.5)
+            clients.answers.clear()
+            time.sleep(0.5)
+            seen.append(set(clients.answers))
+        services["b1"].healthy = False
+        balancer._refresh(declared(sandbox, "blue", b0="Down", b1="Up"))
+        time.sleep(3.5)
+        clients.answers.clear()
+        time.sleep(0.5)
+    finally:
+        seen.append(set(clients.stop()))
+    assert seen == [{"b1"}, {"b1"}, {"b0", "b1"}, {"b1"}]
 
 
 def test_a_rule_without_a_pool_answers_503(slots: tuple[Sandbox, dict[str, Slot]]) -> None:

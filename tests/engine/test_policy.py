@@ -7,17 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.laboratory import Laboratory
 
-PROGRAM = '''"""A scale set, its schedule, where records go, and a command."""
+PROGRAM = '''"""A scale set, its schedule and where records go."""
 
 import json
-import re
 
 import pulumi
 import pulumi_azure_native as azure
-from pulumi_command import local
 
 given = json.loads(pulumi.Config().require("given"))
 group = azure.resources.ResourceGroup("group", resource_group_name="others", location="westeurope")
@@ -63,13 +62,7 @@ azure.compute.VirtualMachineScaleSet(
         },
         "extension_profile": {"extensions": given["extensions"]},
     },
-    tags={
-        "patchwave-stack": "dev",
-        "patchwave-fleet": "web",
-        "patchwave-method": "image",
-        "patchwave-way-back": "downgrade",
-        "patchwave-slot": "blue",
-    },
+    tags=given["tags"],
 )
 azure.maintenance.MaintenanceConfiguration(
     "nightly",
@@ -86,7 +79,7 @@ azure.maintenance.MaintenanceConfiguration(
         "reboot_setting": "IfRequired",
         "linux_parameters": {"classifications_to_include": ["Critical", "Security"]},
     },
-    tags={"patchwave-stack": "dev"},
+    tags=given["tags"],
 )
 azure.operationalinsights.Workspace(
     "records",
@@ -94,9 +87,8 @@ azure.operationalinsights.Workspace(
     location="westeurope",
     sku={"name": "PerGB2018"},
     retention_in_days=given["days"],
+    tags=given["tags"],
 )
-password = pulumi.Output.secret("correct-horse") if given["secret"] else "correct-horse"
-local.Command("migrate", create=given["create"], environment={"DB_PASSWORD": password, "GROUP": group.id})
 '''
 HEALTH = {
     "name": "health",
@@ -105,6 +97,14 @@ HEALTH = {
     "type_handler_version": "2.0",
     "settings": {"protocol": "http", "port": 80, "requestPath": "/", "intervalInSeconds": 5, "numberOfProbes": 1},
 }
+TAGS = {
+    "patchwave-stack": "dev",
+    "patchwave-fleet": "web",
+    "patchwave-service": "site",
+    "patchwave-method": "image",
+    "patchwave-rollback": "downgrade",
+    "patchwave-slot": "blue",
+}
 RIGHT = {
     "key": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIADAweR0VGOXXfqzebiY37cSh1vUDb02dJbLet0ERd3T someone",
     "mode": "Rolling",
@@ -112,8 +112,7 @@ RIGHT = {
     "extensions": [HEALTH],
     "recurrence": "1Week Monday",
     "days": 60,
-    "secret": True,
-    "create": "apt-get install -y curl=7.88.1-10+deb12u8",
+    "tags": TAGS,
 }
 WRONG = RIGHT | {
     "mode": "Automatic",
@@ -121,8 +120,7 @@ WRONG = RIGHT | {
     "extensions": [],
     "recurrence": "1Week Saturday",
     "days": 7,
-    "secret": False,
-    "create": "apt-get install -y --no-install-recommends curl",
+    "tags": {"patchwave-stack": "dev"},
 }
 REFUSED = 255
 
@@ -149,37 +147,63 @@ def others(lab: Laboratory, tmp_path_factory: pytest.TempPathFactory) -> Others:
     return Others(lab, tmp_path_factory.mktemp("others"))
 
 
-def levels(printed: str) -> dict[str, str]:
-    """The level of each rule that the engine reports."""
-    return {rule: level for level, rule in re.findall(r"- \[(\w+)\] \[severity: \w+\] +(\S+)", printed)}
+def reported(printed: str) -> dict[str, set[str]]:
+    """The names of the checks that the engine reports, by level; where a check could not run its policy's."""
+    found: dict[str, set[str]] = {}
+    for level, policy, message in re.findall(r"- \[(\w+)\] +(\S+) .*\n.*\n +(.*)", printed):
+        found.setdefault(level, set()).add(message.partition(":")[0] if ": " in message else policy)
+    return found
 
 
-def test_what_is_wrong_is_refused_by_the_rules_that_it_breaks(others: Others) -> None:
+def test_what_is_wrong_is_refused_by_the_checks_that_it_breaks(others: Others) -> None:
     printed = others.preview(WRONG, code=REFUSED)
-    found = levels(printed)
-    assert {name for name, level in found.items() if level == "mandatory"} >= {
+    assert reported(printed)["mandatory"] == {
         "scale-sets-upgrade-in-batches",
         "scale-sets-watch-application-health",
+        "hosts-can-be-found",
         "images-are-pinned",
         "schedules-keep-within-the-standard",
+        "workspaces-keep-a-month-to-two-years",
         "records-are-kept",
-        "environments-hold-only-marked-secrets",
-        "scripts-pin-what-they-fetch",
     }
-    assert "create: apt installs curl without a version: write curl=VERSION" in printed
     assert "outside Monday, Tuesday, Wednesday, Thursday, Friday 09:00" in printed
 
 
 def test_what_is_right_passes(others: Others) -> None:
-    assert "mandatory" not in levels(others.preview(RIGHT)).values()
+    assert "mandatory" not in reported(others.preview(RIGHT))
 
 
-def test_a_run_has_a_rule_otherwise_by_its_configuration(others: Others) -> None:
-    config = others.place / "rules.json"
-    config.write_text(json.dumps({"images-are-pinned": "advisory", "records-are-kept": {"at_least_days": 90}}))
-    printed = others.preview(RIGHT | {"version": "latest"}, "--policy-pack-config", str(config), code=REFUSED)
-    found = levels(printed)
-    assert (found["images-are-pinned"], found["records-are-kept"]) == ("advisory", "mandatory")
-    assert "retentionInDays is 60: keep at least 90" in printed
-    kept = others.preview(RIGHT | {"version": "latest", "days": 90}, "--policy-pack-config", str(config))
-    assert levels(kept)["images-are-pinned"] == "advisory"
+def test_what_is_no_concern_of_a_stack_is_held_to_azures_own_rules_alone(others: Others) -> None:
+    printed = others.preview(WRONG | {"tags": {}}, code=REFUSED)
+    assert reported(printed)["mandatory"] == {"workspaces-keep-a-month-to-two-years"}
+
+
+def test_a_run_has_a_policy_otherwise_by_its_configuration(others: Others) -> None:
+    config = others.place / "policies.json"
+    config.write_text(json.dumps({"machines": "advisory", "monitoring": {"at_least_days": 90}}))
+    latest = RIGHT | {"version": "latest"}
+    found = others.preview(latest, "--policy-pack-config", str(config), code=REFUSED)
+    assert reported(found) == {"advisory": {"images-are-pinned"}, "mandatory": {"records-are-kept"}}
+    assert "retentionInDays is 60: keep at least 90" in found
+    kept = others.preview(latest | {"days": 90}, "--policy-pack-config", str(config))
+    assert reported(kept) == {"advisory": {"images-are-pinned"}}
+
+
+def test_settings_of_the_command_line_are_judged_and_not_the_files(others: Others, lab: Laboratory) -> None:
+    """Neither of them has been written to the file that the stack has: what is declared counts."""
+    file = lab.project / "Pulumi.dev.yaml"
+    before = file.read_text(encoding="utf-8")
+    stack = yaml.safe_load(before)["config"]["patchwave:settings"]
+    stack["calendar"]["windows"][0]["starts"] = "03:00"
+    other = lab.project / "other.yaml"
+    other.write_text(yaml.safe_dump({"config": yaml.safe_load(before)["config"] | {"patchwave:settings": stack}}))
+    preview = ("pulumi", "preview", "--stack", "dev", "--policy-pack", "policy")
+    try:
+        by_file = lab.run(*preview, "--config-file", str(other), code=REFUSED)
+        by_option = lab.run(*preview, "-c", f"patchwave:settings={json.dumps(stack)}", code=REFUSED)
+    finally:
+        file.write_text(before, encoding="utf-8")
+    for printed in (by_file, by_option):
+        assert reported(printed)["mandatory"] == {"settings-keep-within-the-standard"}
+        assert "calendar.windows: runs 03:00-05:00: keep it within 09:00-17:00" in printed
+    assert "mandatory" not in reported(lab.run(*preview))

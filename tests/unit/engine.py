@@ -1,8 +1,7 @@
-"""Declares a program on Pulumi's mock engine and tells what it declared: the only mock of these tests."""
+"""Declares a program on Pulumi's mock engine and keeps what it declared: the only mock of these tests."""
 
 import asyncio
 import json
-import runpy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +13,7 @@ from pulumi.runtime import mocks
 from tests.unit.changes import Change, changed
 
 PROJECT = Path(__file__).resolve().parents[2]
+FIXTURE = PROJECT / "tests" / "fixtures" / "desk"
 GROUP = "/subscriptions/00000000-0000-4000-8000-000000000001/resourceGroups"
 
 
@@ -27,7 +27,7 @@ class Declared(NamedTuple):
 
 
 class Recorder(mocks.Mocks):
-    """Keeps every registration; a type and name registered twice, or an invoke, is an error."""
+    """Keeps every registration; a type and name registered twice, or a call for more than a group, is an error."""
 
     def __init__(self) -> None:
         self.seen: dict[tuple[str, str], Declared] = {}
@@ -43,8 +43,11 @@ class Recorder(mocks.Mocks):
             outputs["ipAddress"] = "127.9.9.10"
         return f"{GROUP}/rg/providers/x/{args.name}", outputs
 
-    def call(self, args: mocks.MockCallArgs) -> dict[str, Any]:
-        raise AssertionError(f"the program asked for {args.token} while it was declared")
+    def call(self, args: mocks.MockCallArgs) -> tuple[dict[Any, Any], None]:
+        if args.token.rpartition(":")[2] != "getResourceGroup":
+            raise AssertionError(f"the program called {args.token} while it was declared")
+        name = args.args["resourceGroupName"]
+        return {"name": name, "id": f"{GROUP}/{name}"}, None
 
 
 def declare(program: Callable[[], Any], *, stack: str = "dev", config: dict[str, str] | None = None) -> list[Declared]:
@@ -63,13 +66,14 @@ def declare(program: Callable[[], Any], *, stack: str = "dev", config: dict[str,
 
 
 def declare_stack(
-    stack: str, release: str | None = None, change: Change | None = None, project: Path = PROJECT
+    stack: str, release: str | None = None, change: Change | None = None, project: Path = FIXTURE
 ) -> list[Declared]:
-    """What `__main__` declares for a stack file as it stands in a project, or with some settings changed."""
+    """What `__main__` declares in a project for a stack file as it stands there, or with some settings changed."""
     file = yaml.safe_load((project / f"Pulumi.{stack}.yaml").read_text(encoding="utf-8"))["config"]
     file["patchwave:settings"] = changed(file["patchwave:settings"], change or {})
     config = {key: value if isinstance(value, str) else json.dumps(value) for key, value in file.items()}
     config.pop("patchwave:release", None)
     if release:
         config["patchwave:release"] = release
-    return declare(lambda: runpy.run_path(str(project / "__main__.py")), stack=stack, config=config)
+    program = compile((PROJECT / "__main__.py").read_text(encoding="utf-8"), "__main__.py", "exec")
+    return declare(lambda: exec(program, {"__file__": str(project / "__main__.py")}), stack=stack, config=config)  # noqa: S102

@@ -1,9 +1,8 @@
-"""What our own rules refuse, an example each with a neighbour that they admit; the reference page is made of these."""
+"""What our own checks refuse, an example each with a neighbour that they admit; the reference page is made of these."""
 
-import base64
 import functools
+import json
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,10 +11,8 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from patchwave.authorization import approvals, permission
+from patchwave.authorization import approvals, decision, inputs, promotion, signatures
 from patchwave.authorization import emergency as emergencies
-from patchwave.config import stackfile
-from patchwave.config.settings import STACKS, load_stack
 from patchwave.config.standard import StackName, load_standard
 from patchwave.evidence import chain as evidence
 from patchwave.releases import quarantine
@@ -23,14 +20,16 @@ from patchwave.releases import release as releases
 from patchwave.releases.advisories import NOTHING
 from patchwave.releases.quarantine import Entry
 from patchwave.releases.release import ChangelogEntry, Release, Sealed
-from policy import pack, wave
-from policy.declared import Declared
-from policy.estate import COLLECTION, MACHINE, POINT, ROLE
-from policy.rule import Context, Rule, complaints
+from patchwave.releases.waivers import Waiver
+from policy.check import Context
+from policy.declared import STACK, Declared
+from policy.estate import ROLE
+from policy.hosts import COLLECTION, MACHINE, POINT
+from policy.judge import CHECKS, enforced
 from tests.unit import proofs
-from tests.unit.builders import AUTHOR, STANDARD, make_keys, pending
+from tests.unit.builders import AUTHOR, STANDARD, copy_desk, make_keys, pending, settings
 from tests.unit.changes import Change, changed
-from tests.unit.engine import PROJECT, declare_stack
+from tests.unit.engine import declare_stack
 from tests.unit.proofs import Key
 
 OPEN = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
@@ -48,7 +47,7 @@ def _sealed() -> Release:
     made, _ = releases.seal(
         "2026-11-23.1",
         AUTHOR,
-        Sealed(stack="dev", at=at, hosts=("dev-blue-0",)),
+        Sealed(stack="dev", at=at, hosts=("dev-web-blue-0",)),
         [pending("madeup", to="2-1")],
         {"madeup": [entry]},
         STANDARD,
@@ -61,25 +60,14 @@ def _sealed() -> Release:
 SEALED = _sealed()
 
 
+NAMED = {"id": SEALED.id, "digest": SEALED.digest}
+
+
 def world(project: Path) -> Path:
-    """A project with the repository's standard and stacks, each of which names a sealed release that nothing ran."""
-    for name, content in _files().items():
-        (project / name).parent.mkdir(parents=True, exist_ok=True)
-        (project / name).write_bytes(content)
+    """A project of the tests' own decisions with one sealed release that nothing ran."""
+    copy_desk(project)
+    releases.save(project, SEALED)
     return project
-
-
-@functools.cache
-def _files() -> Mapping[str, bytes]:
-    with tempfile.TemporaryDirectory() as scratch:
-        project = Path(scratch)
-        (project / "policy").mkdir()
-        for name in ("policy/standard.yaml", *(f"Pulumi.{stack}.yaml" for stack in STACKS)):
-            shutil.copy(PROJECT / name, project / name)
-        releases.save(project, SEALED)
-        for stack in STACKS:
-            stackfile.set_release(project, stack, SEALED.id)
-        return {str(one.relative_to(project)): one.read_bytes() for one in project.rglob("*") if one.is_file()}
 
 
 def edit(project: Path, name: str, change: Change | str) -> None:
@@ -112,7 +100,7 @@ def proved(project: Path, stack: StackName, at: datetime) -> None:
 
 
 def attached(project: Path, stack: StackName, name: str, at: datetime) -> None:
-    place = permission.folder(project, stack, SEALED.id)
+    place = promotion.folder(project, stack, SEALED.id)
     proofs.attach(place, SEALED, _key(project), name, stack=stack, at=at)
 
 
@@ -136,12 +124,18 @@ def taken_back(project: Path) -> None:
 def approved(project: Path) -> None:
     """signed by the Security Lead"""
     folder = keys(project)
-    chosen, calendar = releases.load(project, SEALED.id), load_stack(project, "prod").settings.calendar
-    inputs = permission.gather(project, "prod", chosen, calendar, needs=timedelta(minutes=10), at=PROD, environ={})
-    for role in permission.needed(inputs, "routine"):
+    gathered = inputs.from_files(project, "prod", SEALED, needs=timedelta(minutes=10), at=PROD, environ={})
+    for role in decision.needed(gathered, "routine"):
         person = PEOPLE[role]
-        approval = permission.draft(inputs, "normal", role, person, "")
+        approval = signatures.draft(gathered, "normal", role, person, "")
         approvals.give(project, approval, folder / person, folder / "signers")
+
+
+def proved_and_approved(project: Path) -> None:
+    """proved on staging, signed by the Security Lead"""
+    proved(project, "staging", PROD - timedelta(days=10))
+    attached(project, "staging", "integration-tests", PROD - timedelta(days=9))
+    approved(project)
 
 
 def emergency_opened(project: Path) -> None:
@@ -181,11 +175,17 @@ def waiver(expires: str) -> str:
     )
 
 
+def waived(expires: str) -> Change:
+    """A stack that relies on that waiver, as its file stands."""
+    named = Waiver.model_validate_json(json.dumps(yaml.safe_load(waiver(expires)))).reference
+    return {"waivers": [named.model_dump()]}
+
+
 Files = Mapping[str, Change | str]
 
 
 class Scene(NamedTuple):
-    """What a rule is shown: a change of its base, changed files of the project, what was done there, and the hour."""
+    """What a check is shown: a change of its base, changed files of the project, what was done there, and the time."""
 
     change: Change = MappingProxyType({})
     files: Files = MappingProxyType({})
@@ -194,101 +194,74 @@ class Scene(NamedTuple):
 
 
 class Case(NamedTuple):
-    """What a rule refuses, and what it admits beside it; the base is the program's own, where none is named."""
+    """What a check refuses, and what it admits beside it; the base is the program's own, where none is named."""
 
-    rule: str
+    check: str
     refused: Scene
     admitted: Scene = Scene()
     base: str = ""
     stack: StackName = "prod"
-    preview: bool = False
 
 
-def settings(**change: Any) -> Change:
-    """A change of a stack file's settings; two underscores stand for a dot."""
-    return {f"config.patchwave:settings.{path.replace('__', '.')}": value for path, value in change.items()}
-
-
-def _wave(phase: str, stack: StackName) -> dict[str, Any]:
-    return {
-        "create": f"exec patchwave wave {phase} --stack {stack}",
-        "environment": {
-            "PATCHWAVE_STACK": stack,
-            "PATCHWAVE_RELEASE": SEALED.id,
-            "PATCHWAVE_DIGEST": SEALED.digest,
-        },
-        "triggers": [SEALED.digest],
-    }
-
-
-PHASES = ("preflight", "protect", "patch --ring canary", "patch --ring rest", "prove")
-WHOLE_WAVE = {
-    phase.rpartition(" ")[2]: {
-        "type": wave.COMMAND,
-        "props": _wave(phase, "dev"),
-        "depends_on": [f"urn:{PHASES[n - 1].rpartition(' ')[2]}"] if n else [],
-    }
-    for n, phase in enumerate(PHASES)
-}
 HOST = "/subscriptions/6e14c0eb-6971-59b5-8823-2a41316928e1/resourceGroups/web"
 ROLES = "/subscriptions/6e14c0eb-6971-59b5-8823-2a41316928e1/providers/Microsoft.Authorization/roleDefinitions"
 CONTRIBUTOR = f"{ROLES}/b24988ac-6180-42a0-ab88-20f7382dd24c"
 
 BASES: dict[str, dict[str, Any]] = {
-    "command": {"create": "true"},
-    "site": {},
     "point": {"restorePointName": "before"},
     "role": {"roleName": "patcher", "permissions": [{"actions": ["Microsoft.Compute/*"], "notActions": []}]},
-    "extension": {"type": "CustomScript", "settings": {"commandToExecute": "true"}},
-    "run-command": {"source": {"script": "true"}},
-    "arc-extension": {"properties": {"type": "CustomScript", "settings": {"commandToExecute": "true"}}},
     "attached": {"storageProfile": {"osDisk": {"createOption": "Attach"}}, "tags": {"patchwave-stack": "prod"}},
-    "wave": WHOLE_WAVE,
+    "scope": {"filter": {"tagSettings": {"filterOperator": "All", "tags": {"patchwave-stack": ["prod"]}}}},
     "machines": {
-        "vm": {"type": MACHINE, "props": {"tags": {"patchwave-host": "vm", "patchwave-way-back": "snapshot"}}},
+        "vm": {"type": MACHINE, "props": {"tags": {"patchwave-host": "vm", "patchwave-rollback": "restore_point"}}},
         "points": {"type": COLLECTION, "props": {"tags": {"patchwave-protects": "vm"}}},
     },
 }
-TYPES = {
-    "point": POINT,
-    "role": ROLE,
-    "attached": MACHINE,
-    "extension": "azure-native:compute:VirtualMachineExtension",
-    "run-command": "azure-native:compute:VirtualMachineRunCommandByVirtualMachine",
-    "arc-extension": "azure-native:hybridcompute:MachineExtension",
-}
+TYPES = {"point": POINT, "role": ROLE, "attached": MACHINE}
+
+
+def urn(stack: str, type_: str, name: str) -> str:
+    """The URN of what the root component declares."""
+    chain = type_ if type_ == STACK else f"{STACK}${type_}"
+    return f"urn:pulumi:{stack}::patchwave::{chain}::{name}"
+
+
+def released(stack: StackName) -> dict[str, Any]:
+    """What the root component publishes beside the mock engine's record, which leaves out nulls."""
+    return {"release": NAMED, "settings": settings(stack).model_dump(mode="json")}
+
+
+def rings(canaries: int) -> list[dict[str, Any]]:
+    """Rings whose first has so many hosts."""
+    return [{"name": "canary", "hosts": canaries, "batch": 1}, {"name": "rest", "hosts": "rest", "batch": 1}]
 
 
 @functools.cache
 def declared_by_the_program(stack: StackName) -> Mapping[str, Declared]:
-    """The first resource of each kind, by name."""
-    found = sorted(declare_stack(stack), key=lambda one: one.name)
-    return {one.type.rpartition(":")[2]: Declared(one.type, one.name, one.props) for one in reversed(found)}
+    """The first resource of each kind, by name; the root component has the sealed release."""
+    found = {}
+    for one in sorted(declare_stack(stack), key=lambda one: one.name, reverse=True):
+        props = one.props | released(stack) if one.type == STACK else one.props
+        found[one.type.rpartition(":")[2]] = Declared(one.type, one.name, props, urn(stack, one.type, one.name))
+    return found
 
 
 def shown(case: Case, scene: Scene) -> Declared | list[Declared]:
-    """The resource, or all of them, that a rule sees in a scene."""
-    rule = pack.BY_NAME[case.rule]
-    if not rule.types:
+    """The resource, or all of them, that a check sees in a scene."""
+    check = CHECKS[case.check]
+    if not check.types:
         table = changed(BASES[case.base], scene.change)
-        return [
-            Declared(one["type"], name, one["props"], f"urn:{name}", frozenset(one.get("depends_on", ())))
-            for name, one in table.items()
-        ]
-    if rule.types[0] == wave.COMMAND and not case.base:
-        return Declared(wave.COMMAND, "preflight", changed(_wave("preflight", case.stack), scene.change))
-    if rule.types[0].startswith("patchwave:"):
-        return Declared(rule.types[0], case.stack, {})
+        return [Declared(one["type"], name, one["props"]) for name, one in table.items()]
     if case.base in BASES:
-        type_ = TYPES.get(case.base, rule.types[0])
-        return Declared(type_, case.base, changed(BASES[case.base], scene.change))
-    kind = case.base or rule.types[0].rpartition(":")[2]
-    found = declared_by_the_program(case.stack)[kind]
+        type_ = TYPES.get(case.base, check.types[0])
+        props = changed(BASES[case.base], scene.change)
+        return Declared(type_, case.base, props, urn(case.stack, type_, case.base))
+    found = declared_by_the_program(case.stack)[case.base or check.types[0].rpartition(":")[2]]
     return found._replace(props=changed(found.props, scene.change))
 
 
 def says(case: Case, scene: Scene, folder: Path) -> list[str]:
-    """What the rule has against a scene; one that changes files has a project of its own in the folder."""
+    """What the check has against a scene; one that changes files has a project of its own in the folder."""
     own = bool(scene.files or scene.done)
     project = folder / (str(len(list(folder.iterdir()))) if own else "untouched")
     if not project.exists():
@@ -297,21 +270,15 @@ def says(case: Case, scene: Scene, folder: Path) -> list[str]:
         edit(project, name, change)
     if scene.done:
         scene.done(project)
-    context = Context(project, case.stack, scene.at, preview=case.preview)
-    return asked(pack.BY_NAME[case.rule], shown(case, scene), context)
+    return found(case.check, shown(case, scene), Context(project, scene.at, preview=True), case.stack)
 
 
-def asked(rule: Rule, shown: Declared | list[Declared], context: Context) -> list[str]:
-    """What a rule complains of with its parameters as they are for the stack."""
-    return complaints(rule, shown, context, pack.enforced(rule, context, {}).parameters)
+def found(name: str, shown: Declared | list[Declared], context: Context, stack: str) -> list[str]:
+    """What a check has against what it is shown, with its parameters as they are for the stack."""
+    check = CHECKS[name]
+    return check.complaints(shown, context, enforced(check, context, stack, {}).parameters)
 
 
-def _encoded(text: str) -> str:
-    return base64.b64encode(text.encode()).decode()
-
-
-WINDOW = "config.patchwave:settings.calendar.windows.0"
-PROD_FILE, DEV_FILE, STAGING_FILE = "Pulumi.prod.yaml", "Pulumi.dev.yaml", "Pulumi.staging.yaml"
 POLICY = "upgradePolicy.rollingUpgradePolicy"
 PROFILE = "virtualMachineProfile"
 IMAGE = "storageProfile.imageReference"
@@ -320,145 +287,77 @@ PLATFORM = "automaticByPlatformSettings.bypassPlatformSafetyChecksOnUserSchedule
 WINDOWS = {"enableAutomaticUpdates": False, "patchSettings": {"patchMode": "Manual"}}
 BY_PLATFORM = {"patchMode": "AutomaticByPlatform"}
 SOFT_DELETE = "properties.securitySettings.softDeleteSettings.softDeleteState"
-SCOPE = "ConfigurationAssignmentsForResourceGroup"
 STACK_TAG = "filter.tagSettings.tags.patchwave-stack"
 RING_TAG = "filter.tagSettings.tags.patchwave-ring"
 EVERYONE = ",".join(PEOPLE.values())
 SIGNERS = f"{EVERYONE} ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIADAweR0VGOXXfqzebiY37cSh1vUDb02dJbLet0ERd3T\n"
+WINDOW = "settings.calendar.windows.0"
+WEB_RINGS = "settings.fleets.web.rings"
+EXPIRED, VALID = f"{CLOSED:%FT%TZ}", "2026-12-01T09:00:00Z"
+THURSDAY = {"starts": "2026-11-26T02:00:00Z", "ends": "2026-11-26T03:05:00Z", "reason": "earlier"}
+SATURDAY = {"starts": "2026-11-28T02:00:00Z", "ends": "2026-11-28T03:05:00Z", "reason": "in time"}
 
 CASES = (
-    Case("waves-name-what-they-run", Scene({"environment.PATCHWAVE_STACK": "qa"}), stack="dev"),
-    Case("waves-name-what-they-run", Scene({"environment": ...}), stack="dev"),
-    Case("waves-name-what-they-run", Scene({"create": "patchwave  wave preflight --stack prod"}), stack="dev"),
-    Case("waves-name-what-they-run", Scene({"create": "python -m patchwave.cli wave all --stack dev"}), stack="dev"),
     Case(
-        "waves-name-what-they-run",
-        Scene(files={DEV_FILE: {"config.patchwave:release": "2026-11-01.1"}}),
-        Scene({"create": "cat evidence/patchwave/wave.html", "environment": {}}),
+        "settings-keep-within-the-standard",
+        Scene({f"{WINDOW}.starts": "03:00"}),
+        Scene({f"{WINDOW}.starts": "03:00", f"{WINDOW}.duration": "PT3H"}),
+    ),
+    Case(
+        "settings-keep-within-the-standard",
+        Scene({"settings.calendar.extra": [THURSDAY]}),
+        Scene({"settings.calendar.extra": [SATURDAY]}),
+    ),
+    Case(
+        "settings-keep-within-the-standard",
+        Scene({"settings.snapshots.keep": "P1D"}),
+        Scene({"settings.snapshots.keep": "P2D"}),
+        stack="staging",
+    ),
+    Case("settings-keep-within-the-standard", Scene({f"{WINDOW}.startz": "03:00"})),
+    Case("settings-keep-within-the-standard", Scene({"stack": "qa"})),
+    Case("what-is-declared-is-what-was-reviewed", Scene({"release.digest": "e" * 64}), Scene({"release": ...})),
+    Case("what-is-declared-is-what-was-reviewed", Scene({"standard": "e" * 64})),
+    Case("what-is-declared-is-what-was-reviewed", Scene({"stack": "dev"})),
+    Case(
+        "waivers-count",
+        Scene(waived(EXPIRED), {"waivers/W-1.yaml": waiver(EXPIRED)}),
+        Scene(waived(VALID), {"waivers/W-1.yaml": waiver(VALID)}),
         stack="dev",
     ),
-    Case("waves-bring-what-is-sealed", Scene({"environment.PATCHWAVE_DIGEST": "e" * 64}), stack="dev"),
-    Case("waves-start-in-an-open-window", Scene(at=CLOSED), stack="dev"),
+    Case("waivers-count", Scene(waived(VALID)), stack="dev"),
+    Case("a-canary-goes-first", Scene({WEB_RINGS: rings(4)}), Scene({WEB_RINGS: rings(3)})),
     Case(
-        "waves-bring-what-the-stack-before-proved",
-        Scene(at=STAGING),
-        Scene(at=STAGING, done=proved_on_dev),
-        stack="staging",
+        "a-canary-goes-first",
+        Scene({"settings.rollout.rings.0.hosts": "26%"}),
+        Scene({"settings.rollout.rings.0.hosts": "25%"}),
+    ),
+    Case("a-canary-goes-first", Scene({WEB_RINGS: rings(1)[1:]})),
+    Case(
+        "batches-leave-enough-to-answer",
+        Scene({"settings.services.desk.max_unavailable": 4}),
+        Scene({"settings.services.desk.max_unavailable": 3}),
     ),
     Case(
-        "waves-meet-the-criteria-before-them",
-        Scene(at=STAGING, done=proved_on_dev),
-        Scene(at=STAGING, done=tested_on_dev),
-        stack="staging",
+        "batches-leave-enough-to-answer",
+        Scene({"settings.services.desk.max_unavailable": "51%"}),
+        Scene({"settings.services.desk.max_unavailable": "100%", "settings.services.desk.traffic": {"driver": "none"}}),
     ),
-    Case("waves-bring-nothing-from-quarantine", Scene(done=taken_back), stack="dev"),
-    Case("waves-have-their-quorum", Scene(at=PROD), Scene(at=PROD, done=approved)),
+    Case("approvals-can-be-given", Scene(), Scene(files={"policy/allowed_signers": SIGNERS})),
+    Case("stacks-name-a-release", Scene({"release": ...}), stack="dev"),
+    Case("waves-are-permitted", Scene(at=CLOSED), stack="dev"),
+    Case("waves-are-permitted", Scene(at=STAGING), Scene(at=STAGING, done=tested_on_dev), stack="staging"),
+    Case("waves-are-permitted", Scene(at=STAGING, done=proved_on_dev), Scene({"release": ...}), stack="staging"),
+    Case("waves-are-permitted", Scene(done=taken_back), stack="dev"),
+    Case("waves-are-permitted", Scene(at=PROD), Scene(at=PROD, done=proved_and_approved)),
     Case(
-        "emergencies-follow-their-plan",
+        "waves-are-permitted",
         Scene(at=CLOSED, done=emergency_opened),
         Scene(at=CLOSED, done=emergency_prepared),
         stack="dev",
     ),
-    Case(
-        "waves-rely-on-waivers-that-count",
-        Scene(files={DEV_FILE: {"config.patchwave:waivers": ["W-1"]}, "waivers/W-1.yaml": waiver(f"{CLOSED:%FT%TZ}")}),
-        Scene(
-            files={DEV_FILE: {"config.patchwave:waivers": ["W-1"]}, "waivers/W-1.yaml": waiver("2026-12-01T09:00:00Z")}
-        ),
-        stack="dev",
-    ),
-    Case(
-        "slas-can-be-met",
-        Scene(),
-        Scene(
-            files={
-                PROD_FILE: settings(
-                    calendar__extra=[
-                        {"starts": "2026-11-28T02:00:00Z", "ends": "2026-11-28T02:45:00Z", "reason": "in time"}
-                    ]
-                )
-            }
-        ),
-        preview=True,
-    ),
-    Case(
-        "missed-slas-are-named",
-        Scene(files={"policy/standard.yaml": {"remedies": []}}),
-        Scene(),
-        preview=True,
-    ),
-    Case("waves-run-again-only-for-another-release", Scene({"triggers": ["now"]}), stack="dev"),
-    Case("waves-leave-nothing-to-destroy", Scene({"delete": "patchwave stop --stack dev"}), stack="dev"),
-    Case(
-        "waves-leave-nothing-to-destroy",
-        Scene({"delete": "patchwave wave prove --stack dev"}),
-        Scene({"delete": "rm -f marker"}),
-        base="command",
-    ),
-    Case("waves-go-ring-by-ring", Scene({"rest.depends_on": ["urn:protect"]}), base="wave", stack="dev"),
-    Case("waves-go-ring-by-ring", Scene({"canary": ...}), base="wave", stack="dev"),
-    Case(
-        "waves-go-ring-by-ring",
-        Scene({"again": WHOLE_WAVE["prove"]}),
-        Scene({"other": {"type": "a:b:C", "props": {}}, "rest.depends_on": ["urn:protect", "urn:canary"]}),
-        base="wave",
-        stack="dev",
-    ),
-    Case(
-        "waves-go-ring-by-ring",
-        Scene({"prove.props.create": "patchwave wave patch --ring all --stack dev"}),
-        base="wave",
-        stack="dev",
-    ),
-    Case(
-        "windows-are-no-wider-than-the-standard",
-        Scene(files={PROD_FILE: {f"{WINDOW}.starts": "03:00"}}),
-        Scene(files={PROD_FILE: {f"{WINDOW}.starts": "03:00", f"{WINDOW}.duration": "PT3H"}}),
-    ),
-    Case(
-        "windows-are-no-wider-than-the-standard",
-        Scene(
-            files={
-                PROD_FILE: settings(
-                    calendar__extra=[
-                        {"starts": "2026-11-24T02:00:00Z", "ends": "2026-11-24T03:00:00Z", "reason": "a Tuesday"}
-                    ]
-                )
-            }
-        ),
-    ),
-    Case(
-        "a-canary-goes-first",
-        Scene(files={PROD_FILE: settings(rollout__rings__0__hosts=["*-{live}-*"])}),
-        Scene(files={PROD_FILE: settings(rollout__rings__0__hosts=["*-{live}-0", "*-{live}-1"])}),
-    ),
-    Case(
-        "a-canary-goes-first",
-        Scene(files={PROD_FILE: settings(rollout__rings__0__hosts=["*-vm-0"])}),
-        Scene(files={PROD_FILE: settings(rollout__rings__0__hosts=["*-vm-0", "*-{live}-0"])}),
-    ),
-    Case(
-        "a-canary-goes-first",
-        Scene(files={PROD_FILE: settings(rollout__rings=[{"name": "rest", "hosts": ["*"], "batch": 1}])}),
-    ),
-    Case(
-        "batches-leave-enough-to-answer",
-        Scene(files={PROD_FILE: settings(rollout__live_out_of_service=4)}),
-        Scene(files={PROD_FILE: settings(rollout__live_out_of_service=3)}),
-    ),
-    Case(
-        "failures-stay-within-the-target",
-        Scene(files={PROD_FILE: settings(rollout__failure_budget=1)}),
-        Scene(files={PROD_FILE: settings(rollout__failure_budget=1, slots__instances=24)}),
-    ),
-    Case(
-        "restore-points-outlast-the-soak",
-        Scene(files={STAGING_FILE: settings(snapshots__keep="P1D")}),
-        Scene(files={STAGING_FILE: settings(snapshots__keep="P2D")}),
-        stack="staging",
-    ),
-    Case("approvals-can-be-given", Scene(), Scene(files={"policy/allowed_signers": SIGNERS})),
-    Case("stacks-name-a-release", Scene(files={DEV_FILE: {"config.patchwave:release": ...}}), stack="dev"),
+    Case("slas-can-be-met", Scene(), Scene({"settings.calendar.extra": [SATURDAY]})),
+    Case("missed-slas-are-named", Scene({}, {"policy/standard.yaml": {"remedies": []}}), Scene()),
     Case("scale-sets-watch-application-health", Scene({f"{PROFILE}.extensionProfile": ...})),
     Case(
         "scale-sets-watch-application-health",
@@ -487,7 +386,8 @@ CASES = (
         Scene({f"{POLICY}.rollbackFailedInstancesOnPolicyBreach": False}),
         Scene({f"{POLICY}.rollbackFailedInstancesOnPolicyBreach": ..., "orchestrationMode": "Flexible"}),
     ),
-    Case("what-is-patched-names-its-stack", Scene({"tags.patchwave-stack": "dev"}), Scene({"tags": ...})),
+    Case("what-is-patched-names-its-stack", Scene({"tags.patchwave-stack": "dev"})),
+    Case("what-is-patched-names-its-stack", Scene({"tags": ...}), base="MaintenanceConfiguration"),
     Case("what-is-patched-names-its-stack", Scene({"tags.patchwave-stack": "qa"}), base="VirtualMachine"),
     Case("hosts-can-be-found", Scene({"tags.patchwave-fleet": ...})),
     Case("hosts-can-be-found", Scene({"tags.patchwave-host": ""}), base="VirtualMachine"),
@@ -564,12 +464,12 @@ CASES = (
     Case(
         "machines-can-go-back",
         Scene({"points.props.tags.patchwave-protects": "another"}),
-        Scene({"vm.props.tags.patchwave-way-back": "downgrade", "points": ...}),
+        Scene({"vm.props.tags.patchwave-rollback": "downgrade", "points": ...}),
         base="machines",
     ),
     Case(
-        "the-way-back-covers-each-disk",
-        Scene({"tags.patchwave-way-back": "disk_snapshot", "storageProfile.dataDisks": [{"lun": 0}]}),
+        "rollback-covers-each-disk",
+        Scene({"tags.patchwave-rollback": "disk_snapshot", "storageProfile.dataDisks": [{"lun": 0}]}),
         Scene({"storageProfile.dataDisks": [{"lun": 0}]}),
     ),
     Case(
@@ -630,10 +530,10 @@ CASES = (
         Scene({"installPatches.rebootSetting": "Never"}),
         Scene({"installPatches.rebootSetting": "Always"}),
     ),
-    Case("schedules-select-only-their-own-stack", Scene({STACK_TAG: ["prod", "dev"]})),
-    Case("schedules-select-only-their-own-stack", Scene({STACK_TAG: ["dev"]})),
-    Case("schedules-select-only-their-own-stack", Scene({"filter.tagSettings.filterOperator": "Any"})),
-    Case("schedules-select-one-ring", Scene({RING_TAG: ["canary", "rest"]}), Scene({RING_TAG: ["rest"]})),
+    Case("schedules-select-only-their-own-stack", Scene({STACK_TAG: ["prod", "dev"]}), base="scope"),
+    Case("schedules-select-only-their-own-stack", Scene({STACK_TAG: ["dev"]}), base="scope"),
+    Case("schedules-select-only-their-own-stack", Scene({"filter.tagSettings.filterOperator": "Any"}), base="scope"),
+    Case("schedules-select-one-ring", Scene({RING_TAG: ["canary", "rest"]}), Scene({RING_TAG: ["rest"]}), base="scope"),
     Case(
         "alerts-reach-somebody",
         Scene({"emailReceivers": [], "smsReceivers": ..., "webhookReceivers": ...}),
@@ -675,66 +575,5 @@ CASES = (
     Case(
         "contributors-are-of-one-resource",
         Scene({"roleDefinitionId": CONTRIBUTOR, "scope": "/providers/Microsoft.Management/managementGroups/all"}),
-    ),
-    Case(
-        "scripts-hold-no-secrets",
-        Scene({"create": "DB_PASSWORD=correct-horse ./migrate"}),
-        Scene({"create": 'DB_PASSWORD="$PASSWORD" ./migrate'}),
-        base="command",
-    ),
-    Case(
-        "scripts-hold-no-secrets",
-        Scene({"osProfile.customData": _encoded("#!/bin/sh\necho root:hunter22 | chpasswd\n")}),
-        Scene({"osProfile.customData": _encoded("#!/bin/sh\npasswd --lock root\n")}),
-        base="VirtualMachine",
-    ),
-    Case(
-        "scripts-hold-no-secrets",
-        Scene({"properties.settings.commandToExecute": "az login --service-principal -u x --password Zx8~q1"}),
-        Scene({"properties.settings.commandToExecute": "az login --identity"}),
-        base="arc-extension",
-    ),
-    Case(
-        "environments-hold-only-marked-secrets",
-        Scene({"environment": {"DB_PASSWORD": "correct-horse"}}),
-        Scene({"environment": {"DB_PASSWORD_FILE": "/run/secrets/db", "PWD": "/srv"}}),
-        base="command",
-    ),
-    Case(
-        "environments-hold-only-marked-secrets",
-        Scene({"environment": {"DATABASE": "postgresql://app:correct-horse@db/app"}}),
-        Scene({"environment": {"DATABASE": "postgresql://app@db/app"}}),
-        base="command",
-    ),
-    Case(
-        "scripts-pin-what-they-fetch",
-        Scene({"create": "apt-get install -y --no-install-recommends nginx=1.22.1-9 curl"}),
-        Scene({"create": "apt-get install -y --no-install-recommends nginx=1.22.1-9 curl=7.88.1-10"}),
-        base="command",
-    ),
-    Case(
-        "scripts-pin-what-they-fetch",
-        Scene({"settings.script": _encoded("curl -fsSL https://get.example.com | sudo -E bash -\n")}),
-        Scene({"settings.script": _encoded("curl -fsSL https://get.example.com/v1.tar.gz | tar xz\n")}),
-        base="extension",
-    ),
-    Case(
-        "scripts-pin-what-they-fetch",
-        Scene({"userData": _encoded("#cloud-config\npackages: [nginx, [curl, 7.88.1-10]]\n")}),
-        Scene(
-            {"userData": _encoded("#cloud-config\npackages: [[nginx, 1.22.1-9]]\nruncmd: [[echo, apt, install, x]]\n")}
-        ),
-        base="VirtualMachine",
-    ),
-    Case(
-        "scripts-pin-what-they-fetch",
-        Scene({"source.script": "pip install requests"}),
-        Scene({"source.script": "pip install --require-hashes -r requirements.txt"}),
-        base="run-command",
-    ),
-    Case(
-        "hosts-bring-no-unattended-upgrades",
-        Scene({f"{PROFILE}.osProfile.customData": _encoded("#cloud-config\npackages: [unattended-upgrades]\n")}),
-        Scene({f"{PROFILE}.osProfile.customData": _encoded("#!/bin/sh\napt-get purge -y unattended-upgrades\n")}),
     ),
 )

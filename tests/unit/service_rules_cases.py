@@ -672,8 +672,8 @@ CASES: tuple[Case, ...] = (
         {f"{DAILY}.retentionTimes": [AT]},
     ),
     Case("backups-count-in-a-windows-zone", {f"{POLICY}.timeZone": "Etc/UTC"}, {f"{POLICY}.timeZone": ...}),
-    Case("protected-machines-emulator-azures-fabric", {"fabricName": "azure-fabric"}, {"fabricName": "Azure"}),
-    Case("protected-machines-emulator-azures-fabric", {"properties": {"protected_item_type": "x"}}, {}),
+    Case("protected-machines-name-azures-fabric", {"fabricName": "azure-fabric"}, {"fabricName": "Azure"}),
+    Case("protected-machines-name-azures-fabric", {"properties": {"protected_item_type": "x"}}, {}),
     Case(
         "maintenance-topics-have-their-type",
         {"topicType": "Microsoft.Maintenance.Configurations"},

@@ -25,8 +25,8 @@ _UPDATES = "https://learn.microsoft.com/rest/api/maintenance/maintenance-configu
 _GROUPS = f"{_LEARN}/azure-monitor/alerts/action-groups"
 
 UPGRADE = {
-    "slots.image.version": "latest",
-    "slots.image_upgrade": {
+    "fleets.web.hosts.image.version": "latest",
+    "fleets.web.hosts.image_upgrade": {
         "defer": True,
         "window": {
             "recurrence": {"every": "week", "weekdays": ["Saturday"]},
@@ -36,10 +36,12 @@ UPGRADE = {
         },
     },
 }
-UPGRADE_WINDOW = "slots.image_upgrade.window"
-REPAIRS = {"slots.repairs": {"grace": "PT30M", "action": "Restart"}}
+UPGRADE_WINDOW = "fleets.web.hosts.image_upgrade.window"
+REPAIRS = {"fleets.web.hosts.repairs": {"grace": "PT30M", "action": "Restart"}}
 BACKUP = {"backup": {"at": "22:00", "zone": "Etc/UTC", "instant_days": 5, "days": 30, "soft_delete_days": 14}}
-TRAFFIC = {"slots.traffic_manager": {"dns_name": "desk", "ttl": "PT30S", "weights": {"blue": 900, "green": 100}}}
+TRAFFIC = {
+    "fleets.web.hosts.traffic_manager": {"dns_name": "desk", "ttl": "PT30S", "weights": {"blue": 900, "green": 100}}
+}
 WEBHOOK = {"maintenance.events": {"kind": "webhook", "url": "https://example.com/maintenance"}}
 FUNCTION = {
     "maintenance.events": {
@@ -52,48 +54,51 @@ GATEWAY = {"ring": "rest", "source": "arc", "resource_group": "plant", "name": "
 MODEL_CASES: tuple[ModelCase, ...] = (
     ModelCase(
         f"{_SETS}-configure-rolling-upgrades",
-        {"slots.rolling.max_batch_percent": 4},
-        {"slots.rolling.max_batch_percent": 5},
-        "slots.rolling.max_batch_percent",
+        {"fleets.web.hosts.rolling.max_batch_percent": 4},
+        {"fleets.web.hosts.rolling.max_batch_percent": 5},
+        "rolling.max_batch_percent",
     ),
     ModelCase(
         f"{_SETS}-configure-rolling-upgrades",
-        {"slots.rolling.max_unhealthy_percent": 101},
-        {"slots.rolling.max_unhealthy_percent": 100},
-        "slots.rolling.max_unhealthy_percent",
+        {"fleets.web.hosts.rolling.max_unhealthy_percent": 101},
+        {"fleets.web.hosts.rolling.max_unhealthy_percent": 100},
+        "rolling.max_unhealthy_percent",
     ),
     ModelCase(
         f"{_SETS}-configure-rolling-upgrades",
-        {"slots.rolling.max_unhealthy_upgraded_percent": 101},
-        {"slots.rolling.max_unhealthy_upgraded_percent": 0},
-        "slots.rolling.max_unhealthy_upgraded_percent",
+        {"fleets.web.hosts.rolling.max_unhealthy_upgraded_percent": 101},
+        {"fleets.web.hosts.rolling.max_unhealthy_upgraded_percent": 0},
+        "rolling.max_unhealthy_upgraded_percent",
     ),
     ModelCase(
         "https://github.com/Azure/vm-scale-sets/issues/69",
-        {"slots.rolling.pause": "PT10M1S"},
-        {"slots.rolling.pause": "PT10M"},
-        "slots.rolling.pause",
+        {"fleets.web.hosts.rolling.pause": "PT10M1S"},
+        {"fleets.web.hosts.rolling.pause": "PT10M"},
+        "rolling.pause",
     ),
     ModelCase(
         f"{_SETS}-configure-rolling-upgrades",
-        {"slots.rolling.max_batch_percent": 51},
-        {"slots.rolling.max_batch_percent": 50},
+        {"fleets.web.hosts.rolling.max_batch_percent": 51},
+        {"fleets.web.hosts.rolling.max_batch_percent": 50},
         "the first batch would abort",
     ),
     ModelCase(
         f"{_SETS}-health-extension",
-        {"service.probe.interval": "PT4S"},
-        {"service.probe.interval": "PT1M"},
-        "service.probe.interval",
+        {"fleets.web.hosts.balancer.probe.interval": "PT4S"},
+        {"fleets.web.hosts.balancer.probe.interval": "PT1M"},
+        "probe.interval",
     ),
     ModelCase(
         f"{_SETS}-health-extension",
-        {"service.probe.threshold": 25},
-        {"service.probe.threshold": 24},
-        "service.probe.threshold",
+        {"fleets.web.hosts.balancer.probe.threshold": 25},
+        {"fleets.web.hosts.balancer.probe.threshold": 24},
+        "probe.threshold",
     ),
     ModelCase(
-        f"{_SETS}-health-extension", {"service.probe.port": 65536}, {"service.probe.port": 8080}, "service.probe.port"
+        f"{_SETS}-health-extension",
+        {"fleets.web.hosts.balancer.probe.port": 65536},
+        {"fleets.web.hosts.balancer.probe.port": 8080},
+        "probe.port",
     ),
     ModelCase(
         f"{_LEARN}/virtual-machines/maintenance-configurations",
@@ -118,54 +123,56 @@ MODEL_CASES: tuple[ModelCase, ...] = (
         "by the day or week",
         UPGRADE,
     ),
-    ModelCase(f"{_SETS}-automatic-upgrade", {"slots.image.version": "1.0.0"}, {}, "write latest", UPGRADE),
+    ModelCase(f"{_SETS}-automatic-upgrade", {"fleets.web.hosts.image.version": "1.0.0"}, {}, "write latest", UPGRADE),
     ModelCase(_IMAGES, {f"{UPGRADE_WINDOW}.recurrence.weekdays": ["Friday"]}, {}, "in the middle of a wave", UPGRADE),
     ModelCase(
         _WEIGHTS,
-        {"slots.traffic_manager.weights.blue": 1001},
-        {"slots.traffic_manager.weights.blue": 1000},
+        {"fleets.web.hosts.traffic_manager.weights.blue": 1001},
+        {"fleets.web.hosts.traffic_manager.weights.blue": 1000},
         "weights.blue",
         TRAFFIC,
     ),
     ModelCase(
         _WEIGHTS,
-        {"slots.traffic_manager.weights.blue": 0},
-        {"slots.traffic_manager.weights.green": 0},
+        {"fleets.web.hosts.traffic_manager.weights.blue": 0},
+        {"fleets.web.hosts.traffic_manager.weights.green": 0},
         "the live slot is blue",
         TRAFFIC,
     ),
     ModelCase(
         _WEIGHTS,
-        {"slots.traffic_manager.weights.green": 901},
-        {"slots.traffic_manager.weights.green": 900},
+        {"fleets.web.hosts.traffic_manager.weights.green": 901},
+        {"fleets.web.hosts.traffic_manager.weights.green": 900},
         "the live slot is blue",
         TRAFFIC,
     ),
     ModelCase(
         f"{_SETS}-automatic-instance-repairs",
-        {"slots.repairs.grace": "PT9M"},
-        {"slots.repairs.grace": "PT90M"},
-        "slots.repairs.grace",
+        {"fleets.web.hosts.repairs.grace": "PT9M"},
+        {"fleets.web.hosts.repairs.grace": "PT90M"},
+        "repairs.grace",
         REPAIRS,
     ),
     ModelCase(
         f"{_SETS}-automatic-instance-repairs",
-        {"slots.repairs.action": "Reboot"},
-        {"slots.repairs.action": "Reimage"},
-        "slots.repairs.action",
+        {"fleets.web.hosts.repairs.action": "Reboot"},
+        {"fleets.web.hosts.repairs.action": "Reimage"},
+        "repairs.action",
         REPAIRS,
     ),
-    ModelCase(_WEIGHTS, {"slots.traffic_manager.weights.green": ...}, {}, "blue and green one each", TRAFFIC),
+    ModelCase(
+        _WEIGHTS, {"fleets.web.hosts.traffic_manager.weights.green": ...}, {}, "blue and green one each", TRAFFIC
+    ),
     ModelCase(
         f"{_LEARN}/update-manager/unsupported-workloads",
         {"fleets.web.method": "update_manager"},
-        {"fleets.web.method": "playbook"},
+        {"fleets.web.method": "image"},
         "does not patch scale sets",
     ),
     ModelCase(
         f"{_LEARN}/virtual-machines/virtual-machines-create-restore-points",
-        {"fleets.sites.way_back": "snapshot"},
-        {"fleets.machines.way_back": "snapshot"},
+        {"fleets.sites.rollback": "restore_point"},
+        {"fleets.machines.rollback": "restore_point"},
         "Azure takes none of arc",
     ),
     ModelCase(_UPDATES, {"maintenance.linux": ["Others"]}, {"maintenance.linux": ["Other"]}, "maintenance.linux.0"),

@@ -152,7 +152,7 @@ def mortal(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("mortal")
 def test_a_kill_after_any_transaction_changes_nothing_in_the_end(tmp_path: Path) -> None:
     made, end, deaths, transactions = lived(tmp_path, FOREVER)
-    assert (deaths, len(end[0]), end[1:]) == (0, 5, [[], []]), "without a kill nothing is left but the shared image"
+    assert (deaths, len(end[0]), end[1:]) == (0, 4, [[], []]), "without a kill nothing is left but the shared image"
     assert transactions > 100
     for left in range(transactions):
         again = lived(tmp_path, left)

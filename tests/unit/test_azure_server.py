@@ -146,7 +146,7 @@ def test_lists_hold_what_is_in_their_scope(standing: StandIn) -> None:
     assert [one["name"] for one in everywhere] == [one["name"] for one in here] == ["dev-vm-0"]
     assert standing.ask("GET", f"{BLUE}/virtualMachines").json()["value"][1]["name"] == "dev-blue_1"
     names = [one["name"] for one in standing.ask("GET", f"{ROOT}/resourcegroups").json()["value"]]
-    assert names == ["shared-images", "sites", "dev"]
+    assert names == ["shared-images", "dev"]
 
 
 # Parents, references, deletion

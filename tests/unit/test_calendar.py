@@ -372,7 +372,10 @@ SECOND_TUESDAY = {"every": "month", "week": "second", "weekday": "Tuesday"}
         ({"duration": "-PT1H"}, "duration: Input should be greater than 0 seconds"),
         ({"starts": "09:00:30"}, "write HH:MM, the zone stands in its own field"),
         ({"starts": "09:00Z"}, "write HH:MM, the zone stands in its own field"),
-        ({"recurrence": {"every": "week", "weekdays": []}}, "recurrence.week.weekdays: Tuple should have at least"),
+        (
+            {"recurrence": {"every": "week", "weekdays": []}},
+            "recurrence.week.weekdays: Tuple should have at least 1 item",
+        ),
         ({"recurrence": {"every": "week", "weekdays": ["Monday", "Monday"]}}, "name each day once"),
         ({"recurrence": SECOND_TUESDAY | {"offset_days": 28}}, "less than or equal to 27"),
         ({"recurrence": SECOND_TUESDAY | {"week": "fifth"}}, "'first', 'second', 'third', 'fourth' or 'last'"),

@@ -15,9 +15,9 @@ from patchwave.config.settings import Settings
 from patchwave.config.standard import Remedy, Standard
 from patchwave.evidence.chain import FILE, SIGNATURE
 from patchwave.schedule import sla
-from patchwave.schedule.rollout import State
 from patchwave.wave import run as wave
-from policy import pack
+from patchwave.wave.states import State
+from policy.judge import CHECKS
 
 PROJECT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*PROJECT.glob("*.md"), *(PROJECT / "docs").glob("*.md")])
@@ -84,12 +84,12 @@ def test_every_field_is_explained(model: type[BaseModel]) -> None:
 
 def test_every_rule_has_its_row() -> None:
     rows = re.findall(r"^\| (?:\*\*)?\[?([a-z]+(?:-[a-z]+)+)(?:[\]*<]| \|)", text("docs/rules.md"), re.MULTILINE)
-    assert sorted({*rows}) == sorted(rule.name for rule in pack.RULES)
+    assert sorted({*rows}) == sorted(CHECKS)
 
 
 def test_every_kind_of_record_and_every_end_state_is_explained() -> None:
     page = text("docs/wave.md")
-    written = set(re.findall(r'_say\(\s*"([a-z-]+)"', Path(wave.__file__).read_text(encoding="utf-8")))
+    written = set(re.findall(r'_record\(\s*"([a-z-]+)"', Path(wave.__file__).read_text(encoding="utf-8")))
     assert len(written) > 5
     assert {kind for kind in written if f"| `{kind}` |" not in page} == set()
     assert {state for state in get_args(State) if f"| `{state}` |" not in page} == set()

@@ -19,25 +19,25 @@ def wave(
     with Chain.open(place) as chain:
         clock = START
 
-        def say(kind: str, after: int, **data: Any) -> None:
+        def record(kind: str, after: int, **data: Any) -> None:
             nonlocal clock
             clock += timedelta(seconds=after)
             chain.append(kind, run, data, at=clock)
 
-        say("wave-started", 0)
+        record("wave-started", 0)
         for number, hosts in enumerate(batches, start=1):
             began = {"phase": "patch", "event": "started", "batch": number, "hosts": list(hosts)}
-            say("phase", 40 if number == 1 else 0, **began)
+            record("phase", 40 if number == 1 else 0, **began)
             if resumed:
-                say("phase", 3600, **began)
+                record("phase", 3600, **began)
             done = 0
             for host, seconds in sorted(hosts.items(), key=lambda item: item[1]):
                 data = {"phase": "patch", "step": "undrain", "batch": number, "host": host, "ok": True, "summary": {}}
-                say("host", seconds - done, **data)
+                record("host", seconds - done, **data)
                 done = seconds
-            say("gate", 1, passed=passed)
-            say("phase", 1, **{**began, "event": "ended"})
-        say("wave-ended", 10, outcome="succeeded")
+            record("gate", 1, passed=passed)
+            record("phase", 1, **{**began, "event": "ended"})
+        record("wave-ended", 10, outcome="succeeded")
     return [record for record in read(place) if record.run == run]
 
 

@@ -1,4 +1,4 @@
-"""Who is told of a wave: in time, by the standard's numbers, and not at night."""
+"""Who is notified of a wave: in time, by the standard's numbers, and not at night."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -14,23 +14,23 @@ PATCH_SUNDAY = Opening(datetime(2026, 12, 13, 2, tzinfo=UTC), datetime(2026, 12,
 ALL = ("engineering team", "support team", "key customers")
 
 
-def told(now: datetime, *, emergency: bool = False) -> list[Notice]:
+def notified(now: datetime, *, emergency: bool = False) -> list[Notice]:
     return list(notices("prod", STANDARD, PATCH_SUNDAY, now, emergency=emergency))
 
 
-def test_prod_is_told_two_days_ahead_before_the_night_and_within_an_hour_afterwards() -> None:
-    assert told(PATCH_SUNDAY.opens - 100 * HOUR) == [
+def test_prod_is_notified_two_days_ahead_before_the_night_and_within_an_hour_afterwards() -> None:
+    assert notified(PATCH_SUNDAY.opens - 100 * HOUR) == [
         Notice("before", ALL, datetime(2026, 12, 10, 22, tzinfo=UTC)),
         Notice("after", ALL, datetime(2026, 12, 13, 5, tzinfo=UTC)),
     ]
 
 
-def test_an_emergency_is_told_at_once() -> None:
+def test_an_emergency_is_notified_at_once() -> None:
     now = datetime(2026, 12, 12, 23, 30, tzinfo=UTC)
-    assert told(now, emergency=True)[0] == Notice("before", ALL, now)
+    assert notified(now, emergency=True)[0] == Notice("before", ALL, now)
 
 
-def test_dev_tells_nobody() -> None:
+def test_dev_notifies_nobody() -> None:
     assert list(notices("dev", STANDARD, PATCH_SUNDAY, PATCH_SUNDAY.opens, emergency=False)) == []
 
 

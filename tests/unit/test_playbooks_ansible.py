@@ -1,4 +1,4 @@
-"""The playbooks as Ansible reads them: typed doors, one line a host and step, and no secret in what is kept."""
+"""The playbooks as Ansible reads them: typed options, one line a host and step, and no secret in what is kept."""
 
 import ast
 import json
@@ -7,22 +7,25 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
+from unittest import mock
 
 import pytest
 import yaml
 from ansible.errors import AnsibleParserError
 
+from patchwave.base.errors import Failed
+from patchwave.methods.ansible import run
+from tests.unit import builders
 from tests.unit.playbook_code import PLAYBOOKS, PLUGINS, load
 
 PLAYS = sorted(path for path in PLAYBOOKS.glob("*.yml"))
-ROLES = sorted(path for path in (PLAYBOOKS / "roles").iterdir() if path.is_dir())
 MODULES = sorted((PLUGINS / "modules").glob("patchwave_*.py"))
 CANARY = "canary-9f2c1e"
 
 
 def host(name: str, **more: object) -> dict[str, object]:
-    plain = {"id": f"/h/{name}", "name": name, "address": "127.0.0.1", "source": "vmss", "fleet": "web", "ring": "rest"}
-    return {**plain, "slot": "blue", "os": "Linux", "live": False, **more}
+    return builders.host("web-0").model_dump(mode="json") | {"name": name, "address": "127.0.0.1"} | more
 
 
 def ansible(
@@ -38,7 +41,7 @@ def ansible(
         "PATCHWAVE_INVENTORY_FILE": str(inventory),
         "PATCHWAVE_RESULTS": str(tmp_path / "results.jsonl"),
     }
-    environment.pop("PATCHWAVE_SSH_CONFIG", None)
+    environment["PATCHWAVE_SSH_CONFIG"] = os.devnull
     argv = [sys.executable, "-m", "ansible", "playbook", "-i", str(PLAYBOOKS / "inventory" / "patchwave.yml")]
     argv += ["-e", f"@{extra}", *arguments]
     return subprocess.run(
@@ -64,61 +67,44 @@ def test_every_playbook_passes_ansibles_own_check(tmp_path):
 @pytest.mark.parametrize("path", PLAYS, ids=lambda path: path.stem)
 def test_a_playbook_is_short_and_says_whom_it_touches(path):
     (only,) = yaml.safe_load(path.read_text())
-    assert len(path.read_text().splitlines()) <= 20
+    assert len(path.read_text().splitlines()) <= 50
     assert re.search(r"\bhosts?\b|\bbatch\b|\bfleet\b", only["name"])
     assert only["gather_facts"] is False
     assert not {"serial", "max_fail_percentage", "any_errors_fatal", "ignore_errors"} & set(only)
 
 
-def passed_to(role: str) -> dict[str, set[str]]:
-    """For each playbook with that role: the role's variables that it passes."""
-    found = {}
-    for path in PLAYS:
-        (only,) = yaml.safe_load(path.read_text())
-        for entry in only["roles"]:
-            if entry["role"] == role:
-                given = {*only.get("vars", {}), *entry.get("vars", {})}
-                found[path.stem] = {name for name in given if name.startswith(f"{role}_")}
-    return found
-
-
-@pytest.mark.parametrize("role", ROLES, ids=lambda path: path.name)
-def test_a_roles_door_its_defaults_its_tasks_and_its_callers_agree(role):
-    options = yaml.safe_load((role / "meta" / "argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
-    tasks = (role / "tasks" / "main.yml").read_text()
-    used = {name for shown in re.findall(r"{{(.*?)}}", tasks) for name in re.findall(rf"\b{role.name}_[a-z_]+", shown)}
-    defaults = role / "defaults" / "main.yml"
-    given = yaml.safe_load(defaults.read_text()) if defaults.exists() else {}
-    assert used == set(options)
-    assert {name for name, option in options.items() if not option.get("required")} == set(given)
-    callers = passed_to(role.name)
-    assert callers
-    for names in callers.values():
-        assert {name for name, option in options.items() if option.get("required")} <= names <= set(options)
-
-
-@pytest.mark.parametrize("role", ROLES, ids=lambda path: path.name)
-def test_every_task_of_a_role_names_its_step(role):
-    for task in yaml.safe_load((role / "tasks" / "main.yml").read_text()):
-        assert task["vars"]["patchwave_step"]
-
-
-def spec_of(path: Path) -> dict[str, dict[str, object]]:
-    tree = ast.parse(path.read_text())
-    call = next(n for n in ast.walk(tree) if isinstance(n, ast.Call) and getattr(n.func, "id", "") == "AnsibleModule")
-    spec = next(keyword.value for keyword in call.keywords if keyword.arg == "argument_spec")
-    return dict(ast.literal_eval(spec))
+def declared(module: ModuleType) -> dict[str, dict[str, object]]:
+    """The options of a module; those of a service are compared with the settings by another test."""
+    with mock.patch.object(module, "AnsibleModule") as made, mock.patch.object(module, "serve"):
+        module.main()
+    return {
+        name: {key: value for key, value in option.items() if key not in ("options", "required_if")}
+        for name, option in made.call_args.kwargs["argument_spec"].items()
+    }
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
-def test_a_modules_documentation_is_its_door(path):
-    documented = yaml.safe_load(load("modules", path.stem).DOCUMENTATION)
+def test_a_modules_documentation_names_its_options(path):
+    module = load("modules", path.stem)
+    documented = yaml.safe_load(module.DOCUMENTATION)
     options = {
         name: {key: value for key, value in option.items() if key != "description"}
         for name, option in documented["options"].items()
     }
-    assert options == spec_of(path)
+    assert options == declared(module)
     assert documented["module"] == path.stem
+
+
+@pytest.mark.parametrize("path", PLAYS, ids=lambda path: path.stem)
+def test_a_playbook_gives_a_module_what_it_needs_and_nothing_it_does_not_know(path):
+    (only,) = yaml.safe_load(path.read_text())
+    for task in only["tasks"]:
+        modules = [key for key in task if key.startswith("patchwave_")]
+        if not modules:
+            assert task["vars"]["patchwave_step"]
+        for name in modules:
+            options = declared(load("modules", name))
+            assert {key for key, option in options.items() if option.get("required")} <= set(task[name]) <= set(options)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
@@ -131,7 +117,7 @@ def test_nothing_on_a_host_goes_through_a_shell(path):
                 assert (getattr(node.value, "id", ""), node.attr) != ("os", "system"), file
 
 
-LOCAL = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+LOCAL = {"ansible_connection": "local", "ansible_become": "no", "ansible_python_interpreter": sys.executable}
 
 
 def test_what_a_host_reported_is_on_disk_line_by_line(tmp_path):
@@ -155,8 +141,8 @@ def test_what_a_host_reported_is_on_disk_line_by_line(tmp_path):
     hosts = [host("web-0"), host("web-1")]
     pairs = [option for key, value in LOCAL.items() for option in ("-e", f"{key}={value}")]
     done = ansible(tmp_path, str(play(tmp_path, tasks)), *pairs, hosts=hosts)
-    told = [(line["host"], line["step"], line["status"]) for line in lines(tmp_path)]
-    assert sorted(told) == [
+    written = [(line["host"], line["step"], line["status"]) for line in lines(tmp_path)]
+    assert sorted(written) == [
         ("web-0", "drain", "ok"),
         ("web-0", "reboot", "skipped"),
         ("web-0", "transaction", "skipped"),
@@ -189,6 +175,7 @@ def test_a_host_that_cannot_be_reached_is_reported_and_never_left_out(tmp_path):
         ([host("-oProxyCommand=id")], "0.name"),
         ([host("web-0", address="-oProxyCommand=id")], "0.address"),
         ([host("web-0", ring="a b")], "0.ring"),
+        ([host("web-0", service="{{ x }}")], "0.service"),
         ([host("web-0", id="/h/{{ lookup('pipe', 'id') }}")], "0.id"),
         ([host("web-0", surprise=True)], "surprise"),
         ([{"name": "web-0"}], "validation error"),
@@ -235,8 +222,46 @@ def test_the_step_of_a_task_is_what_it_says_or_its_own_modules_name():
     assert results.step_of("ansible.builtin.command", {}) is None
 
 
-def test_what_ansible_censors_is_not_told():
+def test_what_ansible_censors_is_not_recorded():
     results = load("callback", "patchwave_results")
-    assert results.told({"_ansible_no_log": True, "stdout": CANARY}) == {"censored": True}
-    told = results.told({"invocation": {"module_args": CANARY}, "_ansible_x": CANARY, "changed": True})
-    assert told == {"changed": True}
+    assert results.recorded({"_ansible_no_log": True, "stdout": CANARY}) == {"censored": True}
+    recorded = results.recorded({"invocation": {"module_args": CANARY}, "_ansible_x": CANARY, "changed": True})
+    assert recorded == {"changed": True}
+
+
+HOSTILE = "\x1b]0;owned\x07\x1b[31mred\x1b[0m\r\u202egnp.exe\x9b2J\x00"
+
+
+def test_what_a_host_writes_reaches_neither_a_terminal_nor_a_record_as_an_escape():
+    recorded = load("callback", "patchwave_results").recorded({"msg": HOSTILE, "rows": [{HOSTILE: (1, HOSTILE)}]})
+    assert recorded == {"msg": "redgnp.exe2J", "rows": [{"redgnp.exe2J": [1, "redgnp.exe2J"]}]}
+    assert load("callback", "patchwave").one_line(f"a\n{HOSTILE}\tb") == "a redgnp.exe2J b"
+
+
+@pytest.mark.parametrize(("duration", "whole"), [("PT5M", 300), ("PT0.5S", 1), ("PT1H", 3600)])
+def test_a_reboot_is_waited_for_as_long_as_the_settings_say(duration, whole):
+    assert load("filter", "patchwave").patchwave_seconds(duration) == whole
+
+
+@pytest.mark.parametrize(
+    ("changed", "complaint"),
+    [({"os": "Windows Server 2022"}, "playbooks are for Linux"), ({"method": "update_manager"}, "update_manager")],
+)
+def test_a_host_that_no_playbook_may_touch_is_an_error_and_not_a_skip(tmp_path, changed, complaint):
+    hosts = [builders.host("web-0"), builders.host("web-1").model_copy(update=changed)]
+    with pytest.raises(Failed, match=f"web-1.*{complaint}"):
+        run(tmp_path, "scan", hosts, variables={})
+
+
+@pytest.mark.parametrize(("uid", "line"), [("0", "ran\n"), ("1000", "sudo -H -n sh\nran\n")])
+def test_root_stays_root_and_anybody_else_becomes_root_by_sudo(tmp_path, uid, line):
+    for name, text in {"id": f"echo {uid}", "sudo": 'echo "sudo $1 $2 $(basename "$3")"; shift 2; exec "$@"'}.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    plugin = load("become", "patchwave").BecomeModule()
+    shell = mock.Mock(ECHO="echo", COMMAND_SEP=";", executable="/bin/sh")
+    command = plugin.build_become_command("echo 'ran'", shell)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    done = subprocess.run(["sh", "-c", command], env={"PATH": path}, capture_output=True, text=True, check=True)
+    assert done.stdout.replace(f"{plugin.success}\n", "") == line
+    assert plugin.success in done.stdout

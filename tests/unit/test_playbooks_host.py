@@ -2,11 +2,8 @@
 
 import contextlib
 import fcntl
-import json
 import os
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -18,10 +15,8 @@ from tests.unit.playbook_code import load
 from ansible.module_utils import patchwave_config as config  # isort: skip
 from ansible.module_utils import patchwave_apt as apt  # isort: skip
 from ansible.module_utils import patchwave_host as host  # isort: skip
-from ansible.module_utils import patchwave_service as service  # isort: skip
 from ansible.module_utils import patchwave_versions as versions  # isort: skip
 
-drain = load("modules", "patchwave_drain")
 preflight = load("modules", "patchwave_preflight")
 verify = load("modules", "patchwave_verify")
 
@@ -179,171 +174,26 @@ def test_a_configuration_path_is_a_path_below_a_top_folder(bad):
         config.paths([bad])
 
 
-# -- health -----------------------------------------------------------------------------------------------------------
-
-
-class Service:
-    """A real HTTP server on loopback that answers what the test says."""
-
-    def __init__(self):
-        self.answers = {}
-        self.asked = []
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self):
-                outer.asked.append(self.path)
-                answer = outer.answers.get(self.path, (404, {"error": "not found"}))
-                status, body = answer(len(outer.asked)) if callable(answer) else answer
-                payload = json.dumps(body).encode()
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(payload)))
-                self.end_headers()
-                self.wfile.write(payload)
-
-            def log_message(self, *_):
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
-        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-
-    def close(self):
-        self.server.shutdown()
-        self.server.server_close()
-
-
-@pytest.fixture
-def web():
-    made = Service()
-    made.answers["/"] = (200, {})
-    made.answers["/healthz"] = HEALTHY
-    yield made
-    made.close()
-
-
-HEALTHY = (200, {"ApplicationHealthState": "Healthy"})
-
-
-def sampled(web, **more):
-    options = {"samples": 3, "interval": 0.01, "deadline": 0.3, "drained": False} | more
-    return service.sample(f"{web.url}/healthz", **options)
-
-
-def test_enough_good_answers_in_a_row_are_health(web):
-    result = sampled(web)
-    assert (result.good, result.errors, result.problem) == (3, 0, "")
-    assert result.median_ms is not None
-
-
-@pytest.mark.parametrize(
-    ("health", "page"),
-    [
-        ((200, {}), (200, {})),
-        ((200, {"ApplicationHealthState": "Unhealthy"}), (200, {})),
-        ((503, {"ApplicationHealthState": "Healthy"}), (200, {})),
-        ((200, ["Healthy"]), (200, {})),
-        ((503, {"reason": "draining"}), (200, {})),
-        ((503, {"reason": "database: gone"}), (200, {})),
-        (HEALTHY, (500, {"error": "database"})),
-    ],
-)
-def test_anything_but_a_healthy_answer_is_not_health(web, health, page):
-    web.answers.update({"/healthz": health, "/": page})
-    assert sampled(web).problem
-
-
-def test_no_answer_at_all_is_not_health(web):
-    web.close()
-    result = service.sample(f"{web.url}/healthz", samples=1, interval=0.01, deadline=0.1, drained=True)
-    assert result.problem
-    assert result.median_ms is None
-
-
-def test_a_drained_service_is_well_when_draining_is_its_only_complaint(web):
-    web.answers["/healthz"] = (503, {"reason": "draining"})
-    assert not sampled(web, drained=True).problem
-    web.answers["/healthz"] = (503, {"reason": "the self-test of this version fails"})
-    assert "self-test" in sampled(web, drained=True).problem
-    web.answers.update({"/healthz": (503, {"reason": "draining"}), "/": (500, {"error": "database"})})
-    assert "page" in sampled(web, drained=True).problem
-
-
-def test_an_error_after_the_first_good_answer_is_counted_and_breaks_the_row(web):
-    web.answers["/healthz"] = lambda asked: (503, {}) if asked in (1, 5) else HEALTHY
-    result = sampled(web, deadline=3)
-    assert (result.good, result.errors, result.warm_up, result.problem) == (3, 1, 1, "")
-
-
-def test_the_negative_control_asks_for_what_cannot_be(web):
-    assert not service.control(f"{web.url}/healthz").healthy
-    assert web.asked[-1].startswith("/healthz-")
+# -- proof ----------------------------------------------------------------------------------------------------------
 
 
 def prover(tmp_path, **result):
     journal = host.Journal("run-1", tmp_path).open()
     journal.write("transaction", "done", result=result)
-    return verify.Prover(journal, "transaction")
-
-
-def test_the_process_of_before_the_change_is_not_evidence(tmp_path):
-    made = prover(tmp_path, changed_at=1000.0, services={"stopped": ["web.service"]}, after={})
-    assert "before the change" in made.fits({"started": 900.0})
-    assert "does not tell" in made.fits({"version": "1"})
-    assert made.fits({"started": 1001.0}) == ""
-
-
-def test_a_service_that_was_not_touched_may_go_on(tmp_path):
-    made = prover(tmp_path, changed_at=1000.0, services={"stopped": []}, after={})
-    assert made.fits({"started": 900.0}) == ""
+    return verify.Prover(journal, "transaction", apt)
 
 
 def test_a_transaction_that_did_not_end_well_cannot_be_proved(tmp_path):
     journal = host.Journal("run-1", tmp_path).open()
     journal.write("transaction", "failed")
     with pytest.raises(host.StepError, match="did not end well"):
-        verify.Prover(journal, "transaction")
+        verify.Prover(journal, "transaction", apt)
 
 
 def test_a_reboot_that_was_due_must_have_happened(tmp_path):
     stale = prover(tmp_path, reboot={"needed": True, "boot": host.boot()})
     assert not stale.boot()
     assert prover(tmp_path, reboot={"needed": True, "boot": "another 1"}).boot()
-
-
-# -- drain ------------------------------------------------------------------------------------------------------------
-
-
-def waited(web, **more):
-    params = {"statistics_url": f"{web.url}/statz", "refused_probes": 2, "deadline": 0.3, "purpose": "patch", **more}
-    return drain.wait(params)
-
-
-def test_a_host_is_drained_when_the_balancer_knows_and_nobody_is_served(web):
-    web.answers["/statz"] = lambda asked: (200, {"probes_refused": asked, "in_flight": 0 if asked > 2 else 1})
-    assert waited(web, deadline=5) == (3, "")
-
-
-@pytest.mark.parametrize(
-    "statistics",
-    [(200, {"probes_refused": 2, "in_flight": 1}), (200, {"probes_refused": 1, "in_flight": 0}), (200, {}), (500, {})],
-)
-def test_a_host_that_is_not_drained_is_said_to_be_so(web, statistics):
-    web.answers["/statz"] = statistics
-    assert waited(web)[1]
-
-
-def test_a_flag_says_whose_it_is(tmp_path):
-    flag = service.Flag(str(tmp_path / "deep" / "draining"))
-    assert flag.owner() is None
-    flag.raise_("run-1")
-    assert flag.owner() == "run-1"
-    flag.path.write_text("the operator\n")
-    assert flag.owner() == "someone else"
-    flag.lower()
-    assert flag.owner() is None
-    with pytest.raises(host.StepError):
-        service.Flag("relative/draining")
 
 
 # -- preflight --------------------------------------------------------------------------------------------------------

@@ -1,58 +1,62 @@
-"""Each own rule refuses what it is for and admits its neighbour; over the program itself all are silent."""
+"""Each own check refuses what it is for and admits its neighbour; over the program itself all are silent."""
 
-import itertools
-import shutil
-import timeit
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pulumi_policy.proxy import UnknownValueError, unknown_checking_proxy
+from pulumi_policy import (
+    EnforcementLevel,
+    PolicyResource,
+    PolicyResourceOptions,
+    ResourceValidationArgs,
+    ResourceValidationPolicy,
+    StackValidationArgs,
+    StackValidationPolicy,
+)
+from pulumi_policy.policy import PolicyCustomTimeouts
+from pulumi_policy.proxy import UNKNOWN_STRING_VALUE, UnknownValueError, unknown_checking_proxy
 
-from components import wave as program
-from patchwave.authorization import permission
-from patchwave.authorization.permission import Aspect
+from patchwave.authorization.promotion import folder as evidence_of
 from patchwave.base import clock
-from patchwave.base.errors import PatchwaveError, Refused
-from patchwave.config.settings import STACKS, load_stack
-from patchwave.config.stackfile import set_waivers
 from patchwave.config.standard import load_standard
-from patchwave.releases import release as releases
-from policy import pack, wave
-from policy import rule as rules
-from policy.declared import Declared
-from policy.rule import CannotRun, Context
+from policy import judge
+from policy.check import Context, check
+from policy.declared import STACK, Declared
+from policy.hosts import MACHINE, SCALE_SET
+from policy.judge import CHECKS, enforced
+from policy.pack import ADVICE, TOGETHER, TOPICS, policies
 from tests import reference
+from tests.unit.builders import STANDARD
 from tests.unit.changes import changed
 from tests.unit.engine import PROJECT, declare_stack
 from tests.unit.policy_cases import (
     CASES,
-    CLOSED,
     OPEN,
     PROD,
     SEALED,
-    WHOLE_WAVE,
     Case,
     Scene,
     approved,
-    asked,
     attached,
+    declared_by_the_program,
     edit,
     keys,
     proved,
+    released,
     says,
     shown,
-    taken_back,
-    waiver,
+    urn,
     world,
 )
 from tests.unit.test_service_rules import JSON, previewed
 
 KEPT = "records-are-kept"
+OWN = [one for one in CHECKS.values() if not one.general]
+OPTIONS = PolicyResourceOptions(False, [], None, [], PolicyCustomTimeouts(0, 0, 0), [], None)
 
 
 @pytest.fixture(scope="module")
@@ -60,53 +64,95 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cases")
 
 
+@pytest.fixture(scope="module")
+def untouched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return world(tmp_path_factory.mktemp("untouched"))
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     return world(tmp_path)
 
 
-def here(project: Path, stack: str = "dev", now: datetime = OPEN, *, preview: bool = False) -> Context:
-    return Context(project, stack, now, preview)
+@pytest.fixture
+def at(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Sets the time by which the pack judges."""
+
+    def set_time(now: datetime) -> None:
+        monkeypatch.setattr(clock, "now", lambda: now)
+
+    set_time(OPEN)
+    return set_time
 
 
-def preflight(stack: str = "dev", **environment: str) -> Declared:
-    case = Case("waves-bring-what-is-sealed", Scene(), stack=stack)  # type: ignore[arg-type]  # a wrong one fails
-    found = shown(case, Scene({f"environment.{name}": value for name, value in environment.items()}))
-    assert isinstance(found, Declared)
+def of_ours(type_: str, props: Mapping[str, Any], stack: str = "prod", name: str = "any") -> Declared:
+    return Declared(type_, name, props, urn(stack, type_, name))
+
+
+def of_others(type_: str, props: Mapping[str, Any]) -> Declared:
+    return Declared(type_, "any", props, f"urn:pulumi:playground::others::{type_}::any")
+
+
+def judged(
+    project: Path,
+    resources: Sequence[Declared],
+    config: Mapping[str, Mapping[str, Any]] | None = None,
+    *,
+    preview: bool = False,
+) -> dict[str, list[str]]:
+    """What each policy of the pack reports, called as the library calls it."""
+    found: dict[str, list[str]] = {}
+    for policy in policies(project, preview=preview):
+        said: list[str] = []
+        report = lambda message, urn, said=said: said.append(message)  # noqa: E731
+        own = (config or {}).get(policy.name)
+        if isinstance(policy, ResourceValidationPolicy):
+            for one in resources:
+                policy.validate(
+                    ResourceValidationArgs(one.type, one.props, one.urn, one.name, OPTIONS, None, own), report
+                )
+        elif isinstance(policy, StackValidationPolicy):
+            everything = [
+                PolicyResource(o.type, o.props, o.urn, o.name, OPTIONS, None, None, [], {}) for o in resources
+            ]
+            policy.validate(StackValidationArgs(everything, own), report)
+        if said:
+            found[policy.name] = said
     return found
 
 
-def complaints(name: str, declared: Declared, context: Context) -> list[str]:
-    wave._decision.cache_clear()  # which a project's files may have outlived
-    return asked(pack.BY_NAME[name], declared, context)
+def test_every_own_check_has_a_case_and_every_case_a_check() -> None:
+    assert {case.check for case in CASES} == {one.name for one in OWN}
 
 
-def test_every_own_rule_has_a_case_and_every_case_a_rule() -> None:
-    assert {case.rule for case in CASES} == {rule.name for rule in pack.OWN_RULES}
+def test_a_policy_is_a_topic_with_checks_and_a_parameter_of_a_topic_means_one_check() -> None:
+    named = {policy.name for policy in policies(PROJECT, preview=True)}
+    assert named == {*TOPICS, ADVICE, TOGETHER} == {one.topic for one in CHECKS.values()} | {ADVICE}
+    for topic in TOPICS:
+        parameters = [name for one in judge.of_topic(topic) for name in one.parameters.model_fields]
+        assert len(parameters) == len(set(parameters))
 
 
-def test_a_name_means_one_rule() -> None:
-    assert len(pack.BY_NAME) == len(pack.RULES)
-    assert len(pack.OWN_RULES) >= 30
-
-
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.rule)
-def test_a_rule_refuses_its_example_with_the_mend_and_admits_the_neighbour(case: Case, folder: Path) -> None:
-    found = says(case, case.refused, folder)
-    assert found != []
-    assert all(": " in complaint and "\n" not in complaint for complaint in found)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.check)
+def test_a_check_refuses_its_example_with_the_fix_and_admits_the_neighbour(case: Case, folder: Path) -> None:
+    refused = says(case, case.refused, folder)
+    assert refused != []
+    assert all(one.startswith(f"{case.check}: ") and one.count(": ") > 1 and "\n" not in one for one in refused)
     assert says(case, case.admitted, folder) == []
 
 
-def declared(stack: str, project: Path, release: str | None) -> list[Declared]:
-    """The program as it stands in a project; the stack's other commands have all that they wait for."""
-    shutil.copy(PROJECT / "__main__.py", project / "__main__.py")
-    return [Declared(d.type, d.name, d.props) for d in declare_stack(stack, release, project=project)]
+def everything(stack: str, release: bool) -> list[Declared]:
+    """The program as it stands; its root component has the sealed release, if any."""
+    inputs = released(stack) | ({} if release else {"release": None})
+    return [
+        of_ours(one.type, one.props | (inputs if one.type == STACK else {}), stack, one.name)
+        for one in declare_stack(stack)
+    ]
 
 
-@pytest.mark.parametrize("stack", STACKS)
-@pytest.mark.parametrize("release", [None, SEALED.id])
-def test_the_program_itself_is_refused_by_no_rule(stack: str, release: str | None, project: Path) -> None:
+@pytest.mark.parametrize("stack", STANDARD.stacks)
+@pytest.mark.parametrize("release", [False, True])
+def test_the_program_itself_is_refused_by_no_check(stack: str, release: bool, project: Path, at: Any) -> None:
     keys(project)
     if release:
         proved(project, "dev", OPEN - timedelta(days=10))
@@ -115,19 +161,10 @@ def test_the_program_itself_is_refused_by_no_rule(stack: str, release: str | Non
             proved(project, "staging", PROD - timedelta(days=10))
             attached(project, "staging", "integration-tests", PROD - timedelta(days=9))
             approved(project)
-    now = {"dev": OPEN, "staging": OPEN + timedelta(days=2, hours=5), "prod": PROD}[stack]
-    found = {}
-    resources = declared(stack, project, release)
-    for rule in pack.RULES:
-        how = pack.enforced(rule, here(project, stack, now), {})
-        seen: list[Any] = [one for one in resources if one.type in rule.types] if rule.types else []
-        if rule.name == "waves-go-ring-by-ring":  # the mock engine keeps no dependencies
-            continue
-        for one in seen if rule.types else [resources]:
-            if how.mode == "mandatory" and (said := asked(rule, one, here(project, stack, now))):
-                found[rule.name] = said
-    assert found == {}
-    assert any(one.type == wave.COMMAND for one in resources) == (release is not None)
+    at({"dev": OPEN, "staging": OPEN + timedelta(days=2, hours=5), "prod": PROD}[stack])
+    found = judged(project, everything(stack, release))
+    assert set(found) == (set() if release else {ADVICE})
+    assert all("stacks-name-a-release" in one for one in found.get(ADVICE, ()))
 
 
 UNKNOWN_IN_A_FIRST_PREVIEW = {
@@ -136,30 +173,35 @@ UNKNOWN_IN_A_FIRST_PREVIEW = {
 }
 
 
-@pytest.mark.parametrize("stack", STACKS)
-def test_a_first_preview_keeps_few_rules_from_running(stack: str) -> None:
-    waiting = set()
-    for one in declare_stack(stack):
+@pytest.mark.parametrize("stack", STANDARD.stacks)
+def test_a_first_preview_keeps_few_checks_from_running(stack: str, untouched: Path) -> None:
+    waiting, context = set(), Context(untouched, OPEN, preview=True)
+    for one in everything(stack, release=False):
         props = unknown_checking_proxy(previewed(one.props, f"patchwave-{stack}"))
-        for rule in pack.RULES:
-            if one.type in rule.types:
+        for own in CHECKS.values():
+            if one.type in own.types:
                 try:
-                    asked(rule, Declared(one.type, one.name, props), here(PROJECT, stack, preview=True))
+                    own.complaints(one._replace(props=props), context, enforced(own, context, stack, {}).parameters)
                 except UnknownValueError:
-                    waiting.add(rule.name)
+                    waiting.add(own.name)
     assert waiting <= UNKNOWN_IN_A_FIRST_PREVIEW
 
 
-def test_a_command_that_is_no_wave_may_hold_anything_that_only_an_update_knows() -> None:
-    unknown = unknown_checking_proxy(previewed({"create": "GROUP", "environment": {"A": "GROUP"}}, "GROUP"))
-    waits = set()
-    for rule in pack.RULES:
-        if wave.COMMAND in rule.types:
-            try:
-                assert asked(rule, Declared(wave.COMMAND, "any", unknown), here(PROJECT, preview=True)) == []
-            except UnknownValueError:
-                waits.add(rule.name)
-    assert waits == {"waves-name-what-they-run"}
+def test_what_is_not_known_yet_keeps_no_other_check_of_the_policy_from_running(untouched: Path, at: Any) -> None:
+    props = {"upgradePolicy": {"mode": "Manual"}, "virtualMachineProfile": UNKNOWN_STRING_VALUE}
+    said: list[str] = []
+    policy = next(one for one in policies(untouched, preview=True) if one.name == "scale-sets")
+    assert isinstance(policy, ResourceValidationPolicy)
+    one = of_ours(SCALE_SET, unknown_checking_proxy(props))
+    with pytest.raises(UnknownValueError) as caught:
+        policy.validate(
+            ResourceValidationArgs(one.type, one.props, one.urn, one.name, OPTIONS, None),
+            lambda message, urn: said.append(message),
+        )
+    assert caught.value.message.startswith(
+        "scale-sets-watch-application-health: string value at .virtualMachineProfile"
+    )
+    assert any(one.startswith("scale-sets-upgrade-in-batches: upgradePolicy.mode is 'Manual'") for one in said)
 
 
 def places(value: Any, above: str = "") -> list[str]:
@@ -167,215 +209,193 @@ def places(value: Any, above: str = "") -> list[str]:
     return [path for key, one in inner for path in (f"{above}{key}", *places(one, f"{above}{key}."))]
 
 
-@pytest.fixture(scope="module")
-def untouched(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return world(tmp_path_factory.mktemp("untouched"))
-
-
 @given(data=st.data(), value=JSON)
-def test_whatever_a_resource_holds_its_rules_can_tell(data: st.DataObject, value: Any, untouched: Path) -> None:
-    case = data.draw(st.sampled_from([case for case in CASES if pack.BY_NAME[case.rule].types]))
-    rule = pack.BY_NAME[case.rule]
-    base = shown(case, Scene())
-    assert isinstance(base, Declared)
-    path = data.draw(st.sampled_from(places(base.props) or ["any"]))
-    told = base._replace(props=changed(base.props, {path: value}))
-    try:
-        list(rule.check(told, here(untouched, case.stack), **pack.enforced(rule, here(untouched), {}).parameters))
-    except PatchwaveError:  # the project lacks what is named
-        assert case.rule.startswith("waves-") or case.rule in ("emergencies-follow-their-plan", *LATE)
+def test_whatever_a_resource_holds_no_check_has_a_defect(data: st.DataObject, value: Any, untouched: Path) -> None:
+    case = data.draw(st.sampled_from([case for case in CASES if CHECKS[case.check].types]))
+    one = shown(case, Scene())
+    assert isinstance(one, Declared)
+    path = data.draw(st.sampled_from(places(one.props) or ["any"]))
+    own, context = CHECKS[case.check], Context(untouched, OPEN, preview=False)
+    found = own.complaints(
+        one._replace(props=changed(one.props, {path: value})), context, enforced(own, context, "any", {}).parameters
+    )
+    assert not any("this is a defect" in complaint for complaint in found)
 
 
-LATE = ("slas-can-be-met", "missed-slas-are-named")
+def test_of_somebody_elses_program_only_azures_own_rules_hold(untouched: Path, at: Any) -> None:
+    bad = {"upgradePolicy": {"mode": "Sometimes"}, "sku": {"name": "B", "capacity": 2}}
+    found = judged(untouched, [of_others(SCALE_SET, bad)])
+    assert found == {
+        "scale-sets": ["scale-sets-upgrade-in-a-known-mode: upgradePolicy.mode is 'Sometimes': set Rolling"],
+    }
 
 
-def test_what_is_neither_proved_nor_approved_is_refused_inside_its_window_for_both(project: Path) -> None:
-    inside = here(project, "prod", PROD)
-    assert complaints("waves-start-in-an-open-window", preflight("prod"), inside) == []
-    (unproved,) = complaints("waves-bring-what-the-stack-before-proved", preflight("prod"), inside)
-    (unapproved,) = complaints("waves-have-their-quorum", preflight("prod"), inside)
-    assert "has no evidence from staging" in unproved
-    assert "normal approval is missing from Security Lead" in unapproved
+def test_what_carries_the_tag_is_held_to_the_standard_and_what_it_leaves_out_is_wrong(untouched: Path, at: Any) -> None:
+    tagged = of_others(MACHINE, {"tags": {"patchwave-stack": "prod"}})
+    found = judged(untouched, [tagged])
+    names = {complaint.partition(":")[0] for said in found.values() for complaint in said}
+    assert names == {
+        "hosts-can-be-found",
+        "hosts-are-entered-by-key",
+        "images-are-pinned",
+        "hosts-are-not-patched-unattended",
+    }
+    strange = tagged._replace(props={"tags": {"patchwave-stack": "qa"}})
+    assert any("'qa', which is no stack of the standard" in one for one in judged(untouched, [strange])["tags"])
 
 
-def test_a_wave_that_has_succeeded_is_no_reason_to_refuse(project: Path) -> None:
-    proved(project, "dev", OPEN)
-    assert complaints("waves-start-in-an-open-window", preflight(), here(project, now=CLOSED)) == []
-    other = preflight(PATCHWAVE_DIGEST="e" * 64)
-    assert complaints("waves-start-in-an-open-window", other, here(project, now=CLOSED)) != []
+def test_permission_warns_in_a_preview_and_refuses_in_an_update_and_advice_never_refuses() -> None:
+    for preview, level in ((True, EnforcementLevel.ADVISORY), (False, EnforcementLevel.MANDATORY)):
+        levels = {policy.name: policy.enforcement_level for policy in policies(PROJECT, preview=preview)}
+        assert levels.pop("permission") == level
+        assert levels.pop(ADVICE) == EnforcementLevel.ADVISORY
+        assert set(levels.values()) == {EnforcementLevel.MANDATORY}
 
 
-def test_a_rule_of_permission_only_warns_in_a_preview_and_no_other_does() -> None:
-    softer = {rule.name for rule in pack.RULES if rule.enforced("mandatory", preview=True) != "mandatory"}
-    assert softer == {name for about, name in RULE_OF.items() if about != "waivers"}
-    assert all(rule.enforced(mode, preview=True) == mode for rule in pack.RULES for mode in ("advisory", "disabled"))
+def test_a_preview_names_every_reason_against_a_wave_and_when_the_next_window_opens(project: Path, at: Any) -> None:
+    at(PROD - timedelta(days=1))
+    said = judged(project, [declared_by_the_program("prod")["Stack"]], preview=True)["permission"]
+    assert [one.split(", ")[0] for one in said] == [
+        f"waves-are-permitted: {about}" for about in ("calendar", "promotion", "approvals")
+    ]
+    assert "run again at Sun 2026-12-13 02:00 UTC, when the next window opens" in said[0]
 
 
-RULE_OF: dict[Aspect, str] = {
-    "calendar": "waves-start-in-an-open-window",
-    "quarantine": "waves-bring-nothing-from-quarantine",
-    "promotion": "waves-bring-what-the-stack-before-proved",
-    "criteria": "waves-meet-the-criteria-before-them",
-    "waivers": "waves-rely-on-waivers-that-count",
-    "approvals": "waves-have-their-quorum",
-    "emergency": "emergencies-follow-their-plan",
-}
+def test_a_wave_that_has_succeeded_needs_no_permission(project: Path, at: Any) -> None:
+    at(OPEN - timedelta(days=1))
+    stack = declared_by_the_program("dev")["Stack"]
+    assert "permission" in judged(project, [stack])
+    proved(project, "dev", OPEN - timedelta(days=1))
+    assert evidence_of(project, "dev", SEALED.id).exists()
+    assert "permission" not in judged(project, [stack])
+    other = stack._replace(props=changed(stack.props, {"release.digest": "e" * 64}))
+    assert "permission" in judged(project, [other])
 
 
-def test_every_aspect_of_a_permission_has_its_rule() -> None:
-    assert set(RULE_OF) == set(get_args(Aspect))
-    assert set(RULE_OF.values()) <= set(pack.BY_NAME)
+def test_settings_that_cannot_be_read_are_refused_once(untouched: Path, at: Any) -> None:
+    stack = declared_by_the_program("dev")["Stack"]
+    found = judged(untouched, [stack._replace(props=changed(stack.props, {"settings.calendar.window": []}))])
+    ((topic, said),) = found.items()
+    assert topic == "settings"
+    assert len(said) == 1
+    assert said[0].startswith("settings-keep-within-the-standard: cannot be checked: Stack: settings.calendar.window: ")
 
 
-def decided(project: Path, stack: Any, now: datetime) -> permission.Decision:
-    settings = load_stack(project, stack).settings
-    needs, chosen = settings.rollout.host_takes, releases.load(project, SEALED.id)
-    return permission.decide(permission.gather(project, stack, chosen, settings.calendar, needs=needs, at=now))
+def test_numbers_as_the_engine_passes_them_are_those_that_were_declared(untouched: Path, at: Any) -> None:
+    def passed(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: passed(inner) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [passed(inner) for inner in value]
+        return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
-
-FAULTS = ("closed", "unproved", "untested", "taken back", "unapproved", "expired waiver")
-"""What is untested and unproved at once is only unproved: there is no run to judge."""
-
-
-@pytest.mark.parametrize("count", range(len(FAULTS) + 1))
-def test_rules_and_hook_refuse_together_and_for_the_reasons_of_the_decision(
-    count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("ARM_ENDPOINT", "https://127.0.0.1:1")
-    for number, faults in enumerate(itertools.combinations(FAULTS, count)):
-        project = world(tmp_path / str(number))
-        prepare(project, faults)
-        now = PROD - timedelta(days=1) if "closed" in faults else PROD
-        expected = decided(project, "prod", now)
-        found = {
-            (about, why)
-            for about, name in RULE_OF.items()
-            for why in complaints(name, preflight("prod"), here(project, "prod", now))
-        }
-        assert found == {(refusal.about, refusal.why) for refusal in expected.refusals}
-        assert bool(found) == bool(faults)
-        monkeypatch.setenv(clock.SHIFT, str(round((now - datetime.now(now.tzinfo)).total_seconds()) + 5))
-        assert hook_refuses(project) == bool(faults)
-
-
-def prepare(project: Path, faults: tuple[str, ...]) -> None:
-    """A wave of prod that is allowed but for its faults."""
-    keys(project)
-    if "unproved" not in faults:
-        proved(project, "staging", PROD - timedelta(days=10))
-        if "untested" not in faults:
-            attached(project, "staging", "integration-tests", PROD - timedelta(days=9))
-    if "unapproved" not in faults:
-        approved(project)
-    if "taken back" in faults:
-        taken_back(project)
-    if "expired waiver" in faults:
-        edit(project, "waivers/W-1.yaml", waiver("2026-12-01T09:00:00Z"))
-        set_waivers(project, "prod", ["W-1"])
-
-
-def hook_refuses(project: Path) -> bool:
-    guard = program._guard(project, "prod", load_stack(project, "prod").settings, releases.load(project, SEALED.id))
-    try:
-        guard(None)  # type: ignore[arg-type]  # it asks for nothing of what is about to run
-    except Refused:
-        return True
-    return False
+    stack = declared_by_the_program("dev")["Stack"]
+    props = unknown_checking_proxy(passed(changed(stack.props, {})))
+    assert judged(untouched, [stack._replace(props=props)]) == {}
 
 
 @pytest.mark.parametrize(
     ("choice", "says"),
     [
-        ({KEPT: {"parameters": {"days": 100}}}, "policy/standard.yaml: records-are-kept: days: Extra inputs"),
-        ({KEPT: {"parameters": {"at_least_days": 29}}}, "at_least_days: Input should be greater than or equal to 30"),
-        ({KEPT: {"parameters": {"at_least_days": "x"}}}, "at_least_days: Input should be a valid integer"),
-        ({"records-are-burnt": {"mode": "advisory"}}, "policy: there is no rule records-are-burnt: see docs/rules.md"),
+        ({KEPT: {"parameters": {"days": 100}}}, "policy/standard.yaml: records-are-kept: days: "),
+        ({KEPT: {"parameters": {"at_least_days": 29}}}, "records-are-kept: at_least_days: "),
+        ({KEPT: {"parameters": {"at_least_days": "x"}}}, "records-are-kept: at_least_days: "),
+        ({"records-are-burnt": {"mode": "advisory"}}, "policy: there is no check records-are-burnt: see docs/rules.md"),
     ],
 )
-def test_a_standard_that_asks_for_what_is_not_there_refuses(project: Path, choice: Any, says: str) -> None:
+def test_a_standard_that_names_what_is_not_there_refuses(project: Path, choice: Any, says: str, at: Any) -> None:
     edit(project, "policy/standard.yaml", {"policy.dev": choice})
-    with pytest.raises(CannotRun, match=r"^the rule cannot run, so it refuses: policy/standard\.yaml: ") as caught:
-        pack.enforced(pack.BY_NAME[KEPT], here(project), {})
-    assert says in str(caught.value)
+    said = judged(project, [of_ours("azure-native:operationalinsights:Workspace", {"retentionInDays": 60}, "dev")])
+    assert says in said["monitoring"][0]
 
 
-def test_a_stack_has_its_own_mode_and_parameters_and_the_run_goes_before_them(project: Path) -> None:
-    choice = {KEPT: {"mode": "advisory", "parameters": {"at_least_days": 60}}}
-    edit(project, "policy/standard.yaml", {"policy.dev": choice})
-    rule = pack.BY_NAME[KEPT]
-    assert pack.enforced(rule, here(project), {}) == ("advisory", {"at_least_days": 60})
-    assert pack.enforced(rule, here(project, "staging"), {}) == ("mandatory", {"at_least_days": 30})
-    assert pack.enforced(rule, here(project, "anything"), {}) == ("mandatory", {"at_least_days": 30})
-    run: pack.Asked = {KEPT: ("mandatory", {"at_least_days": 90.0})}
-    assert pack.enforced(rule, here(project), run) == ("mandatory", {"at_least_days": 90})
+def test_a_stack_has_its_own_mode_and_parameters_and_the_run_goes_before_them(project: Path, at: Any) -> None:
+    edit(
+        project,
+        "policy/standard.yaml",
+        {"policy.dev": {KEPT: {"mode": "advisory", "parameters": {"at_least_days": 60}}}},
+    )
+
+    def kept(stack: str, config: Mapping[str, Mapping[str, Any]] | None = None) -> dict[str, list[str]]:
+        one = of_ours("azure-native:operationalinsights:Workspace", {"retentionInDays": 59.0}, stack)
+        return judged(project, [one], config)
+
+    assert kept("dev") == {ADVICE: ["records-are-kept: retentionInDays is 59: keep at least 60"]}
+    assert kept("staging") == {}
+    run = {"monitoring": {"at_least_days": 90.0}, ADVICE: {"at_least_days": 90.0}}
+    assert judged(project, [declared_by_the_program("prod")["ActionGroup"]], run) == {}
+    assert kept("staging", run) == {"monitoring": ["records-are-kept: retentionInDays is 59: keep at least 90"]}
+    assert kept("dev", run) == {ADVICE: ["records-are-kept: retentionInDays is 59: keep at least 90"]}
+    edit(project, "policy/standard.yaml", {"policy.dev": {KEPT: {"mode": "disabled"}}})
+    load_standard.cache_clear()
+    assert kept("dev", {}) == {}
 
 
-def test_every_rule_that_the_standard_names_is_there_and_takes_its_parameters() -> None:
-    for stack in STACKS:
-        for rule in pack.RULES:
-            pack.enforced(rule, here(PROJECT, stack), {})
-    assert load_standard(PROJECT).policy
-
-
-def test_a_rule_that_raises_refuses_and_says_so_on_one_line(project: Path) -> None:
-    releases.path_of(project, SEALED.id).unlink()
-    with pytest.raises(CannotRun, match=r"cannot run, so it refuses: .*2026-11-23\.1\.json is missing") as caught:
-        complaints("waves-start-in-an-open-window", preflight(), here(project))
-    assert "\n" not in str(caught.value)
-
-
-def test_a_resource_is_judged_by_all_rules_in_half_a_millisecond() -> None:
-    resources = [Declared(d.type, d.name, d.props) for d in declare_stack("prod") if d.type.startswith("azure-native:")]
-    context = here(PROJECT, "prod")
-    of_type = {
-        one.type: [(rule, pack.enforced(rule, context, {})) for rule in pack.RULES if one.type in rule.types]
-        for one in resources
+def test_a_parameter_of_the_run_that_no_check_has_refuses(untouched: Path, at: Any) -> None:
+    one = of_ours("azure-native:operationalinsights:Workspace", {"retentionInDays": 60})
+    said = judged(untouched, [one], {"monitoring": {"days": 90}})
+    assert said == {
+        "monitoring": [
+            "monitoring: the run's policy configuration: monitoring has no parameter days: see docs/rules.md"
+        ]
     }
 
-    def judge() -> None:
-        for one in resources:
-            for rule, how in of_type[one.type]:
-                rules.complaints(rule, one, context, how.parameters)
 
-    assert min(timeit.repeat(judge, number=1, repeat=20)) / len(resources) < 0.0005
-
-
-def test_a_rule_is_named_described_and_parametrised_by_its_function() -> None:
-    for rule in pack.OWN_RULES:
-        assert rule.description.endswith(".")
-        assert "\n" not in rule.description
-        assert set(rule.parameters.model_fields) == set(pack.enforced(rule, here(PROJECT, "any"), {}).parameters)
-        assert all(field.default is not None for field in rule.parameters.model_fields.values())
+def test_every_check_that_the_standard_of_this_project_names_is_there_and_takes_its_parameters() -> None:
+    context = Context(PROJECT, OPEN, preview=False)
+    for stack in load_standard(PROJECT).stacks:
+        for one in CHECKS.values():
+            enforced(one, context, stack, {})
 
 
-@pytest.mark.parametrize(
-    ("at_least", "days", "refused"), [(30, 30.0, False), (31, 30.0, True), (365, 364, True), (365, 730, False)]
-)
-def test_a_parameter_decides(at_least: int, days: float, refused: bool) -> None:
-    workspace = Declared("azure-native:operationalinsights:Workspace", "w", {"retentionInDays": days})
-    found = list(pack.BY_NAME[KEPT].check(workspace, here(PROJECT), at_least_days=at_least))
-    assert bool(found) == refused
+def test_a_defect_in_a_check_refuses_on_one_line(untouched: Path) -> None:
+    @check("machines", MACHINE)
+    def machines_are_wrong(declared: Declared, context: Context) -> Iterator[str]:
+        """Machines are wrong."""
+        yield "one: mend it" if declared.props["none"] else "\n"
+
+    context = Context(untouched, OPEN, preview=False)
+    (said,) = machines_are_wrong.complaints(of_ours(MACHINE, {}), context, {})
+    assert said == "machines-are-wrong: cannot be checked, KeyError: 'none': this is a defect of the check, report it"
 
 
-def test_a_variable_that_the_stack_allows_need_not_be_a_secret() -> None:
-    rule = pack.BY_NAME["environments-hold-only-marked-secrets"]
-    command = Declared(wave.COMMAND, "run", {"environment": {"PUBLIC_TOKEN": "not-secret-at-all"}})
-    assert list(rule.check(command, here(PROJECT))) != []
-    assert list(rule.check(command, here(PROJECT), allowed=("PUBLIC_TOKEN",))) == []
+def test_a_project_without_a_standard_refuses_on_one_line(tmp_path: Path, at: Any) -> None:
+    (said,) = judged(tmp_path, [of_others(MACHINE, {})])["machines"]
+    assert (
+        said
+        == f"machines: {tmp_path}/policy/standard.yaml is missing: restore it from git or name another project folder"
+    )
 
 
-def test_the_program_declares_the_wave_that_the_cases_are_made_of(project: Path) -> None:
-    commands = [one.props["create"] for one in declared("dev", project, SEALED.id) if one.type == wave.COMMAND]
-    assert sorted(commands) == sorted(one["props"]["create"] for one in WHOLE_WAVE.values())
+def test_a_clock_that_cannot_be_believed_refuses_on_one_line(untouched: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(clock.SHIFT, "60")
+    monkeypatch.setenv("ARM_ENDPOINT", "https://management.azure.com")
+    (said,) = judged(untouched, [of_others(MACHINE, {})])["machines"]
+    assert "ARM_ENDPOINT is not the sandbox" in said
+
+
+def test_what_may_be_a_secret_is_never_printed(untouched: Path, at: Any) -> None:
+    hidden = "correct-horse"
+    machine = {"tags": {"patchwave-stack": "prod"}, "osProfile": {"adminPassword": hidden, "customData": hidden}}
+    hook = {"destination": {"endpointType": "WebHook", "endpointUrl": f"http://a.example?code={hidden}"}}
+    found = judged(
+        untouched,
+        [
+            of_others(MACHINE, machine),
+            of_others("azure-native:eventgrid:SystemTopicEventSubscription", hook),
+            of_ours("azure-native:monitor:ActionGroup", {"webhookReceivers": [{"serviceUri": hidden}]}),
+        ],
+    )
+    assert {"machines", "events", "monitoring"} <= set(found)
+    assert hidden not in str(found)
+
+
+def test_a_check_is_named_and_described_by_its_function_and_its_parameters_have_defaults() -> None:
+    for one in CHECKS.values():
+        assert one.description.endswith(".")
+        assert "\n" not in one.description
+        one.parameters()
 
 
 def test_the_reference_page_is_up_to_date() -> None:
     assert (PROJECT / "docs" / "rules.md").read_text(encoding="utf-8") == reference.page()
-
-
-def test_a_preview_says_once_what_a_wave_lacks_and_an_update_before_each_command(project: Path) -> None:
-    first = preflight()
-    later = first._replace(props=changed(first.props, {"create": "exec patchwave wave prove --stack dev"}))
-    for preview, counts in ((True, [1, 0]), (False, [1, 1])):
-        context = here(project, now=CLOSED, preview=preview)
-        assert [len(complaints("waves-start-in-an-open-window", one, context)) for one in (first, later)] == counts

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from patchwave.schedule.rollout import COMPLIANT, State
 from patchwave.wave.exports import TABLES, HostRow, RunRow, columns, table
+from patchwave.wave.states import COMPLIANT, State
 from sandbox.azure.language import kql
 from tests.kusto import QUERIES, RESOURCE_GRAPH, database, databases
 from tests.unit.azure_emulator import emulator

@@ -11,11 +11,12 @@ from pulumi_policy.proxy import UNKNOWN_STRING_VALUE, unknown_checking_proxy
 
 from patchwave.base.documents import parse
 from patchwave.base.errors import UsageError
-from patchwave.config.settings import STACKS, Settings
+from patchwave.config.settings import Settings
 from policy import service
 from policy.declared import Declared
+from tests.unit.builders import FIXTURE, STANDARD
 from tests.unit.changes import changed
-from tests.unit.engine import GROUP, PROJECT, declare_stack
+from tests.unit.engine import GROUP, declare_stack
 from tests.unit.service_rules_cases import (
     BASES,
     CASES,
@@ -27,7 +28,7 @@ from tests.unit.service_settings_cases import MODEL_CASES, ModelCase
 
 RULES = {rule.name: rule for rule in service.RULES}
 STACK_RULES = {rule.name: rule for rule in service.STACK_RULES}
-DEV = yaml.safe_load((PROJECT / "Pulumi.dev.yaml").read_text(encoding="utf-8"))["config"]["patchwave:settings"]
+DEV = yaml.safe_load((FIXTURE / "Pulumi.dev.yaml").read_text(encoding="utf-8"))["config"]["patchwave:settings"]
 
 
 def all_complaints(type_: str, props: Mapping[str, Any]) -> list[str]:
@@ -112,7 +113,7 @@ def previewed(value: Any, group: str) -> Any:
     return UNKNOWN_STRING_VALUE if value == group or GROUP in str(value) else value
 
 
-@pytest.mark.parametrize("stack", STACKS)
+@pytest.mark.parametrize("stack", STANDARD.stacks)
 def test_a_preview_of_the_program_keeps_no_rule_from_running(stack: str) -> None:
     unknown = 0
     for declared in declare_stack(stack):

@@ -4,22 +4,25 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, time, timedelta
 from itertools import combinations, product
 from typing import NamedTuple
+from unittest.mock import patch
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from patchwave.calendar.windows import WEEKDAYS, Calendar, Opening, Weekly, Window
 from patchwave.config.standard import Remedy
+from patchwave.schedule import solver
 from patchwave.schedule.solver import (
     MOST_CHANGES,
     QUARTER,
     Change,
     Fix,
-    Leg,
+    HostGroup,
+    HostNeeds,
+    Limit,
     Openings,
     Question,
-    Ring,
-    Seat,
+    StackWave,
     misses,
     schedule,
 )
@@ -31,12 +34,20 @@ REMEDIES: tuple[Remedy, ...] = ("batch", "soak", "window", "emergency")
 FIXES = ("a", "b")
 
 
-class Played(NamedTuple):
-    """One stack's wave in whole slots; the maps say which slots are open to whom."""
+class Group(NamedTuple):
+    """Which limits bound a batch and its live hosts, its slots, and each host: whether it is live, what it lacks."""
 
-    rings: tuple[tuple[int, int, int, tuple[tuple[bool, frozenset[str]], ...]], ...]
+    batch: tuple[int, ...]
     away: int
-    away_at_most: int
+    takes: int
+    hosts: tuple[tuple[bool, frozenset[str]], ...]
+
+
+class Played(NamedTuple):
+    """One stack's wave in whole slots; `limits` are values with how much more is allowed, the maps say what is open."""
+
+    limits: tuple[tuple[int, int], ...]
+    groups: tuple[Group, ...]
     room: int
     reserve: int
     before: int
@@ -51,11 +62,11 @@ class Played(NamedTuple):
 
 
 ALWAYS = (True,) * SLOTS
-QUIET = Played((), 1, 1, 1, 0, 0, 0, 0, 0, 0, ALWAYS, ALWAYS, (False,) * SLOTS, 0)
+QUIET = Played(((1, 0),), (), 1, 0, 0, 0, 0, 0, 0, ALWAYS, ALWAYS, (False,) * SLOTS, 0)
 
 
 class Case(NamedTuple):
-    legs: tuple[Played, ...]
+    waves: tuple[Played, ...]
     due: dict[str, int]
     proved: int | None
     urgent: frozenset[str]
@@ -63,20 +74,18 @@ class Case(NamedTuple):
 
 @st.composite
 def played(draw: st.DrawFn) -> Played:
-    hosts = st.lists(
-        st.tuples(st.booleans(), st.frozensets(st.sampled_from(FIXES))).map(lambda h: (h[0], h[1])),
-        min_size=1,
-        max_size=3,
-    ).map(tuple)
-    ring = st.tuples(st.integers(1, 2), st.integers(0, 2), st.integers(1, 2), hosts)
+    hosts = st.lists(st.tuples(st.booleans(), st.frozensets(st.sampled_from(FIXES))), min_size=1, max_size=3)
+    services, rings = draw(st.sampled_from([(1, 2), (2, 1)]))
+    rings_of = st.sampled_from([tuple(range(services, services + rings)), (services,)])
+    group = st.builds(Group, rings_of, st.integers(0, services - 1), st.integers(1, 2), hosts.map(tuple))
     frozen = range(draw(st.integers(0, SLOTS)), draw(st.integers(0, SLOTS)))
     emergency = tuple(slot not in frozen for slot in range(SLOTS))
     routine, admits = (tuple(e and b for e, b in zip(emergency, draw(blocks()), strict=True)) for _ in range(2))
     soak = draw(st.integers(0, 3))
+    limit = st.tuples(st.integers(1, 2), st.integers(0, 2))
     return Played(
-        rings=tuple(draw(st.lists(ring, min_size=1, max_size=2))),
-        away=draw(st.integers(1, 2)),
-        away_at_most=draw(st.integers(1, 3)),
+        limits=tuple(draw(st.lists(limit, min_size=services + rings, max_size=services + rings))),
+        groups=tuple(draw(st.lists(group, min_size=1, max_size=3))),
         room=draw(st.integers(1, 2)),
         reserve=draw(st.integers(0, 1)),
         before=draw(st.integers(0, 1)),
@@ -102,16 +111,15 @@ def blocks(draw: st.DrawFn) -> tuple[bool, ...]:
 
 @st.composite
 def cases(draw: st.DrawFn) -> Case:
-    legs = tuple(draw(st.lists(played(), min_size=1, max_size=2)))
+    waves = tuple(draw(st.lists(played(), min_size=1, max_size=2)))
     due = {fix: draw(st.integers(SLOTS // 3, SLOTS)) for fix in FIXES}
-    return Case(legs, due, draw(st.none() | st.integers(-12, 0)), draw(st.frozensets(st.sampled_from(FIXES))))
+    return Case(waves, due, draw(st.none() | st.integers(-12, 0)), draw(st.frozensets(st.sampled_from(FIXES))))
 
 
 def question(case: Case) -> Question:
+    stacks = ("staging", "prod")[-len(case.waves) :]
     return Question(
-        legs=tuple(
-            leg(p, name, case.due) for p, name in zip(case.legs, ("staging", "prod")[-len(case.legs) :], strict=True)
-        ),
+        waves=tuple(stack_wave(p, name, case.due) for p, name in zip(case.waves, stacks, strict=True)),
         now=NOW,
         proved=None if case.proved is None else NOW + SLOT * case.proved,
         emergency=False,
@@ -120,25 +128,27 @@ def question(case: Case) -> Question:
     )
 
 
-def leg(p: Played, stack: str, due: Mapping[str, int]) -> Leg:
+def a_host(name: str, live: bool, lacks: frozenset[Fix]) -> HostNeeds:
+    return HostNeeds(name, "fleet", "service", "ring", live, lacks)
+
+
+def stack_wave(p: Played, stack: str, due: Mapping[str, int]) -> StackWave:
     fixes = {fix: Fix(fix, NOW + SLOT * slot) for fix, slot in due.items()}
-    return Leg(
-        stack=stack,  # type: ignore[arg-type]
-        rings=tuple(
-            Ring(
-                f"r{n}",
-                batch,
-                batch + more,
-                SLOT * takes,
+    return StackWave(
+        stack=stack,
+        limits=tuple(Limit(str(n), value, value + more) for n, (value, more) in enumerate(p.limits)),
+        groups=tuple(
+            HostGroup(
+                group.batch,
+                group.away,
+                SLOT * group.takes,
                 [
-                    Seat(f"r{n}-{m}", live, frozenset(fixes[fix] for fix in lacks))
-                    for m, (live, lacks) in enumerate(hosts)
+                    a_host(f"{n}-{m}", live, frozenset(fixes[fix] for fix in lacks))
+                    for m, (live, lacks) in enumerate(group.hosts)
                 ],
             )
-            for n, (batch, more, takes, hosts) in enumerate(p.rings)
+            for n, group in enumerate(p.groups)
         ),
-        away=p.away,
-        away_at_most=p.away_at_most,
         room=SLOT * p.room,
         reserve=SLOT * p.reserve,
         before=SLOT * p.before,
@@ -169,47 +179,52 @@ def openings(open_: Sequence[bool]) -> Openings:
 # --- the same, played out -------------------------------------------------------------------------------------------
 
 
-class Stance(NamedTuple):
-    """What one choice of changes makes of a leg."""
+class Chosen(NamedTuple):
+    """What one choice of changes makes of a wave."""
 
-    batches: tuple[int, ...]
-    away: int
+    limits: tuple[int, ...]
     soak: int
     extra: bool
 
 
-def wave(p: Played, stance: Stance) -> tuple[int, int, list[tuple[int, frozenset[str]]]]:
+Adjusted = dict[tuple[int, int, int], int]  # by rank, wave and limit (-1 for what is none): how many steps
+
+
+def wave(p: Played, chosen: Chosen) -> tuple[int, int, list[tuple[int, frozenset[str]]]]:
     """Slots that a wave takes, that it must find, and after which each host has what it lacks: batch after batch."""
     clock, batches = p.before, 0
     visited: list[tuple[int, frozenset[str]]] = []
-    for (_, _, takes, hosts), size in zip(p.rings, stance.batches, strict=True):
-        waiting = list(hosts)
+    for group in p.groups:
+        size, away = min(chosen.limits[n] for n in group.batch), chosen.limits[group.away]
+        waiting = list(group.hosts)
         while waiting:
             batch: list[tuple[bool, frozenset[str]]] = []
-            rest = []
+            rest: list[tuple[bool, frozenset[str]]] = []
             for one in waiting:
-                full = len(batch) == size or (one[0] and sum(live for live, _ in batch) == stance.away)
+                full = len(batch) == size or (one[0] and sum(live for live, _ in batch) == away)
                 (rest if full else batch).append(one)
-            waiting, clock, batches = rest, clock + takes, batches + 1
+            waiting, clock, batches = rest, clock + group.takes, batches + 1
             visited += [(clock, lacks) for _, lacks in batch]
     return clock + p.after, max(p.room * batches + p.reserve, clock + p.after), visited
 
 
-def ends(case: Case, stances: Sequence[Stance], emergency: bool) -> Iterator[dict[str, list[int]]]:
+def ends(case: Case, adjusted: Adjusted) -> Iterator[dict[str, list[int]]]:
     """When each fix comes to each host that lacks it, for every way in which the chain may start its waves."""
+    emergency = (3, 0, -1) in adjusted
+    played_out = [wave(p, applied(p, n, adjusted)) for n, p in enumerate(case.waves)]
 
     def go(number: int, ended: int | None) -> Iterator[dict[str, list[int]]]:
-        p, stance = case.legs[number], stances[number]
-        soak = min(stance.soak * 4, p.emergency_soak) if emergency else stance.soak * 4
-        takes, room, visited = wave(p, stance)
+        p, chosen = case.waves[number], applied(case.waves[number], number, adjusted)
+        soak = min(chosen.soak * 4, p.emergency_soak) if emergency else chosen.soak * 4
+        takes, room, visited = played_out[number]
         for starts in range(0 if ended is None else max(0, ended + soak), SLOTS):
             span = range(starts, starts + room)
             usual = p.emergency if emergency else p.routine
             fits = span.stop <= SLOTS and all(usual[slot] for slot in span)
-            own = stance.extra and room <= p.admits_at_most and span.stop <= SLOTS and all(p.admits[s] for s in span)
+            own = chosen.extra and room <= p.admits_at_most and span.stop <= SLOTS and all(p.admits[s] for s in span)
             if not (fits or own):
                 continue
-            if number + 1 == len(case.legs):
+            if number + 1 == len(case.waves):
                 yield {fix: [starts + after for after, lacks in visited if fix in lacks] for fix in FIXES}
             else:
                 yield from go(number + 1, starts + takes)
@@ -217,63 +232,67 @@ def ends(case: Case, stances: Sequence[Stance], emergency: bool) -> Iterator[dic
     yield from go(0, case.proved)
 
 
-def choices(case: Case) -> Iterator[tuple[tuple[object, ...], list[Stance], bool]]:
-    """Everything that may be changed, with its cost: how many changes, of which kinds, where, and how far."""
-    knobs: list[tuple[int, int, int, int]] = []  # rank, leg, part, most
-    for number, p in enumerate(case.legs):
-        knobs.append((0, number, -1, p.away_at_most - p.away))
-        knobs += [(0, number, index, more) for index, (_, more, _, _) in enumerate(p.rings)]
-        knobs.append((1, number, -1, p.soak_hours - p.soak_at_least))
-        knobs.append((2, number, -1, 1))
-    knobs.append((3, 0, -1, 1))
-    knobs = sorted(knob for knob in knobs if knob[3] > 0)
-    for size in range(1, min(MOST_CHANGES, len(knobs)) + 1):
-        for chosen in combinations(knobs, size):
-            for amounts in product(*(range(1, knob[3] + 1) for knob in chosen)):
-                kinds = sorted((knob[0] for knob in chosen), reverse=True)
-                cost = (size, kinds, [knob[:3] for knob in chosen], amounts)
-                yield cost, *applied(case, dict(zip((knob[:3] for knob in chosen), amounts, strict=True)))
+def applied(p: Played, number: int, adjusted: Adjusted) -> Chosen:
+    return Chosen(
+        limits=tuple(value + adjusted.get((0, number, n), 0) for n, (value, _) in enumerate(p.limits)),
+        soak=p.soak_hours - adjusted.get((1, number, -1), 0),
+        extra=(2, number, -1) in adjusted,
+    )
 
 
-def applied(case: Case, turned: dict[tuple[int, int, int], int]) -> tuple[list[Stance], bool]:
-    stances = [
-        Stance(
-            batches=tuple(batch + turned.get((0, n, i), 0) for i, (batch, *_) in enumerate(p.rings)),
-            away=p.away + turned.get((0, n, -1), 0),
-            soak=p.soak_hours - turned.get((1, n, -1), 0),
-            extra=(2, n, -1) in turned,
+def works(case: Case, fix: str, adjusted: Adjusted) -> bool:
+    """Whether the fix reaches every host in time after these changes."""
+    return any(max(end[fix]) <= case.due[fix] for end in ends(case, adjusted))
+
+
+def everything(case: Case, fix: str) -> Adjusted:
+    """All that may be changed for a fix, as far as it goes."""
+    most = {(3, 0, -1): 1} if fix in case.urgent else {}
+    for number, p in enumerate(case.waves):
+        most |= {(0, number, n): more for n, (_, more) in enumerate(p.limits)}
+        most |= {(1, number, -1): p.soak_hours - p.soak_at_least, (2, number, -1): 1}
+    return {key: steps for key, steps in sorted(most.items()) if steps > 0}
+
+
+def cheapest(case: Case, fix: str) -> Adjusted | None:
+    """Of everything that works the least: the fewest changes, the smallest kinds, then the smallest steps."""
+    most = everything(case, fix)
+    for size in range(1, min(MOST_CHANGES, len(most)) + 1):
+        working = (
+            (sorted((key[0] for key in keys), reverse=True), keys, steps)
+            for keys in combinations(most, size)
+            if works(case, fix, {key: most[key] for key in keys})
+            for steps in product(*(range(1, most[key] + 1) for key in keys))
+            if works(case, fix, dict(zip(keys, steps, strict=True)))
         )
-        for n, p in enumerate(case.legs)
-    ]
-    return stances, (3, 0, -1) in turned
+        if least := min(working, default=None):
+            return dict(zip(least[1], least[2], strict=True))
+    return None
 
 
-def cost_of(case: Case, changes: Sequence[Change]) -> tuple[object, ...]:
-    """The cost of what the solver names, in the same terms."""
-    stacks = [leg.stack for leg in question(case).legs]
-    keyed = []
+def adjusted_by(case: Case, changes: Sequence[Change]) -> Adjusted:
+    """What the solver names, in the same terms."""
+    stacks = [one.stack for one in question(case).waves]
+    found: Adjusted = {}
     for change in changes:
         number = 0 if change.remedy == "emergency" else stacks.index(change.stack)
-        p, rank, part, amount = case.legs[number], REMEDIES.index(change.remedy), -1, 1
-        if change.field == "rollout.live_out_of_service":
-            amount = int(change.value) - p.away
-        elif change.remedy == "batch":
-            part = int(change.field.split(".")[2][1:])
-            amount = int(change.value) - p.rings[part][0]
+        p, rank, limit, steps = case.waves[number], REMEDIES.index(change.remedy), -1, 1
+        if change.remedy == "batch":
+            limit = int(change.field)
+            steps = int(change.value) - p.limits[limit][0]
         elif change.remedy == "soak":
-            amount = p.soak_hours - int(change.value[2:-1])
-        keyed.append(((rank, number, part), amount))
-    kinds = sorted((key[0] for key, _ in keyed), reverse=True)
-    return len(keyed), kinds, [key for key, _ in keyed], tuple(amount for _, amount in keyed)
+            steps = p.soak_hours - int(change.value[2:-1])
+        found[rank, number, limit] = steps
+    return found
 
 
 @settings(max_examples=150, deadline=None)
-@given(cases())
-def test_what_is_missed_and_the_smallest_remedy_are_those_of_every_wave_played_out(case: Case) -> None:
-    found = {miss.fix.advisory: miss for miss in misses(question(case))}
-    carried = {fix for _, _, _, hosts in case.legs[-1].rings for _, lacks in hosts for fix in lacks}
-    as_it_is, lane = applied(case, {})
-    played_out = list(ends(case, as_it_is, lane))
+@given(cases(), st.sampled_from([solver.MOST_TRIED, solver.MOST_TRIED, 0]))
+def test_what_is_missed_and_the_smallest_remedy_are_those_of_every_wave_played_out(case: Case, tried: int) -> None:
+    with patch.object(solver, "MOST_TRIED", tried):
+        found = {miss.fix.advisory: miss for miss in misses(question(case))}
+    carried = {fix for group in case.waves[-1].groups for _, lacks in group.hosts for fix in lacks}
+    played_out = list(ends(case, {}))
     for fix in carried:
         if any(max(end[fix]) <= case.due[fix] for end in played_out):
             assert fix not in found
@@ -281,18 +300,17 @@ def test_what_is_missed_and_the_smallest_remedy_are_those_of_every_wave_played_o
         miss = found.pop(fix)
         soonest = min((end[fix] for end in played_out), key=max, default=None)
         assert miss.earliest == (NOW + SLOT * max(soonest) if soonest else None)
-        lacking = sum(fix in lacks for _, _, _, hosts in case.legs[-1].rings for _, lacks in hosts)
+        lacking = sum(fix in lacks for group in case.waves[-1].groups for _, lacks in group.hosts)
         assert miss.hosts == (sum(end > case.due[fix] for end in soonest) if soonest else lacking)
-        cheapest = min(
-            (
-                cost
-                for cost, stances, emergency in choices(case)
-                if (not emergency or fix in case.urgent)
-                and any(max(end[fix]) <= case.due[fix] for end in ends(case, stances, emergency))
-            ),
-            default=None,
-        )
-        assert (miss.remedy and cost_of(case, miss.remedy)) == cheapest
+        if miss.remedy is None:
+            assert not works(case, fix, everything(case, fix))
+            continue
+        remedy, least = adjusted_by(case, miss.remedy), cheapest(case, fix)
+        if tried and least:
+            assert remedy == least
+        else:  # too many sets to try, or too many changes: it works, and nothing can be left out
+            assert works(case, fix, remedy)
+            assert not any(works(case, fix, {k: n for k, n in remedy.items() if k != key}) for key in remedy)
     assert found == {}
 
 
@@ -315,8 +333,8 @@ def test_a_wave_starts_in_the_first_opening_with_room_for_it_also_when_clocks_ch
     window = Window(recurrence=every_day, starts=time(hour), duration=timedelta(hours=duration), zone=zone)
     calendar, now = Calendar(windows=(window,)), datetime(year, 1, 1, tzinfo=UTC) + timedelta(days=days)
     room = timedelta(hours=needs)
-    ring = Ring("all", 1, 1, room, [Seat("h", False, frozenset({Fix("a", now)}))])
-    only = leg(QUIET, "prod", {})._replace(rings=(ring,), room=room, routine=calendar.openings)
+    group = HostGroup((0,), 0, room, [a_host("h", False, frozenset({Fix("a", now)}))])
+    only = stack_wave(QUIET, "prod", {})._replace(groups=(group,), room=room, routine=calendar.openings)
     runs = schedule(Question((only,), now, None, False, REMEDIES, frozenset()))
     if needs > duration:
         assert runs is None

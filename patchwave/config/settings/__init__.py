@@ -1,7 +1,7 @@
 """Everything that a human decides for one stack: the `patchwave:settings` object of `Pulumi.<stack>.yaml`."""
 
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from graphlib import CycleError, TopologicalSorter
 from itertools import takewhile
 from pathlib import Path
@@ -188,16 +188,16 @@ class Settings(Model):
     @model_validator(mode="after")
     def _schedules_can_be_declared(self) -> Self:
         """Every window that Azure keeps can be said in its words, as the program will have to say it."""
-        since, where = self._since, ""
+        since, where = self.starts_on, ""
         try:
             if self.maintenance:
                 where = "calendar.windows"
                 for window in self.calendar.windows:
-                    parts(window, self.rollout.ring_names, since.date())
+                    parts(window, self.rollout.ring_names, since)
             for name, slots in self.slots():
                 where = f"fleets.{name}.hosts.image_upgrade.window"
                 if slots.image_upgrade:
-                    schedule(slots.image_upgrade.window, since.date(), "OSImage")
+                    schedule(slots.image_upgrade.window, since, "OSImage")
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from None
         return self
@@ -217,13 +217,12 @@ class Settings(Model):
         return self
 
     @property
-    def _since(self) -> datetime:
+    def starts_on(self) -> date:
         """The day on which maintenance starts, or one that serves as well."""
-        day = self.maintenance.starts_on if self.maintenance else datetime(2026, 1, 1).date()
-        return datetime.combine(day, time(), UTC)
+        return self.maintenance.starts_on if self.maintenance else date(2026, 1, 1)
 
     def _first_year(self, openings: Callable[[datetime], Iterator[Opening]]) -> Iterator[Opening]:
-        since = self._since
+        since = datetime.combine(self.starts_on, time(), UTC)
         return takewhile(lambda one: one.opens < since + timedelta(days=366), openings(since))
 
     def slots(self) -> Iterator[tuple[str, SlotHosts]]:

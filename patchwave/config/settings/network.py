@@ -44,6 +44,7 @@ class Network(Model):
 class Probe(Model):
     """What the load balancer and the health extension both ask; the ranges are those that both of them take.
 
+    With `rich`, the answer is JSON whose `ApplicationHealthState` says how the instance is; else its status does.
     https://learn.microsoft.com/azure/virtual-machine-scale-sets/virtual-machine-scale-sets-health-extension
     """
 
@@ -52,11 +53,14 @@ class Probe(Model):
     port: Port
     interval: Annotated[timedelta, Field(ge=timedelta(seconds=5), le=timedelta(seconds=60))]
     threshold: Annotated[int, Field(ge=1, le=24)]
+    rich: bool = False
 
     @model_validator(mode="after")
     def _path_where_one_is_asked(self) -> Self:
         if (self.protocol == "tcp") == (self.path is not None):
             raise ValueError(f"probe: protocol {self.protocol} asks {'no path' if self.path else 'a path'}")
+        if self.protocol == "tcp" and self.rich:
+            raise ValueError("probe: protocol tcp has no answer that could be rich")
         return self
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from ansible import constants
 from ansible.plugins.callback import CallbackBase
+from patchwave.base.text import printable
 
 DOCUMENTATION = """
 name: patchwave
@@ -21,7 +22,7 @@ OWN = "patchwave_"
 
 def one_line(text: Any, width: int = 400) -> str:
     """Any text on one line of bounded length."""
-    flat = " ".join(str(text).split()).removeprefix("Task failed: ")
+    flat = " ".join(printable(str(text)).split()).removeprefix("Task failed: ")
     return flat if len(flat) <= width else flat[: width - 1] + "…"
 
 
@@ -40,7 +41,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         manager = play.get_variable_manager()
         self._width = max((len(host) for host in manager._inventory.hosts), default=0)
 
-    def _say(self, result: Any, text: str, color: str | None = None) -> None:
+    def _line(self, result: Any, text: str, color: str | None = None) -> None:
         task = result.task
         short = (task.resolved_action or task.action).rpartition(".")[2]
         step = task.vars.get("patchwave_step") or short.removeprefix(OWN)
@@ -51,16 +52,16 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         short = (task.resolved_action or task.action).rpartition(".")[2]
         if short.startswith(OWN) or "patchwave_step" in task.vars:
             text = outcome.get("summary") or (f"{outcome['elapsed']} s" if "elapsed" in outcome else "done")
-            self._say(result, text, constants.COLOR_CHANGED if outcome.get("changed") else None)
+            self._line(result, text, constants.COLOR_CHANGED if outcome.get("changed") else None)
 
     def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
         outcome = result.result
-        self._say(
+        self._line(
             result, f"FAILED  {outcome.get('msg') or outcome.get('stderr') or 'no reason given'}", constants.COLOR_ERROR
         )
 
     def v2_runner_on_unreachable(self, result: Any) -> None:
-        self._say(result, f"UNREACHABLE  {result.result.get('msg') or 'no answer'}", constants.COLOR_UNREACHABLE)
+        self._line(result, f"UNREACHABLE  {result.result.get('msg') or 'no answer'}", constants.COLOR_UNREACHABLE)
 
     def v2_playbook_on_no_hosts_matched(self) -> None:
         self._display.display("  no host matched: nothing was done", color=constants.COLOR_ERROR)

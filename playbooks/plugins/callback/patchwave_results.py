@@ -7,6 +7,7 @@ import os
 from typing import Any
 
 from ansible.plugins.callback import CallbackBase
+from patchwave.base.text import printable
 
 DOCUMENTATION = """
 name: patchwave_results
@@ -20,7 +21,7 @@ author: Patchwave
 """
 
 OWN = "patchwave_"
-UNSAID = frozenset(
+LEFT_OUT = frozenset(
     {"invocation", "module_args", "diff", "exception", "deprecations", "warnings", "ansible_facts", "trace"}
 )
 
@@ -33,11 +34,12 @@ def step_of(action: str, variables: dict[str, Any]) -> str | None:
     return short[len(OWN) :] if short.startswith(OWN) else None
 
 
-def told(result: dict[str, Any]) -> dict[str, Any]:
+def recorded(result: dict[str, Any]) -> dict[str, Any]:
     """What of a result may be written; everything that Ansible censors stays censored."""
     if result.get("_ansible_no_log") or "censored" in result:
         return {"censored": True}
-    return {key: value for key, value in result.items() if not key.startswith("_ansible") and key not in UNSAID}
+    kept = {key: value for key, value in result.items() if not key.startswith("_ansible") and key not in LEFT_OUT}
+    return dict(printable(kept))
 
 
 class CallbackModule(CallbackBase):  # type: ignore[misc]
@@ -66,7 +68,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
             "task": task.get_name().strip(),
             "step": step or task.action.rpartition(".")[2],
             "status": status,
-            "result": told(dict(result.result)),
+            "result": recorded(dict(result.result)),
         }
         os.write(self._file, json.dumps(line, default=str, sort_keys=True).encode() + b"\n")
         os.fsync(self._file)

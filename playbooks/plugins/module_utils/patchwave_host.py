@@ -1,4 +1,4 @@
-"""What every step on a host stands on: bounded commands, one lock a host, a journal by run id."""
+"""What every step on a host needs: bounded commands, durations, one lock a host, a journal by run id."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import IO, Any
 
@@ -63,7 +64,12 @@ class Done:
 def last_line(text: str) -> str:
     """The last line that is an error, else the last line that says anything."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    errors = [line for line in lines if line.startswith(("E:", "Error", "dpkg: error")) and not line.endswith(":")]
+    errors = [
+        line
+        for line in lines
+        if line.startswith(("E:", "Error", "ERROR", "dpkg: error", "psql: error", "pg_dump: error"))
+        and not line.endswith(":")
+    ]
     return (errors or lines or [""])[-1][:300]
 
 
@@ -274,6 +280,20 @@ def serve(module: Any, step: str, work: Callable[[dict[str, Any]], dict[str, Any
     result.setdefault("changed", False)
     result.setdefault("seconds", elapsed(started))
     module.exit_json(**result)
+
+
+_DURATION = re.compile(
+    r"P(?:(?P<days>\d+)D)?(?:T(?:(?P<hours>\d+)H)?(?:(?P<minutes>\d+)M)?(?:(?P<seconds>\d+(?:\.\d+)?)S)?)?", re.ASCII
+)
+
+
+def seconds(duration: str) -> float:
+    """An ISO 8601 duration of the settings, such as PT1M30S, in seconds; anything else is a StepError."""
+    found = _DURATION.fullmatch(duration)
+    parts = {unit: float(value) for unit, value in (found.groupdict().items() if found else ()) if value}
+    if not parts:
+        raise StepError(f"duration {duration[:40]!r} is not one of ISO 8601 in days to seconds: fix the settings")
+    return timedelta(**parts).total_seconds()
 
 
 def elapsed(since: float) -> float:

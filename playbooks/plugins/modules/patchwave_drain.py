@@ -1,120 +1,137 @@
 #!/usr/bin/python
-"""Takes a host's service out of the load balancer's choice and waits until nobody is being served."""
+"""Takes a host out of service and waits until nobody is being served there."""
 
 from __future__ import annotations
 
-import time
+from collections.abc import Mapping
 from typing import Any
 
-from ansible.module_utils import patchwave_apt as apt
+from ansible.module_utils import patchwave_methods
+from ansible.module_utils import patchwave_traffic as traffic
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.patchwave_host import Journal, StepError, count, host_lock, serve
-from ansible.module_utils.patchwave_service import Flag, ask
+from ansible.module_utils.patchwave_hooks import ran_text, run_hooks
+from ansible.module_utils.patchwave_host import Journal, StepError, host_lock, serve
+from ansible.module_utils.patchwave_options import METHOD, RELEASE, RUN, SERVICE
 
 DOCUMENTATION = """
 module: patchwave_drain
-short_description: Takes a host's service out of the load balancer's choice
+short_description: Takes a host out of service and waits until nobody is being served there
 description:
-  - Raises the drain flag and, on a live host, waits until the balancer's probe has been refused and no request
-    is in flight. A host to which the release brings nothing, or that the run has already put back into service,
-    stays in service. A drain that fails before a patch puts the host back, for nothing has changed yet; before
-    a restore it goes on, for that is needed more.
+  - Takes the host out of its balancer's choice by the service's driver, waits on a host that users reach, and runs
+    the service's hooks of before a change. A host to which the release brings nothing, or that the run has already
+    put back into service, stays in service. A drain that fails before a patch puts the host back, for nothing has
+    changed yet; before a restore it goes on, for that is needed more.
 options:
+  method: {description: How the host is patched., type: str, choices: [apt, dnf], required: true}
   run_id: {description: The run., type: str, required: true}
   release: {description: The sealed release., type: dict, required: true}
-  purpose: {description: What the host is drained for., type: str, choices: [patch, restore], default: patch}
+  service: {description: The service of the host as the settings describe it., type: dict, required: true}
+  purpose: {description: What the host is drained for., type: str, choices: [patch, restore], required: true}
   live: {description: Whether users' requests reach this host., type: bool, required: true}
-  flag: {description: The file whose presence drains the service., type: path, required: true}
-  statistics_url:
-    description: Where the service counts refused probes and requests in flight.
+  stage:
+    description:
+      - V(all) is everything. With the driver V(balancer) the runner changes the pools between V(begin), which says
+        whether a drain is needed and notes whose it is, and V(finish); V(cancel) takes the note away.
     type: str
-    required: true
-  refused_probes: {description: How many refused probes prove that the balancer has seen it., type: int, default: 1}
-  deadline: {description: Seconds for all of it., type: int, default: 60}
+    choices: [all, begin, finish, cancel]
+    default: all
 author: Patchwave
 """
 EXAMPLES = """
 - patchwave_drain:
+    method: "{{ pw_method }}"
     run_id: "{{ pw_run }}"
     release: "{{ pw_release }}"
-    live: true
-    flag: /var/lib/fieldops/draining
-    statistics_url: http://127.0.0.1/statz
+    service: "{{ pw_services[pw_service] }}"
+    purpose: patch
+    live: "{{ pw_live }}"
 """
 RETURN = """
-needed: {description: Whether the release brings anything here., type: bool, returned: success}
-probes_refused: {description: Probes refused since the flag was raised., type: int, returned: success}
+needed: {description: Whether the host had to leave service., type: bool, returned: success}
+owner: {description: The run that had drained the host before., type: str, returned: with stage begin}
+settled: {description: Whether the run had done all of it before., type: bool, returned: with stage begin}
+problem: {description: What is not as it should be before a restore., type: str, returned: success}
+hooks: {description: "Each hook that ran as program, seconds and ok.", type: list, returned: always}
+returned: {description: Whether a failed drain was taken back., type: bool, returned: failure}
 """
 
 
-SILENT = 10
-
-
-def work(params: dict[str, Any]) -> dict[str, Any]:
-    journal, flag = Journal(params["run_id"]), Flag(params["flag"])
+def work(params: Mapping[str, Any]) -> dict[str, Any]:
+    journal, service = Journal(params["run_id"]), params["service"]
+    marker = traffic.Marker.of(service["traffic"])
     with host_lock(f"drain of {journal.run}"):
         begun = journal.read("transaction")
-        if reason := unneeded(params, journal, begun):
-            return {"needed": False, "probes_refused": 0, "summary": reason}
-        owner = flag.owner()
-        if owner == "someone else":
-            raise StepError(f"{flag.path} was put there by someone else: the host is theirs until they remove it")
-        if owner == journal.run and begun:
-            return {"needed": True, "probes_refused": 0, "summary": "out of service since before"}
-        flag.raise_(journal.run)
-        refused, problem = wait(params) if params["live"] else (0, "")
-        if problem and not begun:
-            flag.lower()
-            raise StepError(
-                f"not drained in {params['deadline']} s ({problem}): put back into service, nothing was changed"
-            )
-        seen = f", {count(refused, 'probe')} refused, nothing in flight" if params["live"] else ""
-        summary = f"out of service{f', but {problem}' if problem else seen}"
-        return {"needed": True, "changed": True, "probes_refused": refused, "problem": problem, "summary": summary}
+        if params["stage"] == "cancel":
+            marker.remove()
+            return {"needed": False, "summary": "stays in service"}
+        if params["stage"] != "finish":
+            if reason := unneeded(params, journal, begun):
+                return {"needed": False, "summary": reason}
+            owner = marker.owner()
+            if owner == traffic.SOMEONE_ELSE:
+                raise StepError(f"{marker.path} was put there by someone else: the host is theirs until they remove it")
+            if owner == journal.run and begun:
+                return {"needed": True, "owner": owner, "settled": True, "summary": "out of service since before"}
+            if params["stage"] == "begin":
+                marker.put(journal.run)
+                return {"needed": True, "owner": owner, "settled": False, "changed": True, "summary": "leaves service"}
+        return leave(params, journal, begun)
 
 
-def unneeded(params: dict[str, Any], journal: Journal, begun: dict[str, Any] | None) -> str:
+def unneeded(params: Mapping[str, Any], journal: Journal, begun: Mapping[str, Any] | None) -> str:
     """Why the host may stay in service, or an empty string."""
     if params["purpose"] == "restore":
         return "" if begun and begun["state"] != "undone" else "nothing to take back, stays as it is"
     finished = journal.read("undrain")
     if begun and begun["state"] == "done" and finished and finished["at"] >= begun["at"]:
         return "this run has put it back into service already"
-    return "" if begun or apt.plan_for(params["release"])[0].upgrades else "nothing to bring, stays in service"
+    if begun or patchwave_methods.of(params["method"]).plan_for(params["release"])[0].upgrades:
+        return ""
+    return "nothing to bring, stays in service"
 
 
-def wait(params: dict[str, Any]) -> tuple[int, str]:
-    """The refused probes, and why the balancer or the last request is still being waited for, if so."""
-    until = time.monotonic() + params["deadline"]
-    refused, silent = 0, 0
-    while True:
-        answer = ask(params["statistics_url"])
-        seen, in_flight = answer.body.get("probes_refused"), answer.body.get("in_flight")
-        if isinstance(seen, int) and isinstance(in_flight, int):
-            refused, silent = seen, 0
-            if refused >= params["refused_probes"] and in_flight == 0:
-                return refused, ""
-            problem = f"{refused} of {params['refused_probes']} probes refused, {in_flight} requests in flight"
-        else:
-            silent += 1
-            problem = f"no statistics: {answer.said}"
-        # A service that is down refuses every probe by itself; a restore need not wait for it to say so.
-        if time.monotonic() >= until or (silent >= SILENT and params["purpose"] == "restore"):
-            return refused, problem
-        time.sleep(0.2)
+def leave(params: Mapping[str, Any], journal: Journal, begun: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The drain itself and the hooks behind it; back into service when it fails and nothing has changed yet."""
+    service, restores = params["service"], params["purpose"] == "restore"
+    hooks: list[dict[str, Any]] = []
+    try:
+        outcome = traffic.drain(service["traffic"], journal.run, live=params["live"], silent_ok=restores)
+        if outcome.problem and not begun:
+            raise StepError(f"not drained: {outcome.problem}")
+        hooks = [] if restores else run_hooks(journal, service, "before")
+    except (StepError, OSError) as error:
+        if begun and restores:
+            return {"needed": True, "changed": True, "problem": str(error), "hooks": [], "summary": f"goes on: {error}"}
+        if begun:
+            raise
+        undo(params, journal, str(error))
+        detail = error.detail if isinstance(error, StepError) else {}
+        raise StepError(f"{error}: put back into service, nothing was changed", returned=True, **detail) from None
+    summary = outcome.detail + ran_text(hooks)
+    return {"needed": True, "changed": True, "problem": outcome.problem, "hooks": hooks, "summary": summary}
+
+
+def undo(params: Mapping[str, Any], journal: Journal, problem: str) -> None:
+    """Back into service, after the hooks that take back what those of before the change have done."""
+    service = params["service"]
+    try:
+        if journal.read("hooks-before"):
+            run_hooks(journal, service, "undo")
+        traffic.put_back(service["traffic"], live=params["live"], was_drained=True)
+    except (StepError, OSError) as error:
+        raise StepError(f"{problem}; and it is still out of service: {error}") from None
 
 
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "run_id": {"type": "str", "required": True},
-            "release": {"type": "dict", "required": True},
-            "purpose": {"type": "str", "choices": ["patch", "restore"], "default": "patch"},
+            "method": METHOD,
+            "run_id": RUN,
+            "release": RELEASE,
+            "service": SERVICE,
+            "purpose": {"type": "str", "choices": ["patch", "restore"], "required": True},
             "live": {"type": "bool", "required": True},
-            "flag": {"type": "path", "required": True},
-            "statistics_url": {"type": "str", "required": True},
-            "refused_probes": {"type": "int", "default": 1},
-            "deadline": {"type": "int", "default": 60},
+            "stage": {"type": "str", "choices": ["all", "begin", "finish", "cancel"], "default": "all"},
         },
     )
     serve(module, "drain", work)

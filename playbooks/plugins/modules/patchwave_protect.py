@@ -9,66 +9,71 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils import patchwave_apt as apt
 from ansible.module_utils import patchwave_config as config
-from ansible.module_utils import patchwave_service as service
+from ansible.module_utils import patchwave_data as data
+from ansible.module_utils import patchwave_health as health
+from ansible.module_utils import patchwave_methods
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.patchwave_host import ROOT, Journal, StepError, count, host_lock, last_line, run, serve
-from ansible.module_utils.patchwave_versions import DATABASE, Installed, Item, exact
+from ansible.module_utils.patchwave_host import ROOT, Journal, StepError, count, host_lock, serve
+from ansible.module_utils.patchwave_methods import Packages
+from ansible.module_utils.patchwave_options import METHOD, RELEASE, RUN, SERVICE
+from ansible.module_utils.patchwave_packages import sha256_of
+from ansible.module_utils.patchwave_versions import Installed, Item
 
 DOCUMENTATION = """
 module: patchwave_protect
 short_description: Makes sure of the way back before anything changes
 description:
   - Keeps the new and the installed versions of what the release changes on the host, each with a verified
-    digest, an archive of the configuration, a dump of each database and the service's latency. A second call of
-    the same run changes nothing.
+    digest, an archive of the configuration, a dump of each database whose primary is here, and the latency of
+    the service's first http check. A second call of the same run changes nothing.
 options:
+  method: {description: How the host is patched., type: str, choices: [apt, dnf], required: true}
   run_id: {description: The run., type: str, required: true}
   release: {description: The sealed release., type: dict, required: true}
-  settings: {description: The stack's settings for hosts., type: dict, required: true}
+  service: {description: The service of the host as the settings describe it., type: dict, required: true}
   timeout: {description: Seconds for each of the parts., type: int, default: 900}
   keep_runs: {description: How many runs' folders stay on the host., type: int, default: 5}
 author: Patchwave
 """
 EXAMPLES = """
 - patchwave_protect:
+    method: "{{ pw_method }}"
     run_id: "{{ pw_run }}"
     release: "{{ pw_release }}"
-    settings: "{{ pw_settings }}"
+    service: "{{ pw_services[pw_service] }}"
 """
 RETURN = """
 new: {description: The release's packages that apply here., type: list, returned: success}
 old: {description: The versions to go back to., type: list, returned: success}
 archive: {description: The archived configuration., type: dict, returned: success}
 dumps: {description: The dumped databases., type: list, returned: success}
-baseline_ms: {description: Median latency of the service's page., type: float, returned: success}
+not_dumped: {description: "Databases that are not dumped here, each with the reason.", type: dict, returned: success}
+baseline_ms: {description: Median latency of the service's first http check., type: float, returned: success}
 bytes: {description: What all of it takes., type: int, returned: success}
 """
 
 BASELINE_SAMPLES = 10
 
 
-def gather(folder: Path, wanted: Sequence[tuple[str, str, str, str]], timeout: float) -> list[dict[str, Any]]:
+def gather(
+    packages: Packages, folder: Path, wanted: Sequence[tuple[str, str, str, str]], timeout: float
+) -> list[dict[str, Any]]:
     """The package files of each (key, name, version, architecture): kept, found on the host, or downloaded."""
     folder.mkdir(mode=0o700, exist_ok=True)
     missing = []
     for _, name, version, arch in wanted:
-        target = folder / file_name(name, version, arch)
+        target = folder / packages.file_name(name, version, arch)
         if target.is_file():
             continue
-        if (kept := apt.cached(name, version, arch, ROOT)) is not None:
+        if (kept := packages.cached(name, version, arch, ROOT)) is not None:
             link_or_copy(kept, target)
         else:
-            missing.append(f"{name}={version}" if arch == "all" else f"{name}:{arch}={version}")
-    if missing:
-        done = apt.download(missing, folder, timeout=timeout)
-        if done.code:
-            raise StepError(
-                f"{len(missing)} packages cannot be had: {last_line(done.err)}: without them there is no way back"
-            )
+            missing.append((name, version, arch))
+    if missing and (problem := packages.download(missing, folder, timeout=timeout)):
+        raise StepError(f"{len(missing)} packages cannot be had: {problem}: without them there is no way back")
     return [
-        {"key": key, "name": name, "version": version, "arch": arch, "file": file_name(name, version, arch)}
+        {"key": key, "name": name, "version": version, "arch": arch, "file": packages.file_name(name, version, arch)}
         for key, name, version, arch in wanted
     ]
 
@@ -83,18 +88,15 @@ def link_or_copy(source: Path, target: Path) -> None:
         partial.rename(target)
 
 
-def file_name(name: str, version: str, arch: str) -> str:
-    """As apt names a package file."""
-    return f"{name}_{version.replace(':', '%3a')}_{arch}.deb"
-
-
-def promised(rows: list[dict[str, Any]], folder: Path, digests: Mapping[str, str], what: str) -> None:
+def promised(
+    packages: Packages, rows: list[dict[str, Any]], folder: Path, digests: Mapping[str, str], what: str
+) -> None:
     """Checks each file against its promised digest and writes that down; a wrong one is thrown away."""
     for row in rows:
         path = folder / row["file"]
-        row["sha256"] = digests.get(row["key"]) or (apt.sha256_of(path) if path.is_file() else "")
+        row["sha256"] = digests.get(row["key"]) or (sha256_of(path) if path.is_file() else "")
         try:
-            apt.verified(path, row["name"], row["version"], row["arch"], row["sha256"])
+            packages.verified(path, row["name"], row["version"], row["arch"], row["sha256"])
         except StepError:
             path.unlink(missing_ok=True)
             raise
@@ -102,34 +104,10 @@ def promised(rows: list[dict[str, Any]], folder: Path, digests: Mapping[str, str
         row["promised_by"] = what if row["key"] in digests else "the file itself"
 
 
-def dump(database: str, folder: Path, timeout: float) -> dict[str, Any]:
-    """One database in PostgreSQL's own format, read back by its own tool."""
-    folder.mkdir(mode=0o700, exist_ok=True)
-    target, partial = folder / f"{database}.dump", folder / f".{database}.partial"
-    argv = [
-        "runuser",
-        "-u",
-        "postgres",
-        "--",
-        "pg_dump",
-        "--format=custom",
-        "--no-password",
-        "--dbname",
-        exact(DATABASE, database, "database"),
-    ]
-    with partial.open("wb") as file:
-        run(argv, timeout=timeout, stdout=file).checked(f"{database} cannot be dumped")
-        file.flush()
-        os.fsync(file.fileno())
-    entries = (
-        run(["pg_restore", "--list", str(partial)], timeout=timeout)
-        .checked(f"the dump of {database} cannot be read back")
-        .out
-    )
-    if not any(line and not line.startswith(";") for line in entries.splitlines()):
-        raise StepError(f"the dump of {database} is empty: look whether it is the right database")
-    partial.rename(target)
-    return {"database": database, "file": str(target), "bytes": target.stat().st_size, "sha256": apt.sha256_of(target)}
+def dump(database: data.Database, folder: Path, timeout: float) -> dict[str, Any]:
+    """One database as a file, with what its record needs."""
+    file = data.dump(database, folder, timeout)
+    return {"database": database.name, "file": str(file), "bytes": file.stat().st_size, "sha256": sha256_of(file)}
 
 
 def work(params: dict[str, Any]) -> dict[str, Any]:
@@ -148,31 +126,32 @@ def work(params: dict[str, Any]) -> dict[str, Any]:
 
 
 def protect(params: dict[str, Any], journal: Journal) -> dict[str, Any]:
-    settings, timeout = params["settings"], params["timeout"]
-    plan, installed, native = apt.plan_for(params["release"])
-    complaints, brought = apt.simulate_plan(plan, native)
+    service, timeout = params["service"], params["timeout"]
+    packages = patchwave_methods.of(params["method"])
+    plan, installed, native = packages.plan_for(params["release"])
+    complaints, brought = packages.simulate_plan(plan, native)
     if complaints:
         raise StepError(
             f"the transaction {'; '.join(complaints[:3])}: refuse this release here, or seal what is missing"
         )
     coming: dict[str, Item] = {**{key: item for key, (_, item) in plan.upgrades.items()}, **brought}
-    new = gather(
-        journal.folder / "new", [(key, item.name, item.to, item.arch) for key, item in coming.items()], timeout
-    )
-    promised(new, journal.folder / "new", {key: item.sha256 for key, item in coming.items()}, "the release")
-    old = ways_back(journal, [installed[key] for key in plan.upgrades], list(plan.upgrades), timeout)
-    roots = config.paths(settings.get("config_paths") or [])
+    wanted = [(key, item.name, item.to, item.arch) for key, item in coming.items()]
+    new = gather(packages, journal.folder / "new", wanted, timeout)
+    digests = {key: item.sha256 for key, item in coming.items()}
+    promised(packages, new, journal.folder / "new", digests, "the release")
+    old = ways_back(packages, journal, {key: installed[key] for key in plan.upgrades}, timeout)
+    roots = config.paths(service["config_paths"])
     archive: dict[str, Any] = {}
     if roots:
         target = journal.folder / "config.tar"
         manifest = config.manifest(roots)
         config.archive(roots, target, timeout)
         archive = {"file": str(target), "roots": roots, "files": len(manifest), "bytes": target.stat().st_size}
-        archive["sha256"] = apt.sha256_of(target)
+        archive["sha256"] = sha256_of(target)
         journal.write("config", "done", before=manifest, roots=roots)
-    dumps = [dump(database, journal.folder / "dumps", timeout) for database in settings.get("databases") or []]
-    url = (settings.get("health") or {}).get("url")
-    packages = f"{count(len(new), 'package')} and {len(old)} to go back"
+    found = [data.find(setting) for setting in service["data"]]
+    dumps = [dump(one, journal.folder / "dumps", timeout) for one in found if one.state == "primary"]
+    kept = f"{count(len(new), 'package')} and {len(old)} to go back"
     total = sum(row["bytes"] for row in (*new, *old, *dumps)) + archive.get("bytes", 0)
     return {
         "new": new,
@@ -180,32 +159,34 @@ def protect(params: dict[str, Any], journal: Journal) -> dict[str, Any]:
         "before": {key: version for key, (version, _) in plan.upgrades.items()},
         "archive": archive,
         "dumps": dumps,
-        "baseline_ms": service.baseline(url, BASELINE_SAMPLES) if url else None,
+        "not_dumped": {one.name: one.detail for one in found if one.state != "primary"},
+        "baseline_ms": health.baseline(service["health"], BASELINE_SAMPLES),
         "bytes": total,
-        "summary": f"{packages}, {count(len(dumps), 'dump')}, {total >> 20} MiB",
+        "summary": f"{kept}, {count(len(dumps), 'dump')}, {total >> 20} MiB",
     }
 
 
 def ways_back(
-    journal: Journal, packages: Sequence[Installed], keys: Sequence[str], timeout: float
+    packages: Packages, journal: Journal, installed: Mapping[str, Installed], timeout: float
 ) -> list[dict[str, Any]]:
     """The installed versions' package files, against the signed lists where these still know them."""
-    wanted = [(key, have.name, have.version, have.arch) for key, have in zip(keys, packages)]
-    rows = gather(journal.folder / "old", wanted, timeout)
-    known = apt.known_versions([(name, version, arch) for _, name, version, arch in wanted])
+    wanted = [(key, have.name, have.version, have.arch) for key, have in installed.items()]
+    rows = gather(packages, journal.folder / "old", wanted, timeout)
+    known = packages.known_versions([(name, version, arch) for _, name, version, arch in wanted])
     digests = {
         key: known[name, version, arch][0] for key, name, version, arch in wanted if (name, version, arch) in known
     }
-    promised(rows, journal.folder / "old", digests, "the signed lists")
+    promised(packages, rows, journal.folder / "old", digests, "the signed lists")
     return rows
 
 
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "run_id": {"type": "str", "required": True},
-            "release": {"type": "dict", "required": True},
-            "settings": {"type": "dict", "required": True},
+            "method": METHOD,
+            "run_id": RUN,
+            "release": RELEASE,
+            "service": SERVICE,
             "timeout": {"type": "int", "default": 900},
             "keep_runs": {"type": "int", "default": 5},
         },

@@ -7,34 +7,27 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils import patchwave_apt as apt
 from ansible.module_utils import patchwave_config as config
+from ansible.module_utils import patchwave_methods
 from ansible.module_utils import patchwave_reboot as reboot
-from ansible.module_utils import patchwave_service as service
+from ansible.module_utils import patchwave_units as units
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.patchwave_host import Journal, StepError, boot, count, host_lock, run, serve
-from ansible.module_utils.patchwave_versions import DATABASE, exact, release_items
+from ansible.module_utils.patchwave_host import Journal, StepError, boot, count, host_lock, serve
+from ansible.module_utils.patchwave_options import METHOD, RELEASE, RUN, SERVICE
+from ansible.module_utils.patchwave_packages import sha256_of, tail, untouched
+from ansible.module_utils.patchwave_versions import differs, release_items
 
 DOCUMENTATION = """
 module: patchwave_restore
 short_description: Takes back on a host exactly what one run has changed there
 description:
   - Downgrades the changed packages to their kept and verified files in one transaction, restores configuration
-    files that the run changed and nobody has edited since, and, when asked to, the databases. A host that the
-    run has not changed stays.
+    files that the run changed and nobody has edited since. A host that the run has not changed stays.
 options:
+  method: {description: How the host is patched., type: str, choices: [apt, dnf], required: true}
   run_id: {description: The run., type: str, required: true}
   release: {description: The sealed release., type: dict, required: true}
-  settings: {description: The stack's settings for hosts., type: dict, required: true}
-  restore_data:
-    description: Whether the dumped databases are put back; what was written since is lost.
-    type: bool
-    default: false
-  reboot_packages:
-    description: Patterns of packages whose change needs a reboot.
-    type: list
-    elements: str
-    required: true
+  service: {description: The service of the host as the settings describe it., type: dict, required: true}
   lock_timeout:
     description: Seconds to wait for the package manager and for orphaned scripts.
     type: int
@@ -44,10 +37,10 @@ author: Patchwave
 """
 EXAMPLES = """
 - patchwave_restore:
+    method: "{{ pw_method }}"
     run_id: "{{ pw_run }}"
     release: "{{ pw_release }}"
-    settings: "{{ pw_settings }}"
-    reboot_packages: [libc6, systemd]
+    service: "{{ pw_services[pw_service] }}"
 """
 RETURN = """
 packages: {description: Restored version by package., type: dict, returned: success}
@@ -55,7 +48,6 @@ config:
   description: Configuration paths that were restored, removed or left because somebody edited them.
   type: dict
   returned: success
-databases: {description: Databases that were put back., type: list, returned: success}
 beyond: {description: Changed packages for which a downgrade is no full way back., type: list, returned: success}
 """
 
@@ -72,7 +64,6 @@ def work(params: dict[str, Any]) -> dict[str, Any]:
             return {
                 "packages": {},
                 "config": {},
-                "databases": [],
                 "beyond": [],
                 "summary": "this run has changed nothing here",
             }
@@ -87,11 +78,12 @@ def take_back(params: dict[str, Any], journal: Journal, begun: dict[str, Any], l
     kept = journal.result("protect")
     if kept is None:
         raise StepError(f"run {journal.run} has kept nothing on this host: restore it from its snapshot or image")
-    apt.wait_for_locks(params["lock_timeout"])
-    apt.wait_for_orphans(params["lock_timeout"])
-    native = apt.native_architecture()
-    installed = apt.installed_packages(native)
-    changed = {key: version for key, version in begun["before"].items() if apt.differs(installed.get(key), version)}
+    packages = patchwave_methods.of(params["method"])
+    packages.wait_for_locks(params["lock_timeout"])
+    packages.wait_for_orphans(params["lock_timeout"])
+    native = packages.native_architecture()
+    installed = packages.installed_packages(native)
+    changed = {key: version for key, version in begun["before"].items() if differs(installed.get(key), version)}
     added = [key for key in begun["brought"] if key in installed]
     rows = [row for row in kept["old"] if row["key"] in changed]
     if missing := set(changed) - {row["key"] for row in rows}:
@@ -100,52 +92,49 @@ def take_back(params: dict[str, Any], journal: Journal, begun: dict[str, Any], l
         )
     folder = journal.folder / "old"
     for row in rows:
-        apt.untouched(folder / row["file"], row["sha256"])
-    found = service.units(params["settings"].get("services") or [])
+        untouched(folder / row["file"], row["sha256"])
+    found = units.units(params["service"]["units"])
     touched = {
-        **service.concerned(found, [*changed, *added]),
+        **units.concerned(found, [*changed, *added], packages),
         **dict.fromkeys(begun["stopped"], "was stopped by the run"),
     }
-    service.stop(found, touched)
+    units.stop(found, touched)
     log = journal.folder / "restore.log"
     files = [folder / row["file"] for row in rows]
     if files or added:
-        problem = apt.foresee(files, changed, remove=added, broken=True)
-        timeout = params["timeout"]
-        apt.settle(files, remove=added, problem=problem, broken=True, timeout=timeout, log=log, keep=[lock])
-    after = apt.installed_packages(native)
-    wrong = [key for key, version in changed.items() if apt.differs(after.get(key), version)] + [
+        number, timeout = packages.transaction(journal.folder), params["timeout"]
+        packages.undo(files, changed, added, number, timeout=timeout, log=log, keep=[lock])
+    after = packages.installed_packages(native)
+    wrong = [key for key, version in changed.items() if differs(after.get(key), version)] + [
         key for key in added if key in after
     ]
-    if wrong or (problem := apt.interrupted()):
+    if wrong or (problem := packages.interrupted()):
         raise StepError(
             f"{', '.join(wrong) or problem} is not as before: restore the host from its snapshot or image",
-            log=apt.tail(log),
+            log=tail(log),
         )
-    apt.mark_automatic(begun["automatic"])
-    service.stop(found, touched)
+    packages.mark_automatic(begun["automatic"])
+    units.stop(found, touched)
     configuration = restore_config(journal, kept)
     reboot.renew_pid_1()
     changed_at = time.time()
     names = [unit.name for unit in found if unit.name in touched]
-    databases = start(names, params, kept)
-    why = reboot.reasons(params["reboot_packages"], changed)
+    units.start(reversed(names))
+    why = reboot.reasons(changed, packages)
     beyond = sorted(
         item.name
-        for item in release_items(params["release"])
+        for item in release_items(params["release"], packages.SPELLING)
         if item.key(native) in changed and item.reversibility != "downgrade"
     )
     parts = [
         f"{count(len(changed), 'package')} back",
         count(len(configuration["restored"]) + len(configuration["removed"]), "configuration file"),
-        count(len(databases), "database"),
     ]
     return {
         "packages": changed,
         "after": begun["before"],
         "removed": added,
         "config": configuration,
-        "databases": databases,
         "beyond": beyond,
         "services": {"stopped": names, "started": list(reversed(names)), "why": touched},
         "reboot": {"needed": False, "advised": bool(why), "why": why, "boot": boot()},
@@ -161,7 +150,7 @@ def restore_config(journal: Journal, kept: dict[str, Any]) -> dict[str, list[str
     if not record or not kept["archive"]:
         return {"restored": [], "removed": [], "left": []}
     archive = Path(kept["archive"]["file"])
-    if apt.sha256_of(archive) != kept["archive"]["sha256"]:
+    if sha256_of(archive) != kept["archive"]["sha256"]:
         raise StepError(f"{archive} is not the archive that was made: restore the host from its snapshot or image")
     now = config.manifest(record["roots"])
     restore, remove, left = config.changes(record["before"], record.get("start", now), record.get("after", now), now)
@@ -172,51 +161,13 @@ def restore_config(journal: Journal, kept: dict[str, Any]) -> dict[str, list[str
     return {"restored": restore, "removed": config.remove(remove), "left": left}
 
 
-def start(names: list[str], params: dict[str, Any], kept: dict[str, Any]) -> list[str]:
-    """Starts the services in reverse; data is put back once the database runs and before its users do."""
-    order = list(reversed(names))
-    if not params["restore_data"] or not kept["dumps"]:
-        service.start(order)
-        return []
-    users = [
-        unit.name
-        for unit in service.units(params["settings"].get("services") or [])
-        if not unit.name.startswith("postgresql")
-    ]
-    service.stop(service.units(users), users)
-    service.start([name for name in order if name not in users])
-    done = []
-    for row in kept["dumps"]:
-        path = Path(row["file"])
-        if apt.sha256_of(path) != row["sha256"]:
-            raise StepError(f"{path} is not the dump that was made: the data was not touched")
-        argv = [
-            "runuser",
-            "-u",
-            "postgres",
-            "--",
-            "pg_restore",
-            "--clean",
-            "--if-exists",
-            "--single-transaction",
-            "--exit-on-error",
-        ]
-        argv += ["--no-password", "--dbname", exact(DATABASE, row["database"], "database")]
-        with path.open("rb") as file:
-            run(argv, timeout=params["timeout"], stdin=file).checked(f"{row['database']} cannot be put back")
-        done.append(row["database"])
-    service.start(list(reversed(users)))
-    return done
-
-
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "run_id": {"type": "str", "required": True},
-            "release": {"type": "dict", "required": True},
-            "settings": {"type": "dict", "required": True},
-            "restore_data": {"type": "bool", "default": False},
-            "reboot_packages": {"type": "list", "elements": "str", "required": True},
+            "method": METHOD,
+            "run_id": RUN,
+            "release": RELEASE,
+            "service": SERVICE,
             "lock_timeout": {"type": "int", "default": 300},
             "timeout": {"type": "int", "default": 1800},
         },

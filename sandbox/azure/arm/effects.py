@@ -6,11 +6,13 @@ Each effect makes the world like the store, so that it can be repeated after a k
 from __future__ import annotations
 
 import http.client
+import json
 import shutil
+import ssl
 import subprocess
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from math import ceil
 from pathlib import Path
@@ -38,6 +40,7 @@ DISK = "microsoft.compute/disks"
 SNAPSHOT = "microsoft.compute/snapshots"
 NIC = "microsoft.network/networkinterfaces"
 _BALANCED = ("microsoft.network/", "microsoft.compute/virtualmachine")
+UNVERIFIED = ssl._create_unverified_context()  # noqa: S323  # the extension takes any certificate
 _POWERS = {"start": "running", "poweroff": "stopped", "deallocate": "deallocated", "restart": "running"}
 
 
@@ -211,7 +214,7 @@ class World:
         if row.hidden.get("layers") is None:
             owner = self._store.get(row.parent) if row.type == INSTANCE else row
             image = self._image(owner or row)
-            row.hidden |= {"image": image, "layers": self._layers(image)}
+            row.hidden |= {"image": image, "layers": list(self._lab(image)["layers"])}
             self._mark(
                 row.key, row.properties.get("provisioningState", "Creating"), image=image, layers=row.hidden["layers"]
             )
@@ -219,7 +222,8 @@ class World:
         if name not in self._hosts.names():
             address = row.hidden["addresses"][0]
             hostname = dig(row.body, "properties.osProfile.computerName", name)
-            self._hosts.create(HostSpec(name, hostname, address, layers, host_files(name, row.body.get("tags") or {})))
+            files = host_files(name, row.body.get("tags") or {}) | self._lab(row.hidden["image"]).get("files", {})
+            self._hosts.create(HostSpec(name, hostname, address, layers, files))
         if row.type == MACHINE:
             self._swap(row)
         if row.hidden.get("power", "running") == "running":
@@ -272,18 +276,19 @@ class World:
         self._mark(row.key, "Succeeded")
 
     def _image(self, row: Row) -> str:
-        """The key of the image version that a machine or a scale set asks for; an image stands for its latest."""
+        """What stands for the image that a machine or a scale set is made from; an image stands for its latest."""
         if row.type == ARC:
             return str(row.hidden["image"])
         base = "properties.virtualMachineProfile." if row.type == SCALE_SET else "properties."
-        wanted = str(dig(row.body, f"{base}storageProfile.imageReference.id", "")).lower()
-        return image_version(self._store, wanted).key
+        return image_key(self._store, dig(row.body, f"{base}storageProfile.imageReference", {}))
 
-    def _layers(self, image: str) -> list[str]:
+    def _lab(self, image: str) -> dict[str, Any]:
+        """The layers of an image and the files that hosts of it get."""
         version = self._store.get(image)
-        if version is None or not version.hidden.get("layers"):
-            raise AzureError(404, "GalleryImageNotFound", f"The gallery image {image} is not available.")
-        return list(version.hidden["layers"])
+        found = version.hidden if version else json.loads(self._store.note(image) or "{}")
+        if not found.get("layers"):
+            raise AzureError(404, "GalleryImageNotFound", f"The image {image} is not available.")
+        return dict(found)
 
     # Disks
 
@@ -395,6 +400,26 @@ class World:
         self._each(rows, up)
 
 
+def marketplace(urn: str) -> str:
+    """The note under which an image of the Marketplace is kept, by `publisher:offer:sku`."""
+    return f"marketplace:{urn}".lower()
+
+
+def image_key(store: Store, reference: Mapping[str, Any]) -> str:
+    """The key of an image version, or the note of an image of the Marketplace; AzureError for one that is not there."""
+    if reference.get("id"):
+        return image_version(store, str(reference["id"])).key
+    urn = ":".join(str(reference.get(part, "")) for part in ("publisher", "offer", "sku"))
+    if store.note(marketplace(urn)) is None:
+        raise AzureError(
+            404,
+            "PlatformImageNotFound",
+            f"The platform image '{urn}:{reference.get('version', '')}' is not available. Verify that all fields in "
+            "the storage profile are correct.",
+        )
+    return marketplace(urn)
+
+
 def image_version(store: Store, wanted: str) -> Row:
     """The version itself, or the highest of an image."""
     wanted = wanted.lower().removesuffix("/versions/latest")
@@ -413,10 +438,15 @@ def image_version(store: Store, wanted: str) -> Row:
 
 
 def health(address: str, settings: Any) -> str:
-    """What the application health extension would report: Healthy, Unhealthy or Unknown."""
-    protocol, path = settings.get("protocol", "http"), settings.get("requestPath", "")
+    """What the application health extension would report: Healthy, Unhealthy, or Unknown of a rich one without answer.
+
+    https://learn.microsoft.com/azure/virtual-machine-scale-sets/virtual-machine-scale-sets-health-extension
+    """
+    protocol, path, rich = settings.get("protocol", "http"), settings.get("requestPath", ""), settings.get("rich")
     port = int(settings.get("port") or (443 if protocol == "https" else 80))
     connection = http.client.HTTPConnection(address, port, timeout=3)
+    if protocol == "https":
+        connection = http.client.HTTPSConnection(address, port, timeout=3, context=UNVERIFIED)
     try:
         connection.connect()
         if protocol == "tcp":
@@ -425,9 +455,11 @@ def health(address: str, settings: Any) -> str:
         answer = connection.getresponse()
         text = answer.read(65536).decode("utf-8", "replace")
     except (OSError, http.client.HTTPException):
-        return "Unknown"
+        return "Unknown" if rich else "Unhealthy"
     finally:
         connection.close()
+    if not rich:
+        return "Healthy" if answer.status == http.HTTPStatus.OK else "Unhealthy"
     if not 200 <= answer.status < 300:
         return "Unhealthy" if "Unhealthy" in text else "Unknown"
     return "Healthy" if '"Healthy"' in text else "Unknown"

@@ -1,9 +1,10 @@
-"""What is there before any program runs: the shared gallery with its image, and machines that play Arc."""
+"""What is there before any program runs: galleries with their images, and machines that Arc knows."""
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sandbox.azure.arm import effects
@@ -19,39 +20,52 @@ LOCATION = "westeurope"
 ROOT = f"/subscriptions/{SUBSCRIPTION}"
 GALLERY = f"{ROOT}/resourceGroups/shared-images/providers/Microsoft.Compute/galleries/fieldops"
 IMAGE = f"{GALLERY}/images/web"
+WINDOWS = "Windows Server 2022 Datacenter"
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,60}[a-z0-9])?")
 
 
-def seed(store: Store, version: str, layers: Sequence[str]) -> None:
-    """The shared gallery's image version points at these layers; everything else is made once."""
+def provide(store: Store, images: Iterable[Mapping[str, Json]]) -> None:
+    """Each image version points at its layers; gallery and image are made around one that has an id.
+
+    An image is `key`, the version's id or `publisher:offer:sku` of the Marketplace, `layers`, `os` and `files`.
+    """
     with store.change():
-        for name in ("shared-images", "sites"):
-            _group(store, name)
-        _keep(store, GALLERY, "galleries", {"properties": {"identifier": {"uniqueName": "FIELDOPS"}}})
-        _keep(store, IMAGE, "galleries/images", {
-            "properties": {
-                "osType": "Linux", "osState": "Generalized", "hyperVGeneration": "V2", "architecture": "x64",
-                "identifier": {"publisher": "FieldOps", "offer": "desk", "sku": "web"},
-            },
-        })  # fmt: skip
-        row = _keep(store, f"{IMAGE}/versions/{version}", "galleries/images/versions", {
-            "properties": {
-                "publishingProfile": {"publishedDate": now(), "excludeFromLatest": False},
-                "storageProfile": {"osDiskImage": {"hostCaching": "ReadWrite", "source": {}}},
-            },
-        })  # fmt: skip
-        row.hidden["layers"] = list(layers)
-        store.put(row)
+        for image in images:
+            key, lab = str(image["key"]), {name: image[name] for name in ("layers", "os", "files")}
+            if not key.startswith("/"):
+                store.set_note(effects.marketplace(key), json.dumps(lab))
+                continue
+            gallery, _, rest = key.partition("/images/")
+            name = rest.split("/")[0]
+            _group(store, gallery.split("/")[4], subscription=gallery.split("/")[2])
+            _keep(store, gallery, "galleries", {
+                "properties": {"identifier": {"uniqueName": gallery.rsplit("/", 1)[1].upper()}},
+            })  # fmt: skip
+            _keep(store, f"{gallery}/images/{name}", "galleries/images", {
+                "properties": {
+                    "osType": "Linux", "osState": "Generalized", "hyperVGeneration": "V2", "architecture": "x64",
+                    "identifier": {"publisher": "Lab", "offer": gallery.rsplit("/", 1)[1], "sku": name},
+                },
+            })  # fmt: skip
+            row = _keep(store, key, "galleries/images/versions", {
+                "properties": {
+                    "publishingProfile": {"publishedDate": now(), "excludeFromLatest": False},
+                    "storageProfile": {"osDiskImage": {"hostCaching": "ReadWrite", "source": {}}},
+                },
+            })  # fmt: skip
+            row.hidden |= lab
+            store.put(row)
 
 
-def _group(store: Store, name: str, location: str = LOCATION) -> None:
-    key = f"{ROOT}/resourceGroups/{name}"
+def _group(store: Store, name: str, location: str = LOCATION, subscription: str = SUBSCRIPTION) -> None:
+    root = f"/subscriptions/{subscription}"
+    key = f"{root}/resourceGroups/{name}"
     if store.get(key) is None:
         body = {
             "id": key, "name": name, "type": "Microsoft.Resources/resourceGroups", "location": location,
             "properties": {"provisioningState": "Succeeded"},
         }  # fmt: skip
-        store.put(Row(key, "microsoft.resources/resourcegroups", ROOT, body))
+        store.put(Row(key, "microsoft.resources/resourcegroups", root, body))
 
 
 def _keep(store: Store, identity: str, type_: str, body: dict[str, Json]) -> Row:
@@ -77,6 +91,7 @@ def enrol(manager: Manager, wanted: Json) -> dict[str, Json]:
         raise bad_request("InvalidRequestContent", "Enrolment needs a JSON object with a name.")
     name, tags = wanted.get("name"), wanted.get("tags") or {}
     group, location = wanted.get("resourceGroup", "sites"), wanted.get("location", LOCATION)
+    image = wanted.get("image", IMAGE)
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise bad_request("InvalidParameter", f"The name {name!r} is not a host name.")
     if not isinstance(tags, Mapping) or not all(isinstance(value, str) for value in tags.values()):
@@ -85,7 +100,7 @@ def enrol(manager: Manager, wanted: Json) -> dict[str, Json]:
     with store.change():
         _group(store, str(group), str(location))
         key = f"{ROOT}/resourceGroups/{group}/providers/Microsoft.HybridCompute/machines/{name}"
-        row = store.get(key) or _machine(manager, key, name)
+        row = store.get(key) or _machine(manager, key, name, image)
         if row.deleting:
             raise conflict("ResourceIsBeingDeleted", f"{name} is being removed: try again when it is gone.")
         row.body |= {"tags": dict(tags), "location": location}
@@ -98,15 +113,17 @@ def enrol(manager: Manager, wanted: Json) -> dict[str, Json]:
     return (store.get(row.key) or row).body
 
 
-def _machine(manager: Manager, key: str, name: str) -> Row:
+def _machine(manager: Manager, key: str, name: str, image: str | None) -> Row:
+    """A machine with a host made from an image; without one it runs Windows, of which the lab has no hosts."""
     store = manager.store
     address = allocate(store, manager.places)
-    image = effects.image_version(store, IMAGE)
+    found = effects.image_version(store, image) if image else None
+    system = "linux" if found else "windows"
     body = {
         "id": key, "name": name, "type": "Microsoft.HybridCompute/machines",
         "properties": {
             "provisioningState": "Creating", "status": "Connected", "vmId": stable(key),
-            "osType": "linux", "osName": "linux", "osSku": dig(image.hidden, "os", "Debian GNU/Linux"),
+            "osType": system, "osName": system, "osSku": dig(found.hidden, "os", "Linux") if found else WINDOWS,
             "displayName": name, "machineFqdn": name, "dnsFqdn": name,
             "osProfile": {"computerName": name},
             "networkProfile": {
@@ -114,9 +131,11 @@ def _machine(manager: Manager, key: str, name: str) -> Row:
             },
         },
     }  # fmt: skip
-    hidden = {"host": name, "addresses": [address], "power": "running", "image": image.key}
+    hidden: dict[str, Json] = {"addresses": [address], "power": "running"}
+    if found:
+        hidden |= {"host": name, "image": found.key}
     row = Row(key, effects.ARC, key.split("/providers/")[0], body, hidden)
-    for other in store.all():
+    for other in store.all() if found else ():
         if other.hidden.get("host") == name:
             raise conflict("OperationNotAllowed", f"The sandbox has a host named {name} already ({other.id}).")
     return row

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from sandbox.azure.arm import complete, effects, patching, references, rules, runs
+from sandbox.azure.arm import complete, effects, patching, pools, references, rules, runs
 from sandbox.azure.arm.operations import Answer, Operations
 from sandbox.azure.arm.rules import dig
 from sandbox.azure.bodies import readback
@@ -64,8 +64,8 @@ class Manager:
 
     # Requests
 
-    def handle(self, method: str, path: str, query: Mapping[str, str], body: Json) -> Answer:
-        """One request to an id or a collection."""
+    def handle(self, method: str, path: str, query: Mapping[str, str], body: Json, etag: str = "") -> Answer:
+        """One request to an id or a collection; `etag` is its If-Match, which single kinds look at."""
         self._check_version(query)
         if done := self.operations.status(path, self._shown):
             return done
@@ -93,7 +93,20 @@ class Manager:
             return self._delete(target)
         if not isinstance(body, Mapping):
             raise bad_request("InvalidRequestContent", "The request content was invalid: a JSON object is needed.")
+        if target.type.lower() == pools.TYPE:
+            return self._put_pool(target, body, etag)
         return self._put(target, body, patch=method == "PATCH")
+
+    def _put_pool(self, target: ResourceId, body: Mapping[str, Json], etag: str) -> Answer:
+        with self.store.change():
+            balancer, pool = self.store.get(target.parent), self._part(target)
+            if balancer is None or pool is None:
+                raise self._missing(target)
+            pools.write(balancer, pool, body, etag, self.store, self._wire)
+            operation = self.store.begin(balancer.key, "put")
+        operation = self.operations.carry_out(operation, balancer.type)
+        headers = self.operations.pending(BY_TYPE[balancer.type], operation, 200)
+        return Answer(200, pools.shown(balancer, pool, self.store), headers)
 
     def _role(self, target: ResourceId, query: Mapping[str, str]) -> Answer:
         if not target.names:
@@ -233,8 +246,10 @@ class Manager:
     def _attend(self, row: Row, old: Row | None) -> None:
         """What must be stored along with some kinds."""
         if row.type == effects.SCALE_SET:
-            effects.image_version(self.store, dig(row.body, _IMAGE_OF_SET, ""))
             _check_host_name(row.name)
+            if dig(row.body, "properties.orchestrationMode") == "Flexible":
+                return
+            effects.image_key(self.store, dig(row.body, _IMAGE_OF_SET, {}))
             complete.instances(row, self.store, self.places)
             for one in self.store.children(row.key, INSTANCES):
                 self._check_host_free(one)
@@ -244,9 +259,11 @@ class Manager:
     def _attend_machine(self, row: Row, old: Row | None) -> None:
         _check_host_name(row.name)
         if old is None:
-            effects.image_version(self.store, dig(row.body, "properties.storageProfile.imageReference.id", ""))
-            row.hidden |= {"host": row.name.lower(), "power": "running"}
-            self._check_host_free(row)
+            row.hidden["power"] = "running"
+            if dig(row.body, "properties.osProfile.windowsConfiguration") is None:
+                effects.image_key(self.store, dig(row.body, "properties.storageProfile.imageReference", {}))
+                row.hidden["host"] = row.name.lower()
+                self._check_host_free(row)
         references = row.properties["networkProfile"]["networkInterfaces"]
         nics = [self.store.get(one["id"]) for one in references]
         for reference, nic in zip(references, nics, strict=True):
@@ -333,7 +350,8 @@ class Manager:
         row = self.store.get(target.key)
         if row is None:
             if target.type != "Microsoft.Resources/resourceGroups" and (part := self._part(target)):
-                return Answer(200, part)
+                balancer = self.store.get(target.parent) if target.type.lower() == pools.TYPE else None
+                return Answer(200, pools.shown(balancer, part, self.store) if balancer else part)
             raise self._missing(target)
         wanted = str(query.get("$expand", "")).lower()
         if "instanceview" in wanted and row.hidden.get("host"):
@@ -394,6 +412,12 @@ class Manager:
             owner = target.key.rsplit("/", 1)[0]
             return Answer(200, {"value": [nic for nic in self._all_nics(owner.rsplit("/", 2)[0])
                                           if nic["properties"]["virtualMachine"]["id"].lower() == owner]})  # fmt: skip
+        if type_ == pools.TYPE:
+            balancer = self.store.get(target.owner)
+            if balancer is None:
+                raise self._missing(ResourceId.parse(target.owner) or target)
+            kept = balancer.properties.get("backendAddressPools", [])
+            return Answer(200, {"value": [pools.shown(balancer, pool, self.store) for pool in kept]})
         rows = self.store.of_type(type_)
         if type_ != INSTANCES:
             self._kind(target)
@@ -437,8 +461,10 @@ class Manager:
         return view
 
     def running(self, row: Row) -> bool:
-        """Whether the host behind a machine runs."""
-        return "host" in row.hidden and self._hosts.running(row.hidden["host"])
+        """Whether the host behind a machine runs; of one without, whether it was left running."""
+        if "host" not in row.hidden:
+            return bool(row.hidden.get("power") == "running")
+        return self._hosts.running(row.hidden["host"])
 
     def instance_view(self, row: Row, *, health: bool = True) -> dict[str, Json]:
         """State, power and health of a machine as they are now."""
@@ -524,7 +550,7 @@ class Manager:
         )  # fmt: skip
 
 
-_IMAGE_OF_SET = "properties.virtualMachineProfile.storageProfile.imageReference.id"
+_IMAGE_OF_SET = "properties.virtualMachineProfile.storageProfile.imageReference"
 
 
 def _without_secrets(value: Json) -> Json:

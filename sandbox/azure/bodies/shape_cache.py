@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from sandbox.azure.bodies.shapes import Field, Shape, Shapes
-from sandbox.azure.resources.kinds import INSTALLS, KINDS
+from sandbox.azure.resources.kinds import BACKEND_POOL, INSTALLS, KINDS
 
 FORMAT = "4"
 """Changes when shapes are read otherwise, so that an old cache is not used."""
 
 
-_MODELS = (*(kind.model for kind in KINDS), *INSTALLS.values())
+_MODELS = (*(kind.model for kind in KINDS), *INSTALLS.values(), BACKEND_POOL)
 
 
 def build() -> Shapes:

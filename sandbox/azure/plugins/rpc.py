@@ -13,8 +13,8 @@ import grpc
 from google.protobuf import any_pb2, empty_pb2, struct_pb2
 from google.rpc import status_pb2  # type: ignore[import-untyped]
 
-from patchwave.base.protocol import without_the_sdk
 from sandbox.azure.bodies.wire import UNKNOWN
+from sandbox.azure.plugins.protocol import without_the_sdk
 
 with without_the_sdk():
     from pulumi.runtime.proto import (

@@ -30,6 +30,7 @@ Json = Any
 COLUMNS = dict.fromkeys(
     ("id", "name", "type", "tenantId", "kind", "location", "resourceGroup", "subscriptionId", "managedBy"), "string"
 ) | dict.fromkeys(("sku", "plan", "properties", "tags", "identity", "zones", "extendedLocation"), "dynamic")
+SUBSCRIPTION_ID = list(COLUMNS).index("subscriptionId")
 TABLES = dict.fromkeys((
     "resources", "resourcecontainers", "computeresources", "networkresources", "authorizationresources",
     "maintenanceresources", "patchassessmentresources", "patchinstallationresources", "alertsmanagementresources",
@@ -77,7 +78,8 @@ class Graph:
         self._asked: deque[float] = deque()
         self._quota_guard = threading.Lock()
         self._guard = threading.Lock()
-        self._tables = kql.Database({})
+        self._tables: dict[frozenset[str] | None, kql.Database] = {}
+        self._rows: dict[str, list[list[Json]]] = {}
         self._version = (-1, -1)
         self._hosted: list[Row] = []
         self._seen_of_hosts: list[dict[str, Json]] = []
@@ -101,15 +103,15 @@ class Graph:
             raise GraphError(400, "BadRequest", ("BadRequest", "Query is missing: the body needs a 'query'."))
         options = body.get("options") or {}
         size, skip, shape = _options(options)
-        scope = body.get("subscriptions")
-        seen = scope is None or SUBSCRIPTION in [str(one).lower() for one in scope]
-        asked = hashlib.sha256(f"{seen} {body['query']}".encode()).hexdigest()[:16]
+        named = body.get("subscriptions")
+        scope = None if named is None else frozenset(str(one).lower() for one in named)
+        asked = hashlib.sha256(f"{sorted(scope or ())} {body['query']}".encode()).hexdigest()[:16]
         name = ""
         if (token := options.get("$skipToken")) is not None:
             name, skip = _read_token(token, asked)
         with self._guard:
             if name not in self._kept:
-                name = self._ask(body["query"], seen)
+                name = self._ask(body["query"], scope)
             found = self._kept[name]
         page, names = found.page(skip, size), [column for column, _ in found.columns]
         more, pageable = skip + len(page) < len(found.cells), "id" in names
@@ -149,13 +151,24 @@ class Graph:
             )  # fmt: skip
         return headers
 
-    def _ask(self, query: str, seen: bool) -> str:
-        """Under which name the answer, as things are now, is kept for the requests that follow with its token."""
+    def _ask(self, query: str, scope: frozenset[str] | None) -> str:
+        """Under which name the answer, as things are now, is kept for the requests that follow with its token.
+
+        Subscriptions that do not exist are passed over, unless all of them are such.
+        """
         graph_language.check(query, TABLES)
         self._refresh()
-        tables = self._tables if seen else _tables({})
+        if scope is not None:
+            known = {str(row[SUBSCRIPTION_ID]) for rows in self._rows.values() for row in rows}
+            if not scope & known:
+                raise GraphError(400, "BadRequest", (
+                    "NoValidSubscriptionsInQueryRequest", "There must be at least one subscription that is eligible to "
+                    f"contain resources. Given: '{', '.join(sorted(scope))}'."))  # fmt: skip
+            scope = None if scope >= known else scope & known
+        if scope not in self._tables:
+            self._tables[scope] = _tables(self._rows, scope)
         try:
-            found = tables.ask(query, most=sys.maxsize, seconds=PATIENCE)
+            found = self._tables[scope].ask(query, most=sys.maxsize, seconds=PATIENCE)
         except kql.Unsupported as problem:
             raise not_implemented(problem) from None
         except kql.TooLong as problem:
@@ -181,12 +194,26 @@ class Graph:
         for row in (*rows, *_instance_interfaces(rows)):
             cells = _cells(row, shown.get(row.key, {}))
             by_table.setdefault(_ELSEWHERE.get(row.type, "resources"), []).append(cells)
-        self._tables = _tables(by_table)
+        subscriptions = {SUBSCRIPTION} | {str(cells[SUBSCRIPTION_ID]) for rows in by_table.values() for cells in rows}
+        by_table.setdefault("resourcecontainers", []).extend(map(_subscription, sorted(subscriptions)))
+        self._rows, self._tables = by_table, {}
         self._version = version
 
 
-def _tables(rows: Mapping[str, Sequence[Sequence[Json]]]) -> kql.Database:
-    return kql.Database({name: kql.Table(columns, rows.get(name, [])) for name, columns in TABLES.items()})
+def _tables(rows: Mapping[str, Sequence[Sequence[Json]]], scope: frozenset[str] | None = None) -> kql.Database:
+    """The tables as one sees them who may read only these subscriptions, or all."""
+    return kql.Database({
+        name: kql.Table(
+            columns, [row for row in rows.get(name, ()) if scope is None or row[SUBSCRIPTION_ID] in scope]
+        )
+        for name, columns in TABLES.items()
+    })  # fmt: skip
+
+
+def _subscription(identity: str) -> list[Json]:
+    body: Json = {"id": f"/subscriptions/{identity}", "name": identity, "type": "microsoft.resources/subscriptions"}
+    body |= {"subscriptionId": identity, "tenantId": TENANT, "properties": {"state": "Enabled"}}
+    return [body.get(name) for name in COLUMNS]
 
 
 def _instance_interfaces(rows: Sequence[Row]) -> Iterator[Row]:
@@ -204,7 +231,8 @@ def _cells(row: Row, extended: Mapping[str, Json]) -> list[Json]:
         body["properties"] = {**body.get("properties", {}), **extended}
     if row.type == "microsoft.resources/resourcegroups":
         body["type"] = "microsoft.resources/subscriptions/resourcegroups"
-    body |= {"type": str(body.get("type", row.type)).lower(), "tenantId": TENANT, "subscriptionId": SUBSCRIPTION}
+    body |= {"type": str(body.get("type", row.type)).lower(), "tenantId": TENANT}
+    body["subscriptionId"] = row.subscription or SUBSCRIPTION
     body["resourceGroup"] = row.group.lower()
     return [body.get(name) for name in COLUMNS]
 

@@ -174,6 +174,8 @@ KINDS: tuple[Kind, ...] = (
          fixed=("principalId", "scope"), located=False),
 )  # fmt: skip
 
+BACKEND_POOL = "azure.mgmt.network.models:BackendAddressPool"
+"""The model of a part of a load balancer that is written by itself, too."""
 INSTALLS: Mapping[str, str] = {
     "microsoft.compute/virtualmachines": "azure.mgmt.compute.models:VirtualMachineInstallPatchesParameters",
     "microsoft.hybridcompute/machines": "azure.mgmt.hybridcompute.models:MachineInstallPatchesParameters",

@@ -65,7 +65,10 @@ class Places:
 
 
 def host_files(name: str, tags: Mapping[str, str]) -> dict[str, str]:
-    """What a host knows about itself; a slot that is no plain word is left out."""
-    slot = tags.get("patchwave-slot", "")
-    slot = slot if re.fullmatch(r"[a-z0-9-]*", slot) else ""
-    return {"/etc/fieldops/host.env": f"FIELDOPS_HOST={name}\nFIELDOPS_SLOT={slot}\n"}
+    """What a host knows about itself: name, slot, primary of a replica; a tag that is no plain word is left out."""
+    plain = {key: value for key, value in tags.items() if re.fullmatch(r"[a-z0-9.-]*", value)}
+    slot, primary = plain.get("patchwave-slot", ""), plain.get("lab-primary", "")
+    return {
+        "/etc/fieldops/host.env": f"FIELDOPS_HOST={name}\nFIELDOPS_SLOT={slot}\n",
+        "/etc/lab/host.env": f"LAB_HOST={name}\nLAB_PRIMARY={primary}\n",
+    }

@@ -63,6 +63,12 @@ class Row:
         found = ResourceId.parse(self.id)
         return found.group if found else ""
 
+    @property
+    def subscription(self) -> str:
+        """In lower case."""
+        found = ResourceId.parse(self.id)
+        return found.subscription.lower() if found else ""
+
 
 @dataclass(frozen=True)
 class Operation:

@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from sandbox.azure.arm.batch import Batches
-from sandbox.azure.arm.machines import enrol
+from sandbox.azure.arm.machines import enrol, provide
 from sandbox.azure.arm.manager import Answer, Manager
 from sandbox.azure.queries.graph import Graph
 from sandbox.azure.queries.ingest import ingest
@@ -84,7 +84,8 @@ def resource_manager(
 
     def resource(request: Request, body: bytes) -> Answer:
         query = {name.lower(): value for name, value in request.query_params.items()}
-        return manager.handle(request.method, request.url.path, query, _json(body) if body else None)
+        etag = request.headers.get("if-match", "")
+        return manager.handle(request.method, request.url.path, query, _json(body) if body else None, etag)
 
     batches = Batches(manager.handle, manager.places.endpoint)
 
@@ -135,10 +136,15 @@ def identity_door(manager: Manager, identity: Identity) -> Starlette:
     def arc(request: Request, body: bytes) -> Answer:
         return Answer(200, enrol(manager, _json(body)))
 
+    def images(request: Request, body: bytes) -> Answer:
+        provide(manager.store, _json(body))
+        return Answer(204)
+
     return Starlette(
         routes=[
             Route("/metadata/identity/oauth2/token", _endpoint(token, identity_errors=True), methods=["GET"]),
             Route("/sandbox/arc", _endpoint(arc), methods=["POST"]),
+            Route("/sandbox/images", _endpoint(images), methods=["POST"]),
         ]
     )
 

@@ -37,7 +37,7 @@ class Doors:
         self,
         sandbox: Sandbox,
         hosts: Hosts,
-        layers: Sequence[Path],
+        layers: Sequence[Path] = (),
         balancer: Spreads | None = None,
         cache: Path | None = None,
         conditions: Conditions | None = None,
@@ -45,7 +45,9 @@ class Doors:
         tls.prepare(sandbox)
         self.sandbox = sandbox
         self.store = Store(sandbox.store)
-        machines.seed(self.store, package.FIRST, [str(layer) for layer in layers])
+        if layers:
+            web = {"key": f"{machines.IMAGE}/versions/{package.FIRST}", "os": "Debian GNU/Linux", "files": {}}
+            machines.provide(self.store, [web | {"layers": [str(layer) for layer in layers]}])
         wire = Wire(shape_cache.shapes(cache or sandbox.cache))
         conditions = conditions or Conditions()
         spreads = balancer or Balancer(sandbox, self.store)
@@ -91,7 +93,9 @@ class Doors:
         if row.type in (MACHINE, INSTANCE):
             statuses = self.manager.instance_view(row, health=False)["statuses"]
             power = next(one for one in statuses if one["code"].startswith("PowerState/"))
-            return {"extended": {"instanceView": {"powerState": power, "computerName": row.hidden["host"]}}}
+            return {
+                "extended": {"instanceView": {"powerState": power, "computerName": row.hidden.get("host", row.name)}}
+            }
         if row.type == ARC:
             return {"status": "Connected" if self.manager.running(row) else "Disconnected"}
         return {}

@@ -14,7 +14,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sandbox.azure.arm.complete import interfaces
+from sandbox.azure.arm import pools
+from sandbox.azure.arm.pools import members
 from sandbox.azure.arm.rules import dig
 from sandbox.azure.resources.errors import AzureError
 from sandbox.azure.resources.store import Row, Store
@@ -23,15 +24,17 @@ from sandbox.lab import processes
 
 PROCESS = "haproxy"
 AGENT = "Load Balancer Agent"
+_DRAINED = 0x08
 
 
 @dataclass(frozen=True)
 class Server:
-    """One member of a pool."""
+    """One member of a pool; `admin` is its administrative state: None (the probe decides), Up (no probe) or Down."""
 
     name: str
     address: str
     port: int
+    admin: str = "None"
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class Backend:
     interval: int = 15
     threshold: int = 2
     sticky: bool = False
+    http: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,22 +65,23 @@ class Frontend:
 
     @property
     def http(self) -> bool:
-        """Requests are told apart only where the probe shows that the pool speaks HTTP."""
-        return any(backend.protocol == "Http" for backend in self.backends)
+        """Requests are told apart only where the probe shows that what answers on the rule's port speaks HTTP."""
+        return any(backend.http for backend in self.backends)
 
 
 def frontends(store: Store) -> list[Frontend]:
     """What the stored load balancers ask for."""
-    members = dict(_members(store))
+    there = members(store)
     found = []
     for balancer in store.of_type("Microsoft.Network/loadBalancers"):
         if balancer.deleting:
             continue
         addresses = dict(_addresses(balancer, store))
         probes = {one["id"].lower(): one["properties"] for one in balancer.properties.get("probes", [])}
-        pools = [one["id"].lower() for one in balancer.properties.get("backendAddressPools", [])]
+        keys = [one["id"].lower() for one in balancer.properties.get("backendAddressPools", [])]
         for rule in balancer.properties.get("loadBalancingRules", []):
             properties = rule["properties"]
+            port = properties["backendPort"]
             address = addresses.get(str(dig(properties, "frontendIPConfiguration.id")).lower())
             if address is None:
                 continue
@@ -87,18 +92,19 @@ def frontends(store: Store) -> list[Frontend]:
                 Backend(
                     name=f"{name}.{_word(pool.rsplit('/', 1)[1])}",
                     servers=tuple(
-                        Server(word, address_, properties["backendPort"])
-                        for word, address_ in sorted(members.get(pool, ()))
+                        Server(_word(one.host), one.address, port, pools.state(balancer, pool, one))
+                        for one in sorted(there.get(pool, ()))
                     ),
                     protocol=probe.get("protocol", "Tcp"), path=probe.get("requestPath", ""),
-                    port=probe.get("port", properties["backendPort"]),
+                    port=probe.get("port", port),
+                    http=probe.get("protocol") == "Http" and probe.get("port", port) == port,
                     interval=probe.get("intervalInSeconds", 15),
                     threshold=probe.get("probeThreshold") or 2,
                     sticky=properties.get("loadDistribution", "Default") != "Default",
                 )
-                for pool in pools
+                for pool in keys
             )  # fmt: skip
-            target = f"{name}.{_word(live.rsplit('/', 1)[1])}" if live in pools else None
+            target = f"{name}.{_word(live.rsplit('/', 1)[1])}" if live in keys else None
             idle = properties.get("idleTimeoutInMinutes", 4)
             found.append(Frontend(name, address, properties["frontendPort"], target, backends, idle))
     return found
@@ -109,28 +115,6 @@ def _addresses(balancer: Row, store: Store) -> Iterator[tuple[str, str]]:
         public = store.get(str(dig(one, "properties.publicIPAddress.id")))
         if public and (address := public.properties.get("ipAddress")):
             yield one["id"].lower(), address
-
-
-def _members(store: Store) -> list[tuple[str, set[tuple[str, str]]]]:
-    """Pool -> (name, address) of each machine that joined it."""
-    found: dict[str, set[tuple[str, str]]] = {}
-    scale_sets = {row.key: row for row in store.of_type("Microsoft.Compute/virtualMachineScaleSets")}
-    for row in store.of_type("Microsoft.Compute/virtualMachineScaleSets/virtualMachines"):
-        if row.deleting or row.parent not in scale_sets or not row.hidden.get("joined"):
-            continue
-        for nic in interfaces(row, scale_sets[row.parent]):
-            _join(found, row.hidden["host"], nic["properties"])
-    for row in store.of_type("Microsoft.Network/networkInterfaces"):
-        if not row.deleting:
-            _join(found, row.name, row.properties)
-    return list(found.items())
-
-
-def _join(found: dict[str, set[tuple[str, str]]], name: str, nic: dict[str, object]) -> None:
-    for config in dig(nic, "ipConfigurations", []):
-        for pool in dig(config, "properties.loadBalancerBackendAddressPools", []):
-            address = config["properties"]["privateIPAddress"]
-            found.setdefault(str(pool["id"]).lower(), set()).add((_word(name), address))
 
 
 def _word(text: str) -> str:
@@ -195,7 +179,8 @@ def _backend(backend: Backend, mode: str) -> Iterator[str]:
     timing = f"inter {backend.interval}s downinter 1s fastinter {backend.interval}s fall {backend.threshold} rise 1"
     for server in backend.servers:
         where = f"{server.address}:{server.port}"
-        yield f"  server {server.name} {where} check port {backend.port or server.port} {timing}{secure}"
+        probed = "" if server.admin == "Up" else f" check port {backend.port or server.port} {timing}{secure}"
+        yield f"  server {server.name} {where}{probed}"
 
 
 def rules(wanted: list[Frontend]) -> dict[str, str]:
@@ -233,6 +218,7 @@ class Balancer:
         if same:
             if before != after:
                 self._switch(table.as_posix(), after)
+            self._drain(wanted)
             return
         self._checked(text)
         if not running:
@@ -241,8 +227,9 @@ class Balancer:
             command = [_program(), "-W", "-S", f"{folder}/master.sock,mode,600", "-f", str(config)]
             processes.spawn(self._sandbox, PROCESS, command)
             self._settled(None, wanted, set())
+            self._drain(wanted)
             return
-        known = set(self._servers())
+        known = {name for name, _ in self._servers()}
         old = self._worker()
         (folder / "servers.state").write_text(self._ask("show servers state") + "\n")
         write_atomically(config, text)
@@ -250,6 +237,17 @@ class Balancer:
         if identity is not None:
             os.kill(identity.pid, signal.SIGUSR2)
         self._settled(old, wanted, known)
+        self._drain(wanted)
+
+    def _drain(self, wanted: list[Frontend]) -> None:
+        """Members that are Down get no new connection and keep those that they have; a reload keeps them so."""
+        drained = {name for name, state in self._servers() if state & _DRAINED}
+        for front in wanted:
+            for backend in front.backends:
+                for server in backend.servers:
+                    name = f"{backend.name}/{server.name}"
+                    if (server.admin == "Down") is not (name in drained):
+                        self._ask(f"set server {name} state {'drain' if server.admin == 'Down' else 'ready'}")
 
     def _switch(self, table: str, after: dict[str, str]) -> None:
         present = {line.split()[1] for line in self._ask(f"show map {table}").splitlines() if len(line.split()) == 3}
@@ -271,7 +269,7 @@ class Balancer:
         for front in wanted:
             for backend in front.backends:
                 for server in backend.servers:
-                    if (name := f"{backend.name}/{server.name}") not in known:
+                    if (name := f"{backend.name}/{server.name}") not in known and server.admin != "Up":
                         self._ask(f"set server {name} health down")
 
     def _checked(self, text: str) -> None:
@@ -291,11 +289,12 @@ class Balancer:
                     return line
         return None
 
-    def _servers(self) -> Iterator[str]:
+    def _servers(self) -> Iterator[tuple[str, int]]:
+        """Each server with the flags of its administrative state."""
         for line in self._ask("show servers state").splitlines():
             parts = line.split()
-            if len(parts) > 4 and parts[0].isdigit():
-                yield f"{parts[1]}/{parts[3]}"
+            if len(parts) > 6 and parts[0].isdigit():
+                yield f"{parts[1]}/{parts[3]}", int(parts[6])
 
     def connections(self, server: str) -> int:
         """Requests in flight to the servers of that name."""

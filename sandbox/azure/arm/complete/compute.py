@@ -21,7 +21,8 @@ def _scale_set(row: Row, old: Row | None, store: Store, places: Places) -> None:
     properties.setdefault("overprovision", False)
     properties.setdefault("singlePlacementGroup", True)
     properties.setdefault("orchestrationMode", "Uniform")
-    row.body["sku"].setdefault("tier", "Standard")
+    if "sku" in row.body:
+        row.body["sku"].setdefault("tier", "Standard")
     if dig(properties, "upgradePolicy.mode") == "Rolling":
         policy = properties["upgradePolicy"].setdefault("rollingUpgradePolicy", {})
         for name in ("maxBatchInstancePercent", "maxUnhealthyInstancePercent", "maxUnhealthyUpgradedInstancePercent"):
@@ -37,7 +38,8 @@ def _machine(row: Row, old: Row | None, store: Store, places: Places) -> None:
     properties["timeCreated"] = kept(old, "properties.timeCreated", now())
     disk = properties["storageProfile"].setdefault("osDisk", {})
     before = dig(old.body, "properties.storageProfile.osDisk", {}) if old else {}
-    disk.setdefault("osType", before.get("osType", "Linux"))
+    system = "Linux" if dig(properties, "osProfile.windowsConfiguration") is None else "Windows"
+    disk.setdefault("osType", before.get("osType", system))
     disk.setdefault("createOption", before.get("createOption", "FromImage"))
     disk.setdefault("deleteOption", before.get("deleteOption", "Detach"))
     managed = disk.setdefault("managedDisk", {})

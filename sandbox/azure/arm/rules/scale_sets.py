@@ -15,10 +15,11 @@ EXTENSIONS = {("microsoft.managedservices", name.lower()) for name in _HEALTH}
 
 
 def health_extension(body: Mapping[str, Json]) -> Mapping[str, Json] | None:
-    """The settings of the application health extension of a scale set's profile."""
+    """The settings of the application health extension of a scale set's profile, and whether it reads rich states."""
     for one in dig(body, "properties.virtualMachineProfile.extensionProfile.extensions", []):
         if dig(one, "properties.type") in _HEALTH:
-            return dict(dig(one, "properties.settings", {}))
+            rich = not str(dig(one, "properties.typeHandlerVersion", "1.0")).startswith("1.")
+            return {"rich": rich, **dig(one, "properties.settings", {})}
     return None
 
 
@@ -86,6 +87,9 @@ def rolling_limits(change: Change) -> Iterator[AzureError]:
 @refuses("Microsoft.Compute/virtualMachineScaleSets")
 def scale_set_model(change: Change) -> Iterator[AzureError]:
     profile = change.at("virtualMachineProfile", {})
+    if change.at("orchestrationMode") == "Flexible":
+        yield from _flexible(change)
+        return
     if change.at("upgradePolicy.mode") is None and change.at("orchestrationMode", "Uniform") == "Uniform":
         yield bad_request("InvalidParameter", "Required parameter 'upgradePolicy.mode' is missing (null).")
     if dig(change.body, "sku.capacity") is None or not dig(change.body, "sku.name"):
@@ -95,8 +99,6 @@ def scale_set_model(change: Change) -> Iterator[AzureError]:
             "InvalidParameter",
             f"The value {change.body['sku']['capacity']} of parameter 'sku.capacity' is out of range.",
         )
-    if change.at("orchestrationMode", "Uniform") != "Uniform":
-        yield bad_request("OperationNotAllowed", "The sandbox runs scale sets of orchestration mode Uniform only.")
     if not profile:
         yield bad_request("InvalidParameter", "Required parameter 'virtualMachineProfile' is missing (null).")
         return
@@ -138,6 +140,19 @@ def scale_set_model(change: Change) -> Iterator[AzureError]:
                 "Automatic OS Upgrade is not supported for this Virtual Machine Scale Set because "
                 "enableAutomaticUpdates is set to true in windowsConfiguration.",
             )
+
+
+def _flexible(change: Change) -> Iterator[AzureError]:
+    """The sandbox has Flexible scale sets that machines are put into one by one, as such without a profile may be."""
+    if change.at("virtualMachineProfile") is not None or change.body.get("sku") is not None:
+        yield bad_request(
+            "OperationNotAllowed", "The sandbox makes no instances of a Flexible scale set: name it in the machines."
+        )
+    if change.at("platformFaultDomainCount") is None:
+        yield bad_request("InvalidParameter", "Required parameter 'platformFaultDomainCount' is missing (null).")
+    if change.at("upgradePolicy.mode") not in (None, "Manual"):
+        yield bad_request("InvalidParameter", "upgradePolicy.mode is not supported without a virtual machine profile.")
+    yield from unchangeable(change, "orchestrationMode", "platformFaultDomainCount")
 
 
 @refuses("Microsoft.Compute/virtualMachineScaleSets")
