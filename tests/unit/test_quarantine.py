@@ -121,8 +121,8 @@ def test_the_list_is_no_release(tmp_path: Path) -> None:
 
 
 def test_sealing_leaves_out_what_is_on_the_list_and_says_so() -> None:
-    updates = {"openssl": pending(), "nginx": pending("nginx")}
+    updates = {("apt", name): pending(name) for name in ("openssl", "nginx")}
     kept, left = sealing.without_quarantined(updates, Quarantine(entries=(entry(),)))
-    assert list(kept) == ["nginx"]
+    assert list(kept) == [("apt", "nginx")]
     assert [(one.name, one.until) for one in left] == [("openssl", None)]
     assert "taken back on dev on 2026-11-23" in left[0].reason
