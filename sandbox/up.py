@@ -76,8 +76,8 @@ def preview(sandbox: Sandbox, name: StackName) -> None:
 def set_up(sandbox: Sandbox) -> Engine:
     """Engine, base, network, services and plugins stand; what stands already is only looked at."""
     doctor.examine(sandbox)
-    for folder in (sandbox.log, sandbox.run, sandbox.hosts, sandbox.home, sandbox.state):
-        folder.mkdir(exist_ok=True)
+    for place in (sandbox.log, sandbox.run, sandbox.hosts, sandbox.home, sandbox.state):
+        place.mkdir(exist_ok=True)
     with console.step("engine") as report:
         made = engine(lambda text: console.working("engine", text))
         report.quick = made.cached
