@@ -19,12 +19,15 @@ from typing import Any
 import httpx
 from azure.identity import ManagedIdentityCredential
 
+from patchwave.azure.claims import Claims
 from patchwave.azure.client import GRAPH, MANAGEMENT, PAGE
-from patchwave.azure.inventory import QUERY, discover
-from patchwave.config.settings import load_stack
+from patchwave.azure.inventory import FILE, HOSTS, discover
+from patchwave.config.settings import Settings, load_stack
 from sandbox.azure.queries.graph import PERIOD
+from sandbox.azure.resources.ids import SUBSCRIPTION
 from sandbox.azure.server.conditions import VARIABLE
 from sandbox.config import cache_folder
+from tests.fleet import with_fleets
 
 PROJECT = Path(__file__).resolve().parents[1]
 MACHINES, PEER_MACHINES, RUNS = 10_000, 500, 9
@@ -87,7 +90,7 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
             os.environ.pop(name, None) if value is None else os.environ.update({name: value})
 
 
-def floor(at: Door) -> tuple[float, int]:
+def floor(at: Door, query: str) -> tuple[float, int]:
     """The seconds that the answered page requests and the parsing of their bytes take, and the number of pages."""
     url = f"{at.environment['ARM_ENDPOINT']}/providers/Microsoft.ResourceGraph/resources?api-version={GRAPH}"
     options: dict[str, Any] = {"$top": PAGE, "resultFormat": "objectArray"}
@@ -95,7 +98,7 @@ def floor(at: Door) -> tuple[float, int]:
     with ManagedIdentityCredential() as credential, httpx.Client(timeout=60) as client:
         headers = {"Authorization": f"Bearer {credential.get_token(MANAGEMENT).token}"}
         while True:
-            body = {"subscriptions": [at.environment["ARM_SUBSCRIPTION_ID"]], "query": query(), "options": options}
+            body = {"subscriptions": [at.environment["ARM_SUBSCRIPTION_ID"]], "query": query, "options": options}
             began = time.perf_counter()
             answer = client.post(url, json=body, headers=headers)
             if answer.is_success:
@@ -109,8 +112,10 @@ def floor(at: Door) -> tuple[float, int]:
                 time.sleep(PERIOD)
 
 
-def query() -> str:
-    return QUERY.replace("{stack}", "prod")
+def decisions() -> Settings:
+    """The settings of a stack that claims the machines behind the door."""
+    with tempfile.TemporaryDirectory(prefix="patchwave-bench-") as scratch:
+        return load_stack(with_fleets(PROJECT / "tests" / "fixtures" / "desk", Path(scratch) / "desk"), "prod").settings
 
 
 def rest() -> None:
@@ -120,11 +125,12 @@ def rest() -> None:
 
 def ours(at: Door, runs: int) -> tuple[list[tuple[float, float]], list[Counter[int]], int]:
     """For each run our seconds and the floor's; the requests of each run; the pages."""
-    settings = load_stack(PROJECT, "prod").settings
+    settings = decisions()
+    query = Claims("prod", settings, SUBSCRIPTION).query
     taken, asked, pages = [], [], 0
     for run in range(runs + 1):
         rest()
-        least, pages = floor(at)
+        least, pages = floor(at, query)
         rest()
         mark, began = len(at.requests), time.perf_counter()
         found = discover("prod", settings)
@@ -135,6 +141,18 @@ def ours(at: Door, runs: int) -> tuple[list[tuple[float, float]], list[Counter[i
             taken.append((took, least))
             asked.append(at.since(mark))
     return taken, asked, pages
+
+
+def as_ansible_inventory(at: Door, scratch: Path) -> tuple[float, int, int]:
+    """The same for our own plugin, which reads the hosts that a wave has found and written down."""
+    mark, began = len(at.requests), time.perf_counter()
+    hosts = scratch / "hosts.json"
+    hosts.write_bytes(HOSTS.dump_json(discover("prod", decisions()).hosts))
+    found = time.perf_counter() - began
+    config = {"ANSIBLE_CONFIG": str(PROJECT / "playbooks" / "ansible.cfg"), FILE: str(hosts)}
+    command = [sys.executable, "-m", "ansible.cli.inventory"]
+    took, _, count = by_ansible(at, command, PROJECT / "playbooks" / "inventory" / "patchwave.yml", config)
+    return found + took, at.since(mark).total(), count
 
 
 def by_ansible(at: Door, command: list[str], inventory: Path, more: Mapping[str, str]) -> tuple[float, int, int]:
@@ -186,12 +204,9 @@ def theirs(at: Door, scratch: Path, *, batch: bool) -> tuple[float, int, int]:
 def main() -> None:
     """Prints the tables."""
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else RUNS
-    with door(MACHINES, USUAL) as at:
+    with door(MACHINES, USUAL) as at, tempfile.TemporaryDirectory(prefix="patchwave-bench-") as scratch:
         taken, asked, pages = ours(at, runs)
-        command = [sys.executable, "-m", "ansible.cli.inventory"]
-        config = {"ANSIBLE_CONFIG": str(PROJECT / "playbooks" / "ansible.cfg"), "PATCHWAVE_STACK": "prod"}
-        source = PROJECT / "playbooks" / "inventory" / "patchwave.yml"
-        whole, whole_calls, hosts = by_ansible(at, command, source, config)
+        whole, whole_calls, hosts = as_ansible_inventory(at, Path(scratch))
     with door(MACHINES, ROUGH) as at:
         rough, rough_asked, _ = ours(at, 1)
     median, least = (statistics.median(values) for values in zip(*taken, strict=True))

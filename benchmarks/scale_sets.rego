@@ -1,4 +1,4 @@
-# The pack's rules for scale sets, as a plan in JSON is held against them by conftest. Each message begins with the rule's name.
+# The pack's checks of scale sets, for conftest on a plan in JSON. Each message begins with the check's name.
 package main
 
 import rego.v1
@@ -54,31 +54,6 @@ within(text, low, high) if {
 	seconds <= high
 }
 
-texts(props) := array.concat(encoded, settings) if {
-	profile := props.virtualMachineProfile
-	places := [["osProfile", "customData"], ["userData"]]
-	encoded := [base64.decode(text) | some place in places; text := object.get(profile, place, ""); text != ""]
-	settings := [json.marshal(one.settings) | some one in profile.extensionProfile.extensions]
-}
-
-secrets := {
-	`-----BEGIN [A-Z ]*PRIVATE KEY-----`,
-	`AccountKey=[A-Za-z0-9+/]{40,}`,
-	`[?&]sig=[A-Za-z0-9%+/=]{20,}`,
-	`\b(gh[pousr]_[A-Za-z0-9]{36}|AKIA[0-9A-Z]{16}|eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]+)`,
-	`://[^/\s:@$]+:[^/\s:@$]{3,}@`,
-	`(?i)\b(?:password|passwd|secret|token|api[_-]?key)\s*[=:]\s*['"]?[^\s'"$]{6,}`,
-}
-
-unpinned := {
-	`\b(?:curl|wget)\b[^|;&\n]*\|\s*(?:sudo\s+)?(?:ba|da|z)?sh\b`,
-	`\b(?:docker|podman|nerdctl)\b[^;&|\n]*:latest\b`,
-	`\bpip3?\s+install\s+[A-Za-z][\w.-]*(\s|$)`,
-	`\bapt(?:-get)?\s+(?:-\S+\s+)*install\s+(?:-\S+\s+)*[a-z][\w.+-]*(\s|$)`,
-	`\bansible-galaxy\s+\S+\s+install\s+[\w.]+(\s|$)`,
-	`\bgit\s+clone\s+https`,
-}
-
 deny contains "scale-sets-watch-application-health: add the extension" if {
 	some props in sets
 	not extensions(props)[0]
@@ -115,7 +90,7 @@ deny contains "what-is-patched-names-its-stack: tag it dev, staging or prod" if 
 
 deny contains sprintf("hosts-can-be-found: tags lack patchwave-%s", [name]) if {
 	some props in sets
-	some name in ["fleet", "method", "way-back", "slot"]
+	some name in ["fleet", "service", "method", "rollback", "slot"]
 	object.get(props, ["tags", sprintf("patchwave-%s", [name])], "") == ""
 }
 
@@ -148,26 +123,6 @@ deny contains "images-are-not-replaced-unattended: set it to false" if {
 	some props in sets
 	attended(props)
 	object.get(props, ["upgradePolicy", "automaticOSUpgradePolicy", "enableAutomaticOSUpgrade"], null) != false
-}
-
-deny contains "hosts-bring-no-unattended-upgrades: remove it" if {
-	some props in sets
-	attended(props)
-	contains(props.virtualMachineProfile.osProfile.customData, "unattended-upgrades")
-}
-
-deny contains "scripts-hold-no-secrets: pass it by environment" if {
-	some props in sets
-	some text in texts(props)
-	some pattern in secrets
-	regex.match(pattern, text)
-}
-
-deny contains "scripts-pin-what-they-fetch: name the version" if {
-	some props in sets
-	some text in texts(props)
-	some pattern in unpinned
-	regex.match(pattern, text)
 }
 
 deny contains "scale-sets-upgrade-in-a-known-mode: set Rolling" if {

@@ -59,7 +59,7 @@ def _guard(project: Path, order: Order, release: Release) -> Callable[[pulumi.Re
 
     def guard(args: pulumi.ResourceHookArgs) -> None:
         needs, now = order.settings.rollout.batch_timeout, clock.now()
-        ordered = (order.stack, release, order.waivers, order.settings)
-        require(gather(project, *ordered, standard=order.standard, needs=needs, at=now))
+        waivers, settings, standard = order.waivers, order.settings, order.standard
+        require(gather(project, order.stack, release, waivers, settings, standard=standard, needs=needs, at=now))
 
     return guard

@@ -50,13 +50,13 @@ CHECKS: Mapping[str, Check] = {one.name: one for one in _all()}
 
 @cache
 def of_type(topic: str, type_: str) -> tuple[Check, ...]:
-    """The checks of a topic that concern a type of resource; for topic `advice` those of all."""
-    return tuple(one for one in CHECKS.values() if type_ in one.types and topic in (one.topic, ADVICE))
+    """The checks of a topic that concern a type of resource."""
+    return tuple(one for one in of_topic(topic) if type_ in one.types)
 
 
 def of_topic(topic: str) -> tuple[Check, ...]:
-    """The checks of a topic."""
-    return tuple(one for one in CHECKS.values() if one.topic == topic)
+    """The checks of a topic; for topic `advice` all."""
+    return tuple(one for one in CHECKS.values() if topic in (one.topic, ADVICE))
 
 
 def enforced(check: Check, context: Context, stack: str, run: Mapping[str, Any]) -> Enforced:
@@ -103,7 +103,8 @@ def complaints(
     """
     unknown: list[tuple[Check, UnknownValueError]] = []
     try:
-        if stranger := next((key for key in run if not any(key in one.parameters.model_fields for one in found)), None):
+        taken = {key for one in of_topic(topic) for key in one.parameters.model_fields}
+        if stranger := next((key for key in run if key not in taken), None):
             raise UsageError(f"the run's policy configuration: {topic} has no parameter {stranger}: see docs/rules.md")
         context = Context(project, clock.now(), preview)
         stack = shown.pulumi_stack if isinstance(shown, Declared) else next((one.pulumi_stack for one in shown), "")

@@ -78,7 +78,7 @@ class Estate(Model):
         """The names of the images that its hosts, and those that join by default, are made from."""
         yield from (one.image for one in self.scale_sets)
         yield from (one.image for one in self.machines if one.image)
-        yield from (one.image for one in joining(settings, "-", self) if one.image)
+        yield from (one.image for one in joining(settings, "any", self) if one.image)
 
 
 class Estates(Model):

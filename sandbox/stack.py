@@ -11,11 +11,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
+import yaml
 
 from patchwave.base.clock import SHIFT
+from patchwave.base.documents import read_document
 from patchwave.base.errors import Failed, PatchwaveError, Refused, UsageError
-from patchwave.config.settings import stack_path
+from patchwave.config.settings import RELEASE, stack_path
 from patchwave.config.standard import StackName, load_standard
 from sandbox import daemon
 from sandbox.azure.resources.kinds import BY_TOKEN
@@ -167,18 +168,17 @@ class Stack:
 
     def _write_settings(self, *, wave: bool) -> None:
         """The stack file as it stands in the project, with this sandbox's salt in place of any other."""
-        yaml = YAML()
-        own = yaml.load(self._settings.read_text()) if self._settings.exists() else None
-        document = yaml.load(stack_path(self.sandbox.project, self.name).read_text(encoding="utf-8"))
+        own = yaml.safe_load(self._settings.read_text()) if self._settings.exists() else None
+        document = dict(read_document(stack_path(self.sandbox.project, self.name)).data)
         for salt in ("encryptionsalt", "secretsprovider", "encryptedkey"):
             document.pop(salt, None)
         if own and "encryptionsalt" in own:
             document["encryptionsalt"] = own["encryptionsalt"]
         if not wave:
-            document["config"].pop("patchwave:release", None)
+            document["config"] = {key: value for key, value in document["config"].items() if key != RELEASE}
         draft = self._settings.with_suffix(".new")
         with draft.open("w", encoding="utf-8") as file:
-            yaml.dump(document, file)
+            yaml.safe_dump(document, file, sort_keys=False)
         draft.replace(self._settings)
 
     def _pulumi(self, *arguments: str, cwd: Path | None = None, text: str | None = None) -> str:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from patchwave.authorization.inputs import gather
+from patchwave.authorization.inputs import from_files
 from patchwave.authorization.messages import require_promotion
 from patchwave.authorization.promotion import folder
 from patchwave.base import clock
@@ -130,9 +130,7 @@ def _opening(stack: Stack, source: StackName | None) -> datetime:
         )
     chosen = release.load(project, named)
     for opening in openings:
-        inputs = gather(
-            project, stack.name, chosen, (), settings, needs=timedelta(0), at=opening, environ=stack.environment
-        )
+        inputs = from_files(project, stack.name, chosen, at=opening, environ=stack.environment)
         try:
             require_promotion(inputs)
             return opening
@@ -256,6 +254,9 @@ def _seal(stack: Stack) -> None:
 def _carry_out(stack: Stack, opening: datetime) -> None:
     """The real `pulumi up`, and what its evidence says afterwards."""
     project = stack.sandbox.project
+    from policy.judge import CHECKS  # the pack takes a while to load, and no other command needs it
+
+    console.line("policy", f"{len(CHECKS)} checks")
     before = _latest(stack)
     done = stack.up(moved=_moved(opening))
     after = _latest(stack)

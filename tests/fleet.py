@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from sandbox.azure.arm.complete import stable
 from sandbox.azure.resources.ids import SUBSCRIPTION
@@ -18,6 +21,12 @@ LOCATION = "westeurope"
 FIRST = IPv4Address("10.64.0.4")
 ARC_EVERY = 10
 Json = Any
+FLEETS = {
+    "machines": {"service": "desk", "method": "apt", "hosts": {"source": "vm", "tags": {"Role": "Machines"}}},
+    "sites": {"service": "desk", "method": "apt", "hosts": {
+        "source": "arc", "tags": {"role": "sites"}, "resource_groups": ["Sites"]}},
+}  # fmt: skip
+"""What claims the machines of `seed`, in the plain data of a stack's settings."""
 
 
 class IdleHosts:
@@ -69,6 +78,18 @@ def seed(store: Store, count: int, *, stack: str = "prod") -> set[str]:
     return names
 
 
+def with_fleets(project: Path, into: Path, stack: str = "prod") -> Path:
+    """A copy of a project's decisions in which the stack has the fleets of `seed` and nothing else."""
+    shutil.copytree(project, into)
+    path = into / f"Pulumi.{stack}.yaml"
+    document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    document["config"]["patchwave:settings"]["fleets"] = FLEETS
+    for service in document["config"]["patchwave:settings"]["services"].values():
+        service["gates"] = []
+    path.write_text(yaml.safe_dump(document), encoding="utf-8")
+    return into
+
+
 def clear(store: Store) -> None:
     """Takes away what `seed` has stored."""
     with store.change():
@@ -84,7 +105,7 @@ def _row(group: str, provider: str, name: str, properties: Json, hidden: Json, *
 
 
 def _tags(stack: str, fleet: str) -> dict[str, str]:
-    return {"patchwave-stack": stack, "patchwave-fleet": fleet, "owner": "fieldops", "cost-centre": "4711"}
+    return {"stack": stack, "role": fleet, "owner": "fieldops", "cost-centre": "4711"}
 
 
 def _machine(name: str, number: int, stack: str) -> list[Row]:

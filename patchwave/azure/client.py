@@ -24,6 +24,7 @@ COMPUTE = "2024-11-01"
 GRAPH = "2022-10-01"
 PAGE = 1000
 NO_SUBSCRIPTION = "NoValidSubscriptionsInQueryRequest"
+UNREADABLE = "nothing of it can be read: give this runner's identity Reader there, or correct the id"
 ATTEMPTS = 8
 LONGEST_PAUSE = 4.0
 PATIENCE = 60.0
@@ -79,6 +80,16 @@ class Arm:
     ) -> None:
         self._http.close()
         self._credential.close()
+
+    def sign_in(self) -> None:
+        """Gets a token as every call does; Failed where the identity has none."""
+        from azure.core.exceptions import ClientAuthenticationError
+
+        try:
+            self._credential.get_token(MANAGEMENT)
+        except ClientAuthenticationError as error:
+            why = " ".join(str(error.message).split())[:200]
+            raise Failed(f"no sign-in to Azure ({why}): run `az login`, or give this runner an identity") from None
 
     def call(
         self, method: str, path: str, *, api: str, body: Any = None, if_match: str | None = None
@@ -136,10 +147,7 @@ class Arm:
             answer = self._send("POST", url, {"api-version": GRAPH}, body, MANAGEMENT, repeatable=True)
         except Failed as error:
             if NO_SUBSCRIPTION in str(error):
-                raise Failed(
-                    f"subscription {', '.join(subscriptions)}: nothing of it can be read: give this runner's identity "
-                    "Reader there, or correct the id"
-                ) from None
+                raise Failed(f"subscription {', '.join(subscriptions)}: {UNREADABLE}") from None
             raise
         if answer.headers.get("x-ms-tenant-subscription-limit-hit", "").lower() == "true":
             raise Failed("Resource Graph left subscriptions out: the identity sees more than 10,000, give it fewer")

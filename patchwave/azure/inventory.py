@@ -9,7 +9,7 @@ from pydantic import Field, TypeAdapter
 
 from patchwave.azure import addresses
 from patchwave.azure.claims import STACK_TAG, Claims, escaped, subscription_of
-from patchwave.azure.client import Arm
+from patchwave.azure.client import UNREADABLE, Arm
 from patchwave.azure.machines import Answer, HostName, Id, Machine, Plain, once, qualify, sort
 from patchwave.base.errors import Failed, Refused, UsageError
 from patchwave.base.model import Model
@@ -22,7 +22,6 @@ FILE = "PATCHWAVE_INVENTORY_FILE"
 """The variable by which a wave names the file of its hosts to the Ansible inventory plugin; nothing else reads it."""
 
 OFF = frozenset({"deallocated", "deallocating", "stopped", "stopping"})
-UNREADABLE = "nothing of it can be read: give this runner's identity Reader there, or correct the id"
 
 _OCTET = r"(25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
 Address = Annotated[str, Field(pattern=rf"^({_OCTET}\.){{3}}{_OCTET}$")]
@@ -63,8 +62,9 @@ class Inventory(Model):
 
     `hosts` are what a wave patches. `left_alone` are not Patchwave's to patch: Windows, a method that is not carried
     out, no fleet. `problems` belong to a fleet and cannot be used: no address, switched off, a row that makes no sense.
-    `missing` says which declared hosts Azure does not list, `partial` which subscriptions and scale sets could not be
-    read. Plan, seal and SLA use `hosts` and show the rest; a wave takes `whole()`. `power` is the state of each host.
+    `missing` names declared hosts that Azure does not list, and scale sets that lack some; `partial` says which
+    subscriptions and scale sets could not be read. Plan, seal and SLA use `hosts` and show the rest; a wave takes
+    `whole()`. `power` is the state of each host, such as running or connected.
     """
 
     hosts: tuple[Host, ...]
@@ -76,9 +76,15 @@ class Inventory(Model):
     power: dict[str, str] = Field(default_factory=dict)
 
     @property
+    def gaps(self) -> tuple[str, ...]:
+        """One line for everything of which nothing is known."""
+        return (*self.partial, *(f"{one} is declared and not in Azure's answer: create it, or look for it"
+                                 for one in self.missing))  # fmt: skip
+
+    @property
     def lacks(self) -> tuple[str, ...]:
         """One line for each thing that keeps the inventory from being complete."""
-        return (*self.partial, *self.missing, *(f"{one.name} {one.reason}" for one in self.problems))
+        return (*self.gaps, *(f"{one.name} {one.reason}" for one in self.problems))
 
     @property
     def complete(self) -> bool:
@@ -144,19 +150,16 @@ def _unread(answer: Answer, claims: Claims) -> Iterator[str]:
 def _missing(answer: Answer, claims: Claims) -> Iterator[str]:
     """Declared machines by name; of a scale set the number, as the names of its instances are never given twice."""
     listed = {one.key for one in answer.machines}
-    for key, fleet in claims.machines.items():
+    for key in claims.machines:
         if key not in listed:
-            yield f"{key.rpartition('/')[2]} of fleet {fleet} is not in Azure's answer: create it, or look for it"
+            yield key.rpartition("/")[2]
     instances: dict[str, int] = defaultdict(int)
     for one in answer.machines:
         instances[one.scale_set] += 1
     for key, scale_set in claims.sets.items():
         wanted = answer.capacity.get(key, 0) if scale_set.instances is None else scale_set.instances
         if instances[key] < wanted:
-            yield (
-                f"{key.rpartition('/')[2]} of fleet {scale_set.fleet} has {instances[key]} of {wanted} instances in "
-                "Azure's answer: look for the others"
-            )
+            yield f"{key.rpartition('/')[2]} ({instances[key]} of {wanted} instances listed)"
 
 
 def _override(machines: Sequence[Machine], settings: Settings, partial: Sequence[str]) -> Iterator[str]:
@@ -184,7 +187,7 @@ def _divide(
     for one in machines:
         if reason := _left_alone(one, claims):
             left_alone.append(_unplanned(one, reason))
-        elif reason := _problem(one):
+        elif reason := _problem(one, claims.settings):
             problems.append(_unplanned(one, reason))
         else:
             usable.append((one, one.addresses[0]))
@@ -208,12 +211,13 @@ def _left_alone(machine: Machine, claims: Claims) -> str | None:
     return "runs Windows, which no wave patches" if machine.is_windows else None
 
 
-def _problem(machine: Machine) -> str | None:
+def _problem(machine: Machine, settings: Settings) -> str | None:
     if machine.problem:
         return machine.problem
     if machine.power in OFF:
         return f"is {machine.power}: start it, or take it out of the fleet"
-    fix = f"name one in fleets.{machine.fleet}.hosts.addresses"
+    created = any(name == machine.fleet for name, _ in settings.created())
+    fix = "attach its interface again" if created else f"name one in fleets.{machine.fleet}.hosts.addresses"
     if machine.address_problem or not machine.addresses:
         return f"{machine.address_problem or 'has no private IPv4 address of its own in Azure'}: {fix}"
     address = machine.addresses[0]

@@ -1,4 +1,4 @@
-"""Names, versions and digests as Debian and MITRE spell them, for everything that comes from outside."""
+"""Names, versions and digests as Debian, rpm and MITRE spell them, for everything that comes from outside."""
 
 import hashlib
 import json
@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-PackageName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9+.-]+$")]
-Version = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.+:~-]*$")]
+PackageName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9+._-]+$")]
+Version = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.+:~^_-]*$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Cve = Annotated[str, Field(pattern=r"^CVE-\d{4}-\d{4,}$")]
 

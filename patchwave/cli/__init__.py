@@ -6,13 +6,14 @@ import sys
 import typer
 
 from patchwave.base.errors import PatchwaveError, UsageError
-from patchwave.cli import admission, planning, records, releases, running
+from patchwave.cli import admission, doctor, planning, records, releases, running
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(planning.app)
 app.add_typer(releases.app)
 app.add_typer(admission.app)
 app.add_typer(running.app)
+app.add_typer(doctor.app)
 app.add_typer(records.app, name="evidence")
 # typer brings its own click: the common base of a wrong option, a wrong value and a missing command
 CLICK_EXCEPTION: type[typer.BadParameter] = typer.BadParameter.__mro__[2]

@@ -22,7 +22,7 @@ from patchwave.cli.shared import (
     project,
 )
 from patchwave.config.settings import load_stack
-from patchwave.config.standard import Severity
+from patchwave.config.standard import Severity, load_standard
 from patchwave.schedule import findings, plan
 from patchwave.schedule.sla import State
 
@@ -41,7 +41,7 @@ def windows(
     if zone not in zone_names():
         raise UsageError(f"--zone {zone!r} is no IANA zone: write one such as Europe/Berlin")
     settings, here = load_stack(project(), stack).settings, time_zone(zone)
-    calendar = settings.calendar
+    calendar = load_standard(project()).calendar(stack, settings.calendar)
     instant = instant_of(at) if at else clock.now()
     verdict = calendar.at(instant)
     coming = calendar.next(instant, count)
@@ -77,37 +77,28 @@ def _clock_names(opens: datetime, closes: datetime) -> str:
 
 @app.command()
 def inventory(stack: Stack, as_json: Json = False) -> None:
-    """The stack's hosts, from Azure."""
+    """The stack's machines, from Azure: those that a wave patches, those that are left alone, and what lacks."""
     found = discover(stack, load_stack(project(), stack).settings)
     if as_json:
-        emit(
-            {
-                "stack": stack,
-                "at": clock.iso(clock.now()),
-                "complete": found.complete,
-                "hosts": [h.model_dump(mode="json") | {"power": found.power.get(h.name)} for h in found.hosts],
-                "notes": list(found.notes),
-            }
-        )
+        plain = found.model_dump(mode="json", exclude={"power"})
+        hosts = [host | {"power": found.power[host["name"]]} for host in plain["hosts"]]
+        emit({"stack": stack, "at": clock.iso(clock.now()), "complete": found.complete, **plain, "hosts": hosts})
         return
     print_table(
         ["name", "address", "source", "fleet", "ring", "slot", "live", "power"],
         [
-            [
-                h.name,
-                h.address,
-                h.source,
-                h.fleet,
-                h.ring,
-                h.slot or "",
-                "live" if h.live else "",
-                found.power.get(h.name, ""),
-            ]
+            [h.name, h.address, h.source, h.fleet, h.ring, h.slot or "", "live" if h.live else "", found.power[h.name]]
             for h in found.hosts
         ],
     )
-    for note in found.notes:
-        out.print(f"note: {note}")
+    for kind, lines in (
+        ("unknown", found.gaps),
+        ("problem", [f"{one.name} {one.reason}" for one in found.problems]),
+        ("left alone", [f"{one.name} {one.reason}" for one in found.left_alone]),
+        ("note", found.notes),
+    ):
+        for line in lines:
+            out.print(f"{kind}: {line}", markup=False)
 
 
 @app.command(name="plan")

@@ -12,8 +12,12 @@ from patchwave.base.errors import Failed, Refused, UsageError
 from patchwave.base.model import Model, first_problem
 from patchwave.base.names import Cve, PackageName, Sha256, Version, digest
 from patchwave.calendar.windows import Instant
+from patchwave.config.settings.fleets import Method
 from patchwave.config.standard import Person, Reversibility, Severity, Standard
 from patchwave.releases.advisories import Knowledge, assess
+
+Key = tuple[Method, str]
+"""A method and a package's name in it: deb and rpm packages of one name have nothing to do with each other."""
 
 ReleaseId = Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}\.\d+$")]
 
@@ -34,8 +38,9 @@ class Advisory(Model):
 class Package(Model):
     """One binary package: `from` is what the hosts had when the release was sealed, None where it comes along new."""
 
+    method: Method = "apt"
     name: PackageName
-    arch: Annotated[str, Field(pattern=r"^[a-z0-9]+$")]
+    arch: Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
     from_: Annotated[Version | None, Field(alias="from")]
     to: Version
     sha256: Sha256
@@ -44,14 +49,23 @@ class Package(Model):
     advisories: tuple[str, ...]
     reversibility: Reversibility
 
+    @property
+    def key(self) -> Key:
+        return self.method, self.name
+
 
 class LeftOut(Model):
     """A pending update that was not sealed, and why; `until` is None where only a newer version will do."""
 
+    method: Method = "apt"
     name: PackageName
     to: Version
     reason: str
     until: Instant | None
+
+    @property
+    def key(self) -> Key:
+        return self.method, self.name
 
 
 class Sealed(Model):
@@ -135,8 +149,13 @@ def every(project: Path) -> tuple[Release, ...]:
 
 
 class Pending(Model):
-    """An update that one host's apt offers; `from` is None for a package that comes along new."""
+    """An update that one host's package manager offers; `from` is None for a package that comes along new.
 
+    `origin`, `label` and `suite` say whether it is a security update: of apt they are the archive's own; dnf's origin
+    is `dnf`, its suite the repository, and its label `security` where a security advisory of updateinfo asks for it.
+    """
+
+    method: Method = "apt"
     name: PackageName
     arch: str
     from_: Annotated[Version | None, Field(alias="from")]
@@ -149,9 +168,13 @@ class Pending(Model):
     sha256: Sha256
     source: PackageName
 
+    @property
+    def key(self) -> Key:
+        return self.method, self.name
+
 
 class ChangelogEntry(Model):
-    """One entry of a Debian changelog."""
+    """One entry of a package's changelog, or one of the vendor's advisories for it."""
 
     version: Version
     date: Instant
@@ -159,30 +182,29 @@ class ChangelogEntry(Model):
     cves: tuple[Cve, ...]
 
 
-def security_updates(pending: Mapping[str, Sequence[Pending]], standard: Standard) -> dict[str, Pending]:
+def security_updates(pending: Mapping[str, Sequence[Pending]], standard: Standard) -> dict[Key, Pending]:
     """What must be brought, by package; Failed when hosts are offered different ones, or one from an untrusted index.
 
     A package that some host does not have yet counts as new.
     """
-    chosen: dict[str, Pending] = {}
-    by_host: dict[str, str] = {}
+    chosen: dict[Key, Pending] = {}
+    by_host: dict[Key, str] = {}
     for host, updates in sorted(pending.items()):
         for update in updates:
             if not standard.is_security(update.origin, update.label):
                 continue
             if not update.trusted:
-                raise Failed(
-                    f"{host}: {update.name} {update.to} comes from an index that apt does not trust: have it signed"
-                )
-            known = chosen.setdefault(update.name, update)
+                offer = f"{host}: {update.name} {update.to}"
+                raise Failed(f"{offer} comes from an index that {update.method} does not trust: have it signed")
+            known = chosen.setdefault(update.key, update)
             if (known.to, known.sha256) != (update.to, update.sha256):
                 raise Failed(
-                    f"{update.name}: {by_host[update.name]} is offered {known.to}, {host} {update.to}: "
+                    f"{update.name}: {by_host[update.key]} is offered {known.to}, {host} {update.to}: "
                     "their package lists differ, refresh them and seal again"
                 )
             if update.from_ is None:
-                chosen[update.name] = update
-            by_host.setdefault(update.name, host)
+                chosen[update.key] = update
+            by_host.setdefault(update.key, host)
     return chosen
 
 
@@ -204,7 +226,7 @@ def seal(
     author: str,
     sealed: Sealed,
     updates: Iterable[Pending],
-    changelogs: Mapping[str, Sequence[ChangelogEntry]],
+    changelogs: Mapping[Key, Sequence[ChangelogEntry]],
     standard: Standard,
     knowledge: Knowledge,
     left_out: Iterable[LeftOut] = (),
@@ -215,13 +237,13 @@ def seal(
     """
     advisories: dict[str, Advisory] = {}
     packages, waiting = [], list(left_out)
-    for update in sorted(updates, key=lambda u: u.name):
-        advisory = advisory_of(update, changelogs[update.name], sealed.at, standard, knowledge)
+    for update in sorted(updates, key=lambda one: one.key):
+        advisory = advisory_of(update, changelogs[update.key], sealed.at, standard, knowledge)
         age = standard.minimum_age.of(advisory.severity)
         if advisory.published + age > sealed.at:
             reason = f"{advisory.severity} and published {advisory.published:%Y-%m-%d}: younger than {_days(age)}"
             until = advisory.published + age
-            waiting.append(LeftOut(name=update.name, to=update.to, reason=reason, until=until))
+            waiting.append(LeftOut(method=update.method, name=update.name, to=update.to, reason=reason, until=until))
             continue
         advisories.setdefault(advisory.id, advisory)
         packages.append(
@@ -233,7 +255,7 @@ def seal(
                 }
             )
         )
-    waits = tuple(sorted(waiting, key=lambda one: one.name))
+    waits = tuple(sorted(waiting, key=lambda one: one.key))
     if all(package.from_ is None for package in packages):
         return None, waits
     draft = Release(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from patchwave.authorization import emergency as emergencies
-from patchwave.authorization import permission
+from patchwave.authorization import promotion
 from patchwave.base import clock
 from patchwave.base.clock import hours, spell
 from patchwave.calendar.windows import Calendar, Opening
@@ -157,7 +157,7 @@ def _wave(
     rollout, rules = settings.rollout, standard.stacks[stack]
     answering = Counter(host.service for host in hosts if host.live) if live is None else live
     limits, grouped = _groups(hosts, settings, standard.rolling.max_batch_percent, taken, answering)
-    calendar, envelope = settings.calendar, rules.extra_window
+    calendar, envelope = standard.calendar(stack, settings.calendar), rules.extra_window
     admits = calendar.model_copy(update={"windows": (envelope.whole,), "extra": ()})
     return StackWave(
         stack=stack,
@@ -242,7 +242,7 @@ def _before(
     waves: list[StackWave] = []
     source = standard.stacks[stack].promoted_from
     while source is not None:
-        proof = permission.prove(project, source, release.id, signing.allowed_signers(project, environ))
+        proof = promotion.prove(project, source, release.id, signing.allowed_signers(project, environ))
         believed = proof.problem is None and (clock.is_sandbox(environ) or not proof.rehearsal)
         if believed and (proof.outcome, proof.digest) == ("succeeded", release.digest):
             return Before(tuple(waves), proof.ended)

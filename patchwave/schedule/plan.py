@@ -70,9 +70,10 @@ def draw(seen: Forecast, inventory: Inventory, scans: Scans, now: datetime) -> d
     needs = in_rings(needs, settings)
     question = seen.question(needs, now, Counter(host.service for host in hosts if host.live))
     runs = schedule(question)
-    starts = runs[-1].starts if runs else max(now, next(settings.calendar.openings(now)).opens)
-    visited = visits(question.waves[-1], starts)
-    ends = max((visit.ends for visit in visited.values()), default=starts) + question.waves[-1].after
+    wave = question.waves[-1]
+    starts = runs[-1].starts if runs else max(now, next((one.opens for one in wave.routine(now)), now))
+    visited = visits(wave, starts)
+    ends = max((visit.ends for visit in visited.values()), default=starts) + wave.after
     ring = {host.name: host.ring for host in needs}
     shown, late = [], []
     for host in hosts:

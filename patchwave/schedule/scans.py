@@ -14,7 +14,7 @@ from patchwave.methods import ansible
 from patchwave.methods.ansible import HostResult
 from patchwave.releases.release import Pending
 
-OFFER = ("name", "arch", "to", "origin", "label", "suite", "trusted", "size", "sha256", "source")
+OFFER = ("method", "name", "arch", "to", "origin", "label", "suite", "trusted", "size", "sha256", "source")
 VERSIONS = TypeAdapter(dict[str, str])
 
 
@@ -68,7 +68,7 @@ def answers(inventory: Inventory, results: Mapping[str, HostResult]) -> Scans:
             unanswered[name] = f"its scan is not one: {one_line(first_problem(error))}"
         except (KeyError, TypeError) as error:
             unanswered[name] = f"its scan is not one: {one_line(repr(error))}"
-    return Scans(found, unanswered, (*inventory.partial, *inventory.missing))
+    return Scans(found, unanswered, inventory.gaps)
 
 
 def _read(step: Mapping[str, Any]) -> HostScan:

@@ -19,7 +19,7 @@ from patchwave.methods import ansible
 from patchwave.releases import advisories, quarantine, release
 from patchwave.releases.advisories import Knowledge
 from patchwave.releases.quarantine import Quarantine
-from patchwave.releases.release import ChangelogEntry, LeftOut, Pending, Release, Sealed
+from patchwave.releases.release import ChangelogEntry, Key, LeftOut, Pending, Release, Sealed
 from patchwave.releases.waivers import Waiver, waived
 from patchwave.schedule.scans import Scans, scan
 from patchwave.schedule.sla import current
@@ -74,7 +74,7 @@ def seal(project: Path, stack: StackName, now: datetime, author: str, waivers: S
         return Sealing(None, False, held, scans)
     knowledge = advisories.load(project)
     if known and still_holds(known, updates, now) and not taken_back.of(known):
-        whole = all(package.name in updates for package in known.packages)
+        whole = all(package.key in updates for package in known.packages)
         done = is_done(project, stack, known.id, known.digest, [one.reference for one in waivers])
         if whole if done else not understated(known, knowledge, standard):
             return Sealing(known, False, known.left_out, scans)
@@ -94,16 +94,22 @@ def seal(project: Path, stack: StackName, now: datetime, author: str, waivers: S
 
 
 def without_quarantined(
-    updates: Mapping[str, Pending], known: Quarantine
-) -> tuple[dict[str, Pending], tuple[LeftOut, ...]]:
+    updates: Mapping[Key, Pending], known: Quarantine
+) -> tuple[dict[Key, Pending], tuple[LeftOut, ...]]:
     """The updates that no wave had to take back, and the others."""
     held = [
-        LeftOut(name=name, to=update.to, reason=f"taken back on {entry.stack} on {entry.at:%Y-%m-%d}", until=None)
-        for name, update in sorted(updates.items())
-        if (entry := known.holds(name, update.to))
+        LeftOut(
+            method=update.method,
+            name=update.name,
+            to=update.to,
+            reason=f"taken back on {entry.stack} on {entry.at:%Y-%m-%d}",
+            until=None,
+        )
+        for _, update in sorted(updates.items())
+        if (entry := known.holds(update.name, update.to))
     ]
-    names = {one.name for one in held}
-    return {name: update for name, update in updates.items() if name not in names}, tuple(held)
+    keys = {one.key for one in held}
+    return {key: update for key, update in updates.items() if key not in keys}, tuple(held)
 
 
 def without_waived(
@@ -111,16 +117,16 @@ def without_waived(
 ) -> list[Pending]:
     """What a host is offered, without the packages of a known release that its waivers leave as they are."""
     mine = [waiver for waiver in waivers if waiver.reaches(stack, host)]
-    versions = {package.name: package.to for package in known.packages}
-    left = {(name, versions[name]) for name in waived(mine, known)}
-    return [update for update in updates if (update.name, update.to) not in left]
+    names = waived(mine, known)
+    left = {(package.key, package.to) for package in known.packages if package.name in names}
+    return [update for update in updates if (update.key, update.to) not in left]
 
 
-def still_holds(known: Release, updates: Mapping[str, Pending], now: datetime) -> bool:
+def still_holds(known: Release, updates: Mapping[Key, Pending], now: datetime) -> bool:
     """Whether a release brings all of these updates, but for those for which it still waits, in these versions."""
-    waits = {one.name: one.to for one in known.left_out if one.until is not None and now < one.until}
-    sealed = waits | {package.name: package.to for package in known.packages}
-    return all(sealed.get(name) == update.to for name, update in updates.items())
+    waits = {one.key: one.to for one in known.left_out if one.until is not None and now < one.until}
+    sealed = waits | {package.key: package.to for package in known.packages}
+    return all(sealed.get(key) == update.to for key, update in updates.items())
 
 
 def understated(known: Release, knowledge: Knowledge, standard: Standard) -> bool:
@@ -130,28 +136,30 @@ def understated(known: Release, knowledge: Knowledge, standard: Standard) -> boo
 
 
 def _changelogs(
-    project: Path, hosts: Sequence[Host], pending: Mapping[str, Sequence[Pending]], updates: Mapping[str, Pending]
-) -> dict[str, list[ChangelogEntry]]:
+    project: Path, hosts: Sequence[Host], pending: Mapping[str, Sequence[Pending]], updates: Mapping[Key, Pending]
+) -> dict[Key, list[ChangelogEntry]]:
     """Each package's new changelog entries, read on the hosts that have most of them, each package once."""
-    found: dict[str, list[ChangelogEntry]] = {}
+    found: dict[Key, list[ChangelogEntry]] = {}
     missing = set(updates)
     while missing:
-        best = max(hosts, key=lambda host: len(missing & {u.name for u in pending[host.name]}))
-        names = sorted(missing & {u.name for u in pending[best.name]})
-        asked = [{"name": n, "arch": updates[n].arch, "from": _since(n, updates), "to": updates[n].to} for n in names]
-        result = ansible.run(project, "changelogs", [best], variables={"pw_packages": asked})[best.name]
+        best = max(hosts, key=lambda host: len(missing & {one.key for one in pending[host.name]}))
+        keys = sorted(missing & {one.key for one in pending[best.name]})
+        wanted = [_wanted(updates[key], updates) for key in keys]
+        result = ansible.run(project, "changelogs", [best], variables={"pw_packages": wanted})[best.name]
         if not result.ok("changelog"):
             raise Failed(
                 f"{best.name}: {result.problem or 'no answer'}: the changelogs are needed to name the advisories"
             )
         for name, row in result.steps["changelog"]["packages"].items():
-            found[name] = [ChangelogEntry.model_validate_json(json.dumps(entry)) for entry in row["entries"]]
-        missing -= set(names)
+            found[best.method, name] = [
+                ChangelogEntry.model_validate_json(json.dumps(entry)) for entry in row["entries"]
+            ]
+        missing -= set(keys)
     return found
 
 
-def _since(name: str, updates: Mapping[str, Pending]) -> str:
-    """The version after which a package's changelog is news; that of its source's other packages when it is new."""
-    update = updates[name]
+def _wanted(update: Pending, updates: Mapping[Key, Pending]) -> dict[str, str]:
+    """A package with the version after which its changelog is news; its source's other packages tell when it is new."""
     siblings = [one.from_ for one in updates.values() if one.source == update.source and one.from_ is not None]
-    return update.from_ or (siblings[0] if siblings else update.to)
+    since = update.from_ or (siblings[0] if siblings else update.to)
+    return {"name": update.name, "arch": update.arch, "from": since, "to": update.to}

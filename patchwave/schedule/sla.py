@@ -2,17 +2,17 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
-from functools import cache
 from typing import Any, Literal, NamedTuple
 
-from debian.debian_support import NativeVersion
 from pydantic_core import to_jsonable_python
 
 from patchwave.azure.inventory import Host
 from patchwave.base.clock import iso
+from patchwave.config.settings.fleets import Method
 from patchwave.config.standard import Severity, Standard
+from patchwave.methods.versions import reaches
 from patchwave.releases.advisories import Knowledge, assess
-from patchwave.releases.release import Advisory, Pending, Release
+from patchwave.releases.release import Advisory, Key, Pending, Release
 
 State = Literal["fixed", "due", "overdue", "waived", "fix-unavailable", "undated"]
 
@@ -24,6 +24,7 @@ class Fix(NamedTuple):
     version: str
     advisory: Advisory
     dated: bool
+    method: Method = "apt"
 
 
 class Scan(NamedTuple):
@@ -68,12 +69,13 @@ def current(advisory: Advisory, knowledge: Knowledge, standard: Standard) -> Adv
 
 def sealed_fixes(releases: Iterable[Release], knowledge: Knowledge, standard: Standard) -> list[Fix]:
     """Every fix that a release brings, as it counts now."""
-    found: dict[tuple[str, str, str], Fix] = {}
+    found: dict[tuple[Key, str, str], Fix] = {}
     for release in releases:
         by_id = {advisory.id: current(advisory, knowledge, standard) for advisory in release.advisories}
         for package in release.packages:
             for key in package.advisories:
-                found[package.name, package.to, key] = Fix(package.name, package.to, by_id[key], dated=True)
+                fix = Fix(package.name, package.to, by_id[key], dated=True, method=package.method)
+                found[package.key, package.to, key] = fix
     return [found[key] for key in sorted(found)]
 
 
@@ -81,10 +83,10 @@ def unsealed_fixes(
     pending: Iterable[Pending], sealed: Iterable[Fix], knowledge: Knowledge, standard: Standard, at: datetime
 ) -> list[Fix]:
     """The security updates that hosts are offered and no release brings yet, with what a notice tells of them."""
-    known = {(fix.package, fix.version) for fix in sealed}
-    found: dict[tuple[str, str], Fix] = {}
+    known = {((fix.method, fix.package), fix.version) for fix in sealed}
+    found: dict[tuple[Key, str], Fix] = {}
     for update in pending:
-        key = (update.name, update.to)
+        key = (update.key, update.to)
         if key in known or key in found or not standard.is_security(update.origin, update.label):
             continue
         notice = (update.source, update.to)
@@ -92,7 +94,7 @@ def unsealed_fixes(
         assessed = assess(update.source, update.to, cves, at, knowledge, standard)
         name = f"{update.source}/{update.to}"
         advisory = Advisory(id=name, source=update.source, version=update.to, cves=cves, **assessed.model_dump())
-        found[key] = Fix(update.name, update.to, advisory, dated=notice in knowledge.published)
+        found[key] = Fix(update.name, update.to, advisory, notice in knowledge.published, update.method)
     return [found[key] for key in sorted(found)]
 
 
@@ -109,7 +111,7 @@ def items(
     for host in hosts:
         scan = scans[host.name]
         for fix, due in dated:
-            if (installed := scan.installed.get(fix.package)) is not None:
+            if fix.method == host.method and (installed := scan.installed.get(fix.package)) is not None:
                 offered = scan.offered.get(fix.package)
                 yield _item(host, fix, installed, offered, *waived(host, fix.package, fix.advisory, due), at)
 
@@ -133,18 +135,12 @@ def _item(host: Host, fix: Fix, installed: str, offered: str | None, due: dateti
 
 
 def _state(fix: Fix, installed: str, offered: str | None, due: datetime, waived: bool, at: datetime) -> State:
-    if _reaches(installed, fix.version):
+    if reaches(fix.method, installed, fix.version):
         return "fixed"
     if waived:
         return "waived"
-    if offered is None or not _reaches(offered, fix.version):
+    if offered is None or not reaches(fix.method, offered, fix.version):
         return "fix-unavailable"
     if not fix.dated:
         return "undated"
     return "overdue" if at > due else "due"
-
-
-@cache
-def _reaches(version: str, wanted: str) -> bool:
-    """Whether a version is the wanted one or newer, as dpkg orders them."""
-    return bool(NativeVersion(version) >= NativeVersion(wanted))

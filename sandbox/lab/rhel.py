@@ -63,7 +63,7 @@ class Build(NamedTuple):
 
     @property
     def evr(self) -> str:
-        return f"{self.epoch}:{self.version}-{self.release}{_DIST}"
+        return f"{f'{self.epoch}:' if self.epoch else ''}{self.version}-{self.release}{_DIST}"
 
 
 class Notice(NamedTuple):
@@ -155,11 +155,7 @@ def build(one: Build, folder: Path) -> Path:
             target.write_text(text, encoding="utf-8")
         (top / "it.spec").write_text("\n".join(spec(one, top / "tree")) + "\n", encoding="utf-8")
         defines = {"_topdir": f"{top}/top", "_rpmdir": f"{top}/out", "dist": _DIST, "_build_name_fmt": "%{NVRA}.rpm"}
-        defines |= {
-            "use_source_date_epoch_as_buildtime": "1",
-            "_buildhost": "lab.invalid",
-            "_binary_payload": "w3.gzdio",
-        }
+        defines |= {"use_source_date_epoch_as_buildtime": "1", "_buildhost": "lab.invalid"}
         options = [word for name, value in defines.items() for word in ("--define", f"{name} {value}")]
         _run("rpmbuild", "--quiet", *options, "-bb", "it.spec", cwd=top)
         (made,) = (top / "out").glob("*.rpm")

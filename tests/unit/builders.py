@@ -17,7 +17,7 @@ from patchwave.calendar.windows import Calendar, Monthly, Weekly, Window
 from patchwave.config.settings import Settings, load_stack
 from patchwave.config.standard import StackName, Standard, load_standard
 from patchwave.releases.advisories import NOTHING
-from patchwave.releases.release import ChangelogEntry, Package, Pending, Release, Sealed, seal
+from patchwave.releases.release import ChangelogEntry, Key, Package, Pending, Release, Sealed, seal
 from tests.unit.engine import FIXTURE
 
 STANDARD: Standard = load_standard(FIXTURE)
@@ -89,7 +89,7 @@ def pending(name: str = "openssl", to: str = "3.0.20-1~deb12u2", **changed: Any)
 def release(*updates: Pending, release_id: str = "2026-11-22.1") -> Release:
     chosen = updates or (pending(),)
     sealed = Sealed(stack="dev", at=NOW, hosts=("dev-blue-0",))
-    entries: dict[str, list[ChangelogEntry]] = {update.name: [] for update in chosen}
+    entries: dict[Key, list[ChangelogEntry]] = {update.key: [] for update in chosen}
     made, _ = seal(release_id, AUTHOR, sealed, chosen, entries, STANDARD, NOTHING)
     assert made is not None
     return made

@@ -6,14 +6,16 @@ from typing import Any
 import pytest
 
 from patchwave.azure.claims import Claims
+from patchwave.azure.inventory import read
 from sandbox.azure.language import graph_language
 from sandbox.azure.queries.graph import TABLES
 from sandbox.azure.resources.ids import SUBSCRIPTION
-from sandbox.azure.resources.store import Store
+from sandbox.azure.resources.store import Row, Store
 from tests.fleet import seed
 from tests.unit.azure_emulator import BLUE, GROUP, MACHINE, NIC, StandIn, declare, emulator, network, public_address
-from tests.unit.builders import settings
+from tests.unit.azure_rows import desk_settings, fleet, stack
 
+OTHER, UNKNOWN = "00000000-0000-4000-8000-000000000009", "00000000-0000-4000-8000-00000000000a"
 NICS = "microsoft.compute/virtualmachinescalesets/virtualmachines/networkinterfaces"
 
 
@@ -89,11 +91,75 @@ def test_interfaces_of_instances_are_found_beside_the_instances(azure: StandIn) 
     assert [row["properties"] for row in rows] == [nic["properties"] for nic in listed]
 
 
+def test_the_inventory_finds_both_kinds_of_scale_sets_and_their_pools(azure: StandIn) -> None:
+    declare(azure)
+    flexible = f"{GROUP}/providers/Microsoft.Compute/virtualMachineScaleSets/flex"
+    own = {"virtualMachineScaleSet": {"id": flexible}, "vmId": "x", "storageProfile": {"osDisk": {"osType": "Linux"}}}
+    body = {"id": f"{MACHINE}1", "name": "flex_1", "type": "Microsoft.Compute/virtualMachines", "properties": own}
+    store = Store(azure.sandbox.store)
+    store.put(Row(f"{MACHINE}1", "microsoft.compute/virtualmachines", GROUP, body, {"host": "flex_1"}))
+    store.close()
+    balanced = {"driver": "balancer", "port": 80, "settle": "PT1M"}
+    decided = stack(
+        balanced, blue=fleet("scale_set", ids=[BLUE, flexible]), machines=fleet("vm", tags={"Patchwave-Stack": "DEV"})
+    )
+    claims = Claims("dev", decided, SUBSCRIPTION)
+    answer = ask(azure, claims.query)
+    assert answer.status_code == 200, answer.text
+    found = read(answer.json()["data"], claims)
+    assert {(host.name, host.fleet, host.live, host.os) for host in found.hosts} == {
+        ("dev-blue-0", "blue", True, "Linux"),
+        ("dev-blue-1", "blue", True, "Linux"),
+        ("dev-vm-0", "machines", False, "Linux"),
+    }
+    assert len({host.address for host in found.hosts}) == 3
+    assert [(one.name, one.fleet) for one in found.problems] == [("flex_1", "blue")]
+    assert [line.split(" of fleet ")[0] for line in found.partial] == [f"scale set {flexible.lower()}"]
+    azure.hosts.on["dev-vm-0"] = False
+    off = read(ask(azure, claims.query).json()["data"], claims)
+    assert next((one.name, one.reason) for one in off.problems) == (
+        "dev-vm-0",
+        "is stopped: start it, or take it out of the fleet",
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("env", "prod"), ("Äther ✓", "ß"), ("a.b-c", 'quo"te'), ("path", r"c:\x\y"), ("empty", "")]
+)
+def test_tags_of_any_letters_are_found_in_any_case(azure: StandIn, name: str, value: str) -> None:
+    body = {"id": MACHINE, "name": "m", "type": "Microsoft.Compute/virtualMachines", "properties": {"vmId": "x"}}
+    store = Store(azure.sandbox.store)
+    tags = {name.upper().replace("SS", "ß"): value.upper().replace("SS", "ß")}
+    store.put(Row(MACHINE, "microsoft.compute/virtualmachines", GROUP, body | {"tags": tags}, {"host": "m"}))
+    store.close()
+    claims = Claims("dev", stack(tagged=fleet("vm", tags={name: value})), SUBSCRIPTION)
+    found = read(ask(azure, claims.query).json()["data"], claims)
+    assert [one.fleet for one in found.problems] == ["tagged"]
+
+
 def test_the_primary_interface_of_a_machine_is_marked_while_it_is_attached(azure: StandIn) -> None:
     declare(azure)
     assert azure.ask("GET", NIC).json()["properties"]["primary"] is True
     azure.ended(azure.ask("DELETE", MACHINE))
     assert "primary" not in azure.ask("GET", NIC).json()["properties"]
+
+
+def test_subscriptions_limit_what_is_seen_and_unknown_ones_are_passed_over(azure: StandIn) -> None:
+    store = Store(azure.sandbox.store)
+    seed(store, 1)
+    far = OTHER.join(GROUP.split(SUBSCRIPTION))
+    body = {"id": far, "name": "dev", "type": "Microsoft.Resources/resourceGroups", "properties": {}}
+    store.put(Row(far, "microsoft.resources/resourcegroups", far.rsplit("/", 2)[0], body))
+    store.close()
+    query = "resources | union resourcecontainers | distinct subscriptionId | order by subscriptionId asc"
+
+    def seen(*named: str) -> Any:
+        body = {"query": query, "subscriptions": named}
+        return azure.ask("POST", "/providers/Microsoft.ResourceGraph/resources", body).json()
+
+    for named in ((SUBSCRIPTION,), (OTHER,), (SUBSCRIPTION, OTHER), (SUBSCRIPTION, UNKNOWN)):
+        assert [row["subscriptionId"] for row in seen(*named)["data"]] == [one for one in named if one != UNKNOWN]
+    assert seen(UNKNOWN)["error"]["details"][0]["code"] == "NoValidSubscriptionsInQueryRequest"
 
 
 @pytest.mark.parametrize(
@@ -125,7 +191,7 @@ def test_what_the_service_does_not_take_is_refused_in_its_shape(azure: StandIn, 
 @pytest.mark.parametrize(
     "query",
     [
-        Claims("dev", settings(), SUBSCRIPTION).query,
+        Claims("dev", desk_settings(), SUBSCRIPTION).query,
         "Resources | project id",
         "resources | union computeresources | union resourcecontainers | project id",
         "resources" + " | join kind=inner (resources | project id) on id" * 3,

@@ -18,6 +18,8 @@ from patchwave.azure.client import Arm, Conflict
 from patchwave.base.errors import Failed, Refused
 from patchwave.services import balancer
 from patchwave.services.balancer import Target, changed, states
+from sandbox.azure.resources.ids import SUBSCRIPTION
+from tests.unit.azure_emulator import BALANCER, BLUE, MACHINE, declare, served
 from tests.unit.playbook_code import load
 
 GROUP = "/subscriptions/s/resourceGroups/g/providers"
@@ -322,3 +324,30 @@ def test_a_write_names_the_version_that_it_changes_and_a_newer_one_is_a_conflict
     with arm, pytest.raises(Conflict, match="PreconditionFailed: changed"):
         arm.call("PUT", "/pool", api="1", body={}, if_match='W/"1"')
     assert [request.headers["If-Match"] for request in seen] == ['W/"1"']
+
+
+def test_the_emulators_pools_are_read_and_written_by_the_real_client(tmp_path, monkeypatch):
+    with served() as azure:
+        declare(azure)
+        for name, value in (azure.environment | {"SSL_CERT_FILE": str(azure.sandbox.ca_bundle)}).items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("ARM_SUBSCRIPTION_ID", SUBSCRIPTION)
+        pool_id = f"{BALANCER}/backendAddressPools/blue"
+        host = {"pw_id": f"{BLUE}/virtualMachines/0", "pw_address": "10.0.0.1"}
+        with Arm() as arm:
+
+            def found() -> list[str]:
+                members = arm.call("GET", pool_id, api=balancer.NETWORK)["properties"]["loadBalancerBackendAddresses"]
+                return [one["properties"]["adminState"] for one in members]
+
+            (left,) = balancer.take_out(arm, host, (), tmp_path, ours=False)
+            assert left.lower() == pool_id.lower()
+            assert found() == ["Down", "None"]
+            with pytest.raises(Refused):
+                balancer.take_out(arm, host, (), tmp_path, ours=False)
+            with pytest.raises(Conflict):
+                arm.call("PUT", pool_id, api=balancer.NETWORK, body={"properties": {}}, if_match='W/"old"')
+            balancer.put_back(arm, host, (), tmp_path)
+            assert found() == ["None", "None"]
+            vm = {"pw_id": MACHINE, "pw_address": "10.0.0.9"}
+            assert balancer.take_out(arm, vm, (), tmp_path, ours=False) == []

@@ -125,31 +125,26 @@ def test_what_is_no_mapping_is_refused_by_the_model(text: str) -> None:
 def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "large").write_bytes(b"#" * (documents.LARGEST + 1))
     (tmp_path / "loop").symlink_to("loop")
-    for name, says in (
-        ("large", "more than 1 MiB"),
-        ("loop", "cannot be read"),
-        ("none", "is missing"),
-        (".", "direc"),
-    ):
+    for name, says in (("large", "more than 1 MiB"), ("loop", "cannot be read"), ("none", "missing"), (".", "direc")):
         with pytest.raises(UsageError, match=says):
             documents.read(tmp_path / name)
 
 
 @given(st.text(max_size=80))
 def test_any_text_is_read_or_refused_in_one_line(text: str) -> None:
+    refused = ""
     try:
-        read(text)
+        read(text.encode("utf-8", "replace"))
     except UsageError as error:
-        assert "\n" not in str(error)
-    except UnicodeEncodeError:
-        pass  # a lone surrogate is no file
+        refused = str(error)
+    assert "\n" not in refused
 
 
 DESK = (FIXTURE / "Pulumi.dev.yaml").read_text(encoding="utf-8")
 LAYOUTS = {
     "our own": DESK,
     "CRLF": DESK.replace("\n", "\r\n"),
-    "Pulumi's own": "encryptionsalt: v1:x\nconfig:\n    azure-native:location: x\n    a:\n        - b: 1\n          c: é # d\n",
+    "Pulumi's own": "salt: v1:x\nconfig:\n    azure-native:location: x\n    a:\n        - b: 1\n          c: é # d\n",
     "lists that are not indented": "config:\n  a:\n  - b\n  - c # d\n\n# the end\nz: 1\n",
     "one line": "config: {a: b, c: [d]} # e\n",
     "a byte order mark": "\ufeffconfig:\n  a: b\n",

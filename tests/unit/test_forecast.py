@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from patchwave.authorization import emergency as emergencies
-from patchwave.authorization import permission
+from patchwave.authorization import promotion
 from patchwave.config.settings import load_stack
 from patchwave.config.stackfile import set_waivers
 from patchwave.config.standard import StackName, load_standard
@@ -21,7 +21,7 @@ from patchwave.releases.feeds import concerning, import_files
 from patchwave.releases.release import ChangelogEntry, Release, Sealed
 from patchwave.schedule.forecast import forecast
 from patchwave.schedule.solver import Change, Miss, misses
-from tests.unit.builders import AUTHOR, FIXTURE, STANDARD, make_keys, pending
+from tests.unit.builders import AUTHOR, STANDARD, copy_desk, make_keys, pending
 from tests.unit.test_advisories import catalog, vulnerability, write
 
 MONDAY = datetime(2026, 11, 23, 9, tzinfo=UTC)
@@ -42,7 +42,7 @@ class Project:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        shutil.copytree(FIXTURE, root, dirs_exist_ok=True)
+        copy_desk(root)
         self.release = self._sealed()
         self.keys = make_keys(root, evidence.IDENTITY, LEAD)
         shutil.copy(root / "signers", root / "policy" / "allowed_signers")
@@ -111,7 +111,7 @@ class Project:
         set_waivers(self.root, "prod", ["W-1"])
 
     def succeeded(self, stack: str, at: datetime, outcome: str = "succeeded", rehearsal: Any = None) -> None:
-        place = permission.folder(self.root, stack, self.release.id)
+        place = promotion.folder(self.root, stack, self.release.id)
         with evidence.Chain.open(place) as chain:
             started = {"stack": stack, "digest": self.release.digest, "rehearsal": rehearsal, "waivers": []}
             chain.append("wave-started", "run-1", started, at=at)
@@ -186,7 +186,7 @@ def test_only_what_is_proved_need_not_be_gone_through_again(project: Project, fa
     outcome = "rolled-back" if fault == "rolled-back" else "succeeded"
     project.succeeded("dev", MONDAY, outcome=outcome, rehearsal={} if fault == "rehearsed" else None)
     if fault == "unsigned":
-        (permission.folder(project.root, "dev", project.release.id) / evidence.SIGNATURE).unlink()
+        (promotion.folder(project.root, "dev", project.release.id) / evidence.SIGNATURE).unlink()
     wednesday = MONDAY + 2 * DAY + timedelta(hours=1)  # a wave on dev now would have to soak over staging's window
     assert bool(project.misses("staging", wednesday)) == (fault is not None)
 

@@ -216,10 +216,13 @@ def test_an_address_that_reaches_nobody_makes_a_problem_and_no_smaller_fleet(add
     assert not made.complete
 
 
-@pytest.mark.parametrize("lost", [machine(address=None), machine(address="")])
-def test_a_machine_without_an_address_is_listed(lost: Row) -> None:
-    (problem,) = found(lost).problems
-    assert problem.reason.startswith("has no private IPv4 address of its own in Azure: name one in fleets.machines")
+@pytest.mark.parametrize("address", [None, ""])
+def test_a_machine_without_an_address_is_listed_with_the_fix(address: str | None) -> None:
+    start = "has no private IPv4 address of its own in Azure: "
+    (created,) = found(machine(address=address)).problems
+    assert created.reason == f"{start}attach its interface again"
+    (existing,) = found(machine("web-1", address, tags={"env": "prod"}), of=stack(shop=VMS)).problems
+    assert existing.reason == f"{start}name one in fleets.shop.hosts.addresses"
 
 
 def test_an_address_of_the_settings_wins() -> None:
@@ -315,7 +318,8 @@ def test_eight_existing_live_instances_never_go_together() -> None:
 def test_a_stranger_with_the_stacks_tag_never_makes_it_complete() -> None:
     stranger = machine("dev-machines-1", "10.0.0.77", tags={"patchwave-stack": "dev", "patchwave-fleet": "machines"})
     made = found(*slots(0, 1), stranger, arc())
-    assert made.missing == ("dev-machines-0 of fleet machines is not in Azure's answer: create it, or look for it",)
+    assert made.missing == ("dev-machines-0",)
+    assert made.lacks == ("dev-machines-0 is declared and not in Azure's answer: create it, or look for it",)
     assert not made.complete
     (left,) = made.left_alone
     assert (left.name, left.fleet) == ("dev-machines-1", None)
@@ -324,12 +328,10 @@ def test_a_stranger_with_the_stacks_tag_never_makes_it_complete() -> None:
 
 def test_instances_lack_by_their_number() -> None:
     rows = [one for one in desk() if "dev-web-blue/virtualMachines/1" not in one["id"]]
-    assert found(*rows).missing == (
-        "dev-web-blue of fleet web has 1 of 2 instances in Azure's answer: look for the others",
-    )
+    assert found(*rows).missing == ("dev-web-blue (1 of 2 instances listed)",)
     decided = stack(shop=fleet("scale_set", ids=[f"{SETS}/uniform"]))
     short = found(scale_set(f"{SETS}/uniform", 2), *instance(f"{SETS}/uniform", 3, "10.0.3.3"), of=decided)
-    assert short.missing == ("uniform of fleet shop has 1 of 2 instances in Azure's answer: look for the others",)
+    assert short.missing == ("uniform (1 of 2 instances listed)",)
 
 
 def test_a_subscription_that_cannot_be_read_is_named() -> None:

@@ -1,4 +1,4 @@
-"""The inventory through a served door: the function, the command line and Ansible see the same machines."""
+"""The inventory through a served emulator: the function and the command line see the same machines."""
 
 import json
 import os
@@ -11,14 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from patchwave.azure.inventory import discover
+from patchwave.azure.inventory import FILE, HOSTS, discover
+from patchwave.config.settings import load_stack
 from sandbox.azure.server.conditions import Conditions
 from sandbox.azure.server.endpoints import Doors
 from sandbox.config import Sandbox
-from tests.fleet import IdleHosts, seed
+from tests.fleet import IdleHosts, seed, with_fleets
 from tests.slow_server import served
 from tests.unit.azure_emulator import StillBalancer, shape_cache
-from tests.unit.builders import settings
+from tests.unit.builders import FIXTURE, host
 from tests.unit.engine import PROJECT
 
 MACHINES = 2300
@@ -37,9 +38,16 @@ def door() -> Iterator[tuple[dict[str, str], set[str], Doors]]:
             yield environment, names, doors
 
 
-def test_no_machine_is_missing_when_the_service_fails_often(door: tuple[dict[str, str], set[str], Doors]) -> None:
+@pytest.fixture(scope="module")
+def decisions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return with_fleets(FIXTURE, tmp_path_factory.mktemp("decisions") / "desk")
+
+
+def test_no_machine_is_missing_when_the_service_fails_often(
+    door: tuple[dict[str, str], set[str], Doors], decisions: Path
+) -> None:
     _, names, _ = door
-    found = discover("prod", settings("prod"))
+    found = discover("prod", load_stack(decisions, "prod").settings)
     assert {host.name for host in found.hosts} == names
     assert len(found.hosts) == MACHINES
     assert found.complete
@@ -47,26 +55,26 @@ def test_no_machine_is_missing_when_the_service_fails_often(door: tuple[dict[str
     assert len(found.notes) == sum("is the same machine as" in note for note in found.notes) == MACHINES // 100
 
 
-def test_the_command_line_and_ansible_show_the_same_machines(door: tuple[dict[str, str], set[str], Doors]) -> None:
+def test_a_file_in_the_environment_is_not_the_inventory(
+    door: tuple[dict[str, str], set[str], Doors], decisions: Path, tmp_path: Path
+) -> None:
     environment, names, _ = door
-    plugin = PROJECT / "playbooks" / "inventory" / "patchwave.yml"
-    config = {"PATCHWAVE_STACK": "prod", "ANSIBLE_CONFIG": str(PROJECT / "playbooks" / "ansible.cfg")}
-    shown = [
-        subprocess.run(
-            [sys.executable, "-m", *words], cwd=PROJECT, env=os.environ | environment | config, check=True,
-            stdout=subprocess.PIPE,
-        ).stdout
-        for words in (
-            ["patchwave.cli", "inventory", "--stack", "prod", "--json"],
-            ["ansible.cli.inventory", "-i", str(plugin), "--list"],
-        )
-    ]  # fmt: skip
-    ours, ansible = (json.loads(text) for text in shown)
-    hosts = {host["name"]: host for host in ours["hosts"]}
-    assert (set(hosts), ours["complete"]) == (names, True)
+    (tmp_path / "hosts.json").write_bytes(HOSTS.dump_json((host("prod-vm-000001"),)))
+    found = discover("prod", load_stack(decisions, "prod").settings, environment | {FILE: str(tmp_path / "hosts.json")})
+    assert {host.name for host in found.hosts} == names
+
+
+def test_the_command_line_shows_the_machines(door: tuple[dict[str, str], set[str], Doors], decisions: Path) -> None:
+    environment, names, _ = door
+    shown = subprocess.run(
+        [sys.executable, "-m", "patchwave.cli", "inventory", "--stack", "prod", "--json"],
+        cwd=decisions, env=os.environ | environment | {"PYTHONPATH": str(PROJECT)}, check=True, stdout=subprocess.PIPE,
+    ).stdout  # fmt: skip
+    answer = json.loads(shown)
+    hosts = {host["name"]: host for host in answer["hosts"]}
+    assert (set(hosts), answer["complete"], answer["stack"]) == (names, True, "prod")
+    assert {name: answer[name] for name in ("partial", "left_alone", "problems", "missing")} == {
+        "partial": [], "left_alone": [], "problems": [], "missing": []}  # fmt: skip
     assert hosts["prod-vm-000001"]["power"] == "running"
-    variables = ansible["_meta"]["hostvars"]
-    assert {name: one["ansible_host"]["__ansible_unsafe"] for name, one in variables.items()} == {
-        n: h["address"] for n, h in hosts.items()
-    }
-    assert ansible["fleet_sites"]["hosts"] == sorted(name for name in names if "-arc-" in name)
+    fields = {"id", "name", "address", "source", "fleet", "service", "ring", "slot", "os"}
+    assert fields <= set(hosts["prod-arc-000000"])

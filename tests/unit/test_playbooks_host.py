@@ -180,14 +180,14 @@ def test_a_configuration_path_is_a_path_below_a_top_folder(bad):
 def prover(tmp_path, **result):
     journal = host.Journal("run-1", tmp_path).open()
     journal.write("transaction", "done", result=result)
-    return verify.Prover(journal, "transaction")
+    return verify.Prover(journal, "transaction", apt)
 
 
 def test_a_transaction_that_did_not_end_well_cannot_be_proved(tmp_path):
     journal = host.Journal("run-1", tmp_path).open()
     journal.write("transaction", "failed")
     with pytest.raises(host.StepError, match="did not end well"):
-        verify.Prover(journal, "transaction")
+        verify.Prover(journal, "transaction", apt)
 
 
 def test_a_reboot_that_was_due_must_have_happened(tmp_path):

@@ -508,7 +508,8 @@ RELEASE = {"digest": "d" * 64, "packages": []}
 def step(tmp_path, monkeypatch, whole, *, upgrades=True, **more):
     plan = type("Plan", (), {"upgrades": upgrades})
     monkeypatch.setattr(apt, "plan_for", lambda release: (plan, {}, "amd64"))
-    params = {"run_id": RUN, "release": RELEASE, "service": whole, "purpose": "patch", "live": False, "stage": "all"}
+    params = {"method": "apt", "run_id": RUN, "release": RELEASE, "service": whole, "purpose": "patch", "live": False}
+    params["stage"] = "all"
     return drain.work({**params, **more})
 
 
@@ -635,7 +636,7 @@ def proved(tmp_path, monkeypatch, whole, since="transaction", **result):
     monkeypatch.setattr(units, "units", lambda names: [unit(name) for name in names])
     if result:
         host.Journal(RUN, tmp_path).open().write(since, "done", result=result)
-    return verify.work({"run_id": RUN, "service": whole, "since": since})
+    return verify.work({"method": "apt", "run_id": RUN, "service": whole, "since": since})
 
 
 def test_hooks_run_after_a_change_and_when_it_was_taken_back(tmp_path, monkeypatch, web):
@@ -721,6 +722,19 @@ def test_a_cluster_that_is_down_is_not_taken_for_one_without_the_database(monkey
     with pytest.raises(host.StepError, match="15/off is down"):
         preflight.backup([setting], found)
     assert found == {}
+
+
+@pytest.mark.parametrize(("text", "starts"), [("# how\nauto\n", True), ("disabled\n", False), (" manual\n", False)])
+def test_a_cluster_that_is_not_meant_to_run_holds_nothing(tmp_path, monkeypatch, text, starts):
+    assert data._starts_by_itself("15/off", tmp_path)
+    (tmp_path / "15" / "off").mkdir(parents=True)
+    (tmp_path / "15" / "off" / "start.conf").write_text(text)
+    assert data._starts_by_itself("15/off", tmp_path) is starts
+    postgres(monkeypatch, TWO, {})
+    monkeypatch.setattr(data, "_starts_by_itself", lambda cluster: starts)
+    by_port = plain(services.Postgresql, driver="postgresql", database="desk", port=5434)
+    with pytest.raises(host.StepError, match="start it") if starts else contextlib.nullcontext():
+        assert data.find(by_port).state == "absent"
 
 
 def test_a_host_without_postgresql_has_nothing_to_dump(monkeypatch):

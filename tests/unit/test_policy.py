@@ -323,6 +323,7 @@ def test_a_stack_has_its_own_mode_and_parameters_and_the_run_goes_before_them(pr
     assert kept("dev") == {ADVICE: ["records-are-kept: retentionInDays is 59: keep at least 60"]}
     assert kept("staging") == {}
     run = {"monitoring": {"at_least_days": 90.0}, ADVICE: {"at_least_days": 90.0}}
+    assert judged(project, [declared_by_the_program("prod")["ActionGroup"]], run) == {}
     assert kept("staging", run) == {"monitoring": ["records-are-kept: retentionInDays is 59: keep at least 90"]}
     assert kept("dev", run) == {ADVICE: ["records-are-kept: retentionInDays is 59: keep at least 90"]}
     edit(project, "policy/standard.yaml", {"policy.dev": {KEPT: {"mode": "disabled"}}})

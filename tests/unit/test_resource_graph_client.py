@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from patchwave.azure.client import ATTEMPTS, Arm
+from patchwave.azure.client import ATTEMPTS, NO_SUBSCRIPTION, Arm
 from patchwave.base.errors import Failed
 
 TOKEN = {
@@ -58,11 +58,11 @@ class Service:
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.endpoint = f"http://127.0.0.1:{self.server.server_port}"
 
-    def query(self, *answers: Answer) -> list[dict[str, Any]]:
+    def query(self, *answers: Answer, subscriptions: tuple[str, ...] = ()) -> list[dict[str, Any]]:
         self.answers = list(answers)
         environment = {"ARM_ENDPOINT": self.endpoint, "ARM_SUBSCRIPTION_ID": "s"}
         with Arm(environment, chance=lambda: 1.0, sleep=self.slept.append) as arm:
-            return arm.graph("resources | project id | order by id asc")
+            return arm.graph("resources | project id | order by id asc", subscriptions)
 
 
 @pytest.fixture
@@ -94,6 +94,20 @@ def test_pages_follow_the_token_and_repeat_the_query(service: Service) -> None:
     assert {asked["options"]["$top"] for asked in service.asked} == {1000}
     assert len({(asked["query"], *asked["subscriptions"]) for asked in service.asked}) == 1
     assert service.slept == []
+
+
+@pytest.mark.parametrize(("named", "scope"), [((), ["s"]), (("a", "b"), ["a", "b"])])
+def test_one_call_covers_the_named_subscriptions_or_the_own_one(
+    service: Service, named: tuple[str, ...], scope: list[str]
+) -> None:
+    service.query(page("x", total=1), subscriptions=named)
+    assert [asked["subscriptions"] for asked in service.asked] == [scope]
+
+
+def test_subscriptions_of_which_none_can_be_read_are_named(service: Service) -> None:
+    error = {"code": "BadRequest", "message": "x", "details": [{"code": NO_SUBSCRIPTION, "message": "Given: 'a'"}]}
+    with pytest.raises(Failed, match=r"^subscription a, b: nothing of it can be read: give this runner's identity"):
+        service.query((400, {}, {"error": error}), subscriptions=("a", "b"))
 
 
 def test_no_page_is_lost_when_the_service_refuses(service: Service) -> None:

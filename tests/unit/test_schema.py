@@ -1,4 +1,4 @@
-"""The schemas say what the models say: the shipped files pass, a broken neighbour fails, and nothing has drifted."""
+"""The schemas say what the models say: good files pass, a broken neighbour fails, and nothing has drifted."""
 
 import copy
 import json
@@ -11,12 +11,17 @@ import yaml
 
 from patchwave.base.errors import UsageError
 from patchwave.cli import schema
-from patchwave.config.settings import STACKS, load_stack
+from patchwave.config.settings import load_stack
 from patchwave.config.standard import Standard
+from tests.unit.builders import FIXTURE, copy_desk
 from tests.unit.engine import PROJECT
 from tests.unit.test_waivers import document
 
-FILES = {"policy/standard.yaml": "standard.json", **{f"Pulumi.{stack}.yaml": "stack.json" for stack in STACKS}}
+FILES = {
+    path: "standard.json" if path.name == "standard.yaml" else "stack.json"
+    for project in (FIXTURE, FIXTURE.parent / "grid")
+    for path in sorted([*project.glob("Pulumi.*.yaml"), *project.glob("policy/*.yaml")])
+}
 
 
 def passes(path: Path, name: str) -> bool:
@@ -33,12 +38,8 @@ def test_the_schemas_are_those_of_the_models() -> None:
         assert kept == schema.text(made), f"run `make schemas`: {name} has drifted"
 
 
-@pytest.mark.parametrize(("file", "name"), FILES.items())
-def test_every_shipped_file_names_its_schema_and_passes_it(file: str, name: str) -> None:
-    path = PROJECT / file
-    said, _, named = path.read_text(encoding="utf-8").splitlines()[0].partition("$schema=")
-    assert said == "# yaml-language-server: "
-    assert (path.parent / named).resolve() == PROJECT / schema.FOLDER / name
+@pytest.mark.parametrize(("path", "name"), FILES.items(), ids=lambda one: getattr(one, "name", one))
+def test_the_files_of_both_organisations_pass_their_schema(path: Path, name: str) -> None:
     assert passes(path, name)
 
 
@@ -68,11 +69,11 @@ STANDARD_BREAKS: list[tuple[tuple[str | int, ...], Any]] = [
     (("targets", "compliance"), 95),
 ]
 STACK_BREAKS: list[tuple[tuple[str | int, ...], Any]] = [
-    ((*SETTINGS, "slots", "live"), "red"),
-    ((*SETTINGS, "slots", "instances"), "2"),
+    ((*SETTINGS, "fleets", "web", "hosts", "live"), "red"),
+    ((*SETTINGS, "fleets", "web", "hosts", "instances"), "2"),
     ((*SETTINGS, "colour"), "blue"),
     ((*SETTINGS, "calendar", "windows"), []),
-    ((*SETTINGS, "rollout", "host_takes"), 10),
+    ((*SETTINGS, "rollout", "batch_timeout"), 10),
     (SETTINGS, None),
     (("config", "patchwave:release"), "latest"),
     (("config", "patchwave:waivers"), ["../W-1"]),
@@ -82,7 +83,7 @@ STACK_BREAKS: list[tuple[tuple[str | int, ...], Any]] = [
 
 @pytest.mark.parametrize(("path", "value"), STANDARD_BREAKS)
 def test_schema_and_model_refuse_the_same_standard(tmp_path: Path, path: tuple[str | int, ...], value: Any) -> None:
-    shipped = yaml.safe_load((PROJECT / "policy" / "standard.yaml").read_text(encoding="utf-8"))
+    shipped = yaml.safe_load((FIXTURE / "policy" / "standard.yaml").read_text(encoding="utf-8"))
     broken = changed(shipped, path, value)
     file = tmp_path / "standard.yaml"
     file.write_text(yaml.safe_dump(broken), encoding="utf-8")
@@ -93,17 +94,17 @@ def test_schema_and_model_refuse_the_same_standard(tmp_path: Path, path: tuple[s
 
 @pytest.mark.parametrize(("path", "value"), STACK_BREAKS)
 def test_schema_refuses_a_broken_stack_file(tmp_path: Path, path: tuple[str | int, ...], value: Any) -> None:
-    shipped = yaml.safe_load((PROJECT / "Pulumi.dev.yaml").read_text(encoding="utf-8"))
-    file = tmp_path / "Pulumi.dev.yaml"
+    shipped = yaml.safe_load((FIXTURE / "Pulumi.dev.yaml").read_text(encoding="utf-8"))
+    file = copy_desk(tmp_path) / "Pulumi.dev.yaml"
     file.write_text(yaml.safe_dump(changed(shipped, path, value)), encoding="utf-8")
     assert not passes(file, "stack.json")
-    if path[:2] == SETTINGS:
+    if path[:2] == SETTINGS or path[1] == "patchwave:realease":
         with pytest.raises(UsageError):
             load_stack(tmp_path, "dev")
 
 
 def test_what_pulumi_itself_keeps_in_a_stack_file_passes(tmp_path: Path) -> None:
-    data = yaml.safe_load((PROJECT / "Pulumi.dev.yaml").read_text(encoding="utf-8"))
+    data = yaml.safe_load((FIXTURE / "Pulumi.dev.yaml").read_text(encoding="utf-8"))
     data["encryptionsalt"] = "v1:abc"
     data["config"] |= {"patchwave:release": "2026-11-22.1", "patchwave:waivers": ["W-1"], "azure-native:tenantId": "x"}
     file = tmp_path / "Pulumi.dev.yaml"

@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
-from patchwave.base.errors import UsageError
+from patchwave.azure.inventory import Inventory
+from patchwave.base.errors import Refused, UsageError
 from patchwave.releases.advisories import NOTHING
 from patchwave.releases.release import LeftOut
 from patchwave.releases.waivers import Waiver
 from patchwave.schedule import sealing
-from tests.unit.builders import NOW, STANDARD, host, pending, release
+from patchwave.schedule.scans import HostScan, Scans, offer
+from tests.unit.builders import AUTHOR, NOW, STANDARD, copy_desk, host, pending, release
 from tests.unit.test_waivers import document
 
 
@@ -47,14 +49,37 @@ def row(**changed: Any) -> dict[str, Any]:
 
 
 def test_a_scans_row_without_an_old_version_is_a_new_package() -> None:
-    assert sealing.offer(row()).from_ == "3.0.19-1~deb12u2"
-    assert sealing.offer(row(**{"from": ""})).from_ is None
+    assert offer(row()).from_ == "3.0.19-1~deb12u2"
+    assert offer(row(**{"from": ""})).from_ is None
 
 
 @pytest.mark.parametrize("wrong", [{"sha256": "MD5"}, {"size": "12"}, {"trusted": "yes"}, {"name": "a;b"}])
 def test_a_scans_row_that_is_not_what_apt_says_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="1 validation error"):
-        sealing.offer(row(**wrong))
+        offer(row(**wrong))
+
+
+def seal(monkeypatch: pytest.MonkeyPatch, project: Path, scans: Scans) -> sealing.Sealing:
+    hosts = (host("web-0"), host("web-1"))
+    monkeypatch.setattr(sealing, "discover", lambda *_: Inventory(hosts=hosts))
+    monkeypatch.setattr(sealing, "scan", lambda *_, refresh: scans)
+    monkeypatch.setattr(sealing, "_changelogs", lambda *_: {"openssl": []})
+    return sealing.seal(copy_desk(project), "dev", NOW, AUTHOR, ())
+
+
+def test_a_host_that_does_not_answer_is_named_and_what_the_others_are_offered_is_sealed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lacks = HostScan({"openssl": "3.0.19-1~deb12u2"}, (pending(),), ())
+    made = seal(monkeypatch, tmp_path, Scans({"web-0": lacks}, {"web-1": "unreachable"}))
+    assert made.release is not None
+    assert made.release.sealed.hosts == ("web-0",)
+    assert made.scans.rows == [{"name": "web-1", "reason": "unreachable"}]
+
+
+def test_nothing_is_sealed_from_no_answer_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Refused, match="no host has answered, so there is nothing to seal: web-0: unreachable"):
+        seal(monkeypatch, tmp_path, Scans({}, {"web-0": "unreachable", "web-1": "unreachable"}))
 
 
 def offered(*names: str, to: str = "3.0.20-1~deb12u2") -> dict[str, Any]:

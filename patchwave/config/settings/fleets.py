@@ -32,7 +32,7 @@ CARRIED_OUT: frozenset[Method] = frozenset({"apt", "dnf"})
 RollbackMethod = Literal["downgrade", "restore_point", "disk_snapshot"]
 """A restore point holds all disks of a machine, a disk snapshot its OS disk."""
 
-ScaleSetId = Annotated[str, Field(pattern=resource_id("Microsoft.Compute/virtualMachineScaleSets"))]
+ScaleSetId = Annotated[str, resource_id("Microsoft.Compute/virtualMachineScaleSets")]
 
 
 class ScaleSetHosts(Model):

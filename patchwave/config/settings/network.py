@@ -27,8 +27,8 @@ class Network(Model):
     """
 
     address_space: AddressSpace | None = None
-    subnet_id: Annotated[str, Field(pattern=resource_id("Microsoft.Network/virtualNetworks/subnets"))] | None = None
-    nat_gateway_id: Annotated[str, Field(pattern=resource_id("Microsoft.Network/natGateways"))] | None = None
+    subnet_id: Annotated[str, resource_id("Microsoft.Network/virtualNetworks/subnets")] | None = None
+    nat_gateway_id: Annotated[str, resource_id("Microsoft.Network/natGateways")] | None = None
 
     @model_validator(mode="after")
     def _created_or_existing(self) -> Self:

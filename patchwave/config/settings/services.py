@@ -45,14 +45,12 @@ class BalancerTraffic(Model):
     """The administrative state of the host's addresses in its load balancer's pools; asks nothing of the application.
 
     `pools` are backend pool ids where they are not those that the host's interface is in by itself. After the change,
-    `settle` is the longest that requests in flight are waited for.
+    `settle` is the longest that connections to `port` are waited for: for the last to end, or for a new one to come.
     https://learn.microsoft.com/azure/load-balancer/admin-state-overview
     """
 
     driver: Literal["balancer"]
-    pools: tuple[
-        Annotated[str, Field(pattern=resource_id("Microsoft.Network/loadBalancers/backendAddressPools"))], ...
-    ] = ()
+    pools: tuple[Annotated[str, resource_id("Microsoft.Network/loadBalancers/backendAddressPools")], ...] = ()
     port: Port
     settle: Timeout
 
@@ -60,8 +58,9 @@ class BalancerTraffic(Model):
 class FlagTraffic(Model):
     """A file whose presence makes the application refuse its balancer's probe.
 
-    With `statistics_url`, the answer's `refused` must rise by `refused_probes`, and its `in_flight` fall to 0, before
-    the host counts as drained; without it `settle` is waited for.
+    With `statistics_url`, a JSON object of counters, `refused` must rise by `refused_probes` and `in_flight` fall to 0
+    before the host counts as drained, and `passed` must rise before it counts as back; `settle` is the longest for
+    either. Without it, the balancer is given `settle` to notice each of both.
     """
 
     driver: Literal["flag"]
@@ -72,7 +71,10 @@ class FlagTraffic(Model):
 
 
 class HttpTraffic(Model):
-    """Two requests to a local endpoint: one drains, one puts back; both must answer with a status of 2xx."""
+    """Two requests to a local endpoint: one drains, one puts back; both must answer with a status of 2xx.
+
+    After each of them, the balancer is given `settle` to notice.
+    """
 
     driver: Literal["http"]
     drain_url: Url

@@ -1,5 +1,6 @@
 """The small types that the stack's decisions are written in."""
 
+import re
 from datetime import timedelta
 from ipaddress import IPv4Address, IPv4Network
 from typing import Annotated
@@ -42,10 +43,19 @@ Percentage = Annotated[str, Field(pattern=r"^(100|[1-9]\d?)%$")]
 CountOrPercent = Annotated[int, Field(ge=1)] | Percentage
 
 
-def resource_id(kind: str) -> str:
-    """The pattern of the id of a resource of a type such as Microsoft.Network/natGateways, in any case."""
+def resource_id(kind: str) -> AfterValidator:
+    """Admits ids of resources of a type such as Microsoft.Network/natGateways, in any case."""
     provider, *types = kind.split("/")
-    names = "".join(f"/{part}/[^/\\s']+" for part in types)
-    return (
-        rf"(?i)^/subscriptions/[0-9a-f-]{{36}}/resourceGroups/[^/\s']+/providers/{provider.replace('.', '[.]')}{names}$"
+    names = "".join(rf"/{part}/[^/\s']+" for part in types)
+    form = re.compile(
+        rf"/subscriptions/[0-9a-f-]{{36}}/resourceGroups/[^/\s']+/providers/{re.escape(provider)}{names}", re.IGNORECASE
     )
+
+    def check(text: str) -> str:
+        if not form.fullmatch(text):
+            raise ValueError(
+                f"{text[:200]!r} is no id of {kind}: copy the resource's id, /subscriptions/…/{types[-1]}/NAME"
+            )
+        return text
+
+    return AfterValidator(check)

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import hashlib
-import os
+import gzip
 import re
-import struct
+import tarfile
+import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.patchwave_host import Done, StepError, alive, command_line, last_line, processes, run
+from ansible.module_utils.patchwave_host import StepError, last_line, run
+from ansible.module_utils.patchwave_packages import (
+    lock_holder,
+    running_scripts,
+    tail,
+    untouched,
+    wait_until_ended,
+    wait_until_free,
+)
 from ansible.module_utils.patchwave_versions import (
+    DEB,
     Action,
     Installed,
     Item,
@@ -22,10 +30,14 @@ from ansible.module_utils.patchwave_versions import (
     compare,
     judge,
     make_plan,
+    parse_changelog,
     parse_simulation,
     release_items,
 )
 
+SPELLING = DEB
+INFO = Path("/var/lib/dpkg/info")
+FLAG = Path("/run/reboot-required")
 LOCKS = ("/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock", "/var/cache/apt/archives/lock")
 LISTS_LOCK = "/var/lib/apt/lists/lock"
 MAINTAINER_SCRIPT = re.compile(r"/var/lib/dpkg/(?:info|tmp\.ci)/\S*(?:preinst|postinst|prerm|postrm|config)\b")
@@ -78,7 +90,7 @@ def installed_packages(native: str) -> dict[str, Installed]:
         name, arch, version, want, status, source, source_version = line.split("\t")
         if status in ("not-installed", "config-files"):
             continue
-        key = name if arch in (native, "all") else f"{name}:{arch}"
+        key = DEB.key(name, arch, native)
         found[key] = Installed(name, arch, version, want == "hold", status, source, source_version)
     return found
 
@@ -90,54 +102,24 @@ def plan_for(release: Mapping[str, Any]) -> tuple[Plan, dict[str, Installed], st
     return make_plan(release_items(release), installed, native), installed, native
 
 
-def lock_holder(path: str) -> tuple[int, str] | None:
-    """Who holds a dpkg-style lock, as (pid, command line), or None when it is free."""
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
-    try:
-        query = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-        kind, _, _, _, pid = struct.unpack("hhqqi4x", fcntl.fcntl(descriptor, fcntl.F_GETLK, query))
-    finally:
-        os.close(descriptor)
-    return None if kind == fcntl.F_UNLCK else (pid, command_line(pid) or "a process that cannot be seen")
+def lock_free(locks: Sequence[str] = LOCKS) -> tuple[str, int, str] | None:
+    """Who holds apt or dpkg, as (path, pid, command line), or None."""
+    return next(((path, *holder) for path in locks if (holder := lock_holder(path))), None)
 
 
 def wait_for_locks(timeout: float, locks: Sequence[str] = LOCKS) -> float:
     """Returns the seconds until nobody held the package manager; past the timeout a StepError names the holder."""
-    started = time.monotonic()
-    while True:
-        held = [(path, holder) for path in locks if (holder := lock_holder(path))]
-        if not held:
-            return time.monotonic() - started
-        if time.monotonic() - started >= timeout:
-            path, (pid, who) = held[0]
-            raise StepError(
-                f"{path} is held by pid {pid} ({who[:120]}) after {timeout:g} s: let it finish or end it",
-                lock={"path": path, "pid": pid, "command": who},
-            )
-        time.sleep(0.5)
+    return wait_until_free(lambda: lock_free(locks), timeout)
 
 
 def maintainer_scripts() -> dict[int, str]:
     """Maintainer scripts that are running now, also those whose dpkg has died."""
-    return {pid: line for pid in processes() if alive(pid) and MAINTAINER_SCRIPT.search(line := command_line(pid))}
+    return running_scripts(MAINTAINER_SCRIPT)
 
 
 def wait_for_orphans(timeout: float) -> list[str]:
-    """Returns when no maintainer script runs any more, with the ones waited for; repairing beside one would race it."""
-    until = time.monotonic() + timeout
-    seen: dict[int, str] = {}
-    while running := maintainer_scripts():
-        seen.update(running)
-        if time.monotonic() >= until:
-            pid, line = next(iter(running.items()))
-            raise StepError(
-                f"maintainer script still runs after {timeout:g} s: pid {pid} ({line[:120]}): end it, then run again"
-            )
-        time.sleep(0.5)
-    return sorted(seen.values())
+    """Returns when no maintainer script runs any more, with the ones waited for."""
+    return wait_until_ended(maintainer_scripts, timeout)
 
 
 def interrupted() -> str:
@@ -150,6 +132,11 @@ def interrupted() -> str:
         names = [line.split()[0] for line in audit.out.splitlines() if line.startswith(" ") and line.split()]
         return f"dpkg --audit names {', '.join(names[:8])}" + (f" and {len(names) - 8} more" if len(names) > 8 else "")
     return ""
+
+
+def repairable() -> bool:
+    """Whether dpkg says that it can finish what was left undone."""
+    return run(["dpkg", "--configure", "-a", "--no-act"], timeout=60).code == 0
 
 
 def repair(timeout: float, *, tolerant: bool = False) -> str:
@@ -217,11 +204,6 @@ def simulate_plan(plan: Plan, native: str) -> tuple[list[str], dict[str, Item]]:
     return judge(actions, plan.expected, allowed), {key: plan.candidates[key] for key in sorted(brought)}
 
 
-def differs(have: Installed | None, version: str) -> bool:
-    """Whether a package is not wholly installed at a version."""
-    return have is None or have.version != version or have.status != "installed"
-
-
 def foresee(files: Sequence[Path], expected: Mapping[str, str], *, remove: Sequence[str] = (), broken: bool) -> str:
     """Why apt would not bring these files as exactly one transaction, or an empty string."""
     try:
@@ -232,7 +214,7 @@ def foresee(files: Sequence[Path], expected: Mapping[str, str], *, remove: Seque
     return f"the transaction {'; '.join(complaints[:3])}: nothing was changed" if complaints else ""
 
 
-def settle(
+def apply(
     files: Sequence[Path],
     *,
     remove: Sequence[str] = (),
@@ -272,6 +254,26 @@ def settle(
                 file.flush()
 
 
+def transaction(folder: Path) -> int | None:
+    """apt numbers no transactions."""
+    return None
+
+
+def undo(
+    files: Sequence[Path],
+    changed: Mapping[str, str],
+    remove: Sequence[str],
+    number: int | None,
+    *,
+    timeout: float,
+    log: Path,
+    keep: Sequence[int],
+) -> None:
+    """Takes a run's transaction back: its old files are installed over the new ones, what it had added goes."""
+    problem = foresee(files, changed, remove=remove, broken=True)
+    apply(files, remove=remove, problem=problem, broken=True, timeout=timeout, log=log, keep=keep)
+
+
 def _arguments(files: Sequence[Path], remove: Sequence[str]) -> list[str]:
     return [*map(str, files), *(f"{key}-" for key in remove)]
 
@@ -280,6 +282,7 @@ def _options(broken: bool) -> list[str]:
     return ["--allow-downgrades"] if broken else ["--no-remove"]
 
 
+CHANGELOG = re.compile(r"\./usr/share/doc/([^/]+)/changelog(\.Debian)?(\.[a-z0-9]+)?\.gz")
 _DPKG_ERROR = re.compile(r"dpkg: error processing (?:package|archive) (\S+) .*?:\s*(.+)")
 
 
@@ -289,11 +292,6 @@ def complaint(*texts: str) -> str:
         if found := _DPKG_ERROR.search(text):
             return f"{Path(found[1]).name}: {found[2].strip()}"[:300]
     return next(filter(None, map(last_line, texts)), "")
-
-
-def tail(log: Path) -> str:
-    """The log's end."""
-    return log.read_text(errors="replace")[-3000:] if log.is_file() else ""
 
 
 def automatic() -> set[str]:
@@ -307,15 +305,6 @@ def mark_automatic(names: Iterable[str]) -> None:
         run(["apt-mark", "auto", "--", *marked], timeout=60).checked("apt-mark")
 
 
-def sha256_of(path: Path) -> str:
-    """A file's digest."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def deb_fields(path: Path) -> tuple[str, str, str]:
     """A package file's own name, version and architecture."""
     done = run(
@@ -325,14 +314,6 @@ def deb_fields(path: Path) -> tuple[str, str, str]:
     return name, version, arch
 
 
-def untouched(path: Path, sha256: str) -> None:
-    """Refuses a package file that is not, to the byte, the one that was promised."""
-    if not path.is_file():
-        raise StepError(f"{path} is not there: run protect.yml for this run first")
-    if (have := sha256_of(path)) != sha256:
-        raise StepError(f"{path.name}: sha256 is {have[:16]}… and not {sha256[:16]}…: it is not the sealed package")
-
-
 def verified(path: Path, name: str, version: str, arch: str, sha256: str) -> None:
     """Refuses a package file that was not promised or that says of itself that it is another package."""
     untouched(path, sha256)
@@ -340,16 +321,23 @@ def verified(path: Path, name: str, version: str, arch: str, sha256: str) -> Non
         raise StepError(f"{path.name} contains {' '.join(fields)} and not {name} {version} {arch}: refuse it")
 
 
-def download(wanted: Sequence[str], folder: Path, *, timeout: float) -> Done:
-    """Fetches `name:arch=version` files into a folder, checked by apt against its signed lists."""
+def file_name(name: str, version: str, arch: str) -> str:
+    """As apt names a package file."""
+    return f"{name}_{version.replace(':', '%3a')}_{arch}.deb"
+
+
+def download(wanted: Sequence[tuple[str, str, str]], folder: Path, *, timeout: float) -> str:
+    """Fetches package files, checked by apt against its signed lists; why that failed, or an empty string."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     wait_for_locks(timeout, (LISTS_LOCK,))
-    return run([*APT, "-o", "Acquire::Retries=3", "download", "--", *wanted], timeout=timeout, cwd=folder)
+    exact = [f"{name}={version}" if arch == "all" else f"{name}:{arch}={version}" for name, version, arch in wanted]
+    done = run([*APT, "-o", "Acquire::Retries=3", "download", "--", *exact], timeout=timeout, cwd=folder)
+    return last_line(done.err) or f"exit {done.code}" if done.code else ""
 
 
 def cached(name: str, version: str, arch: str, root: Path) -> Path | None:
     """A package file that apt or an earlier run has kept."""
-    file = f"{name}_{version.replace(':', '%3a')}_{arch}.deb"
+    file = file_name(name, version, arch)
     places = [Path("/var/cache/apt/archives"), *root.glob("*/new"), *root.glob("*/old")]
     return next((place / file for place in places if (place / file).is_file()), None)
 
@@ -378,6 +366,7 @@ def pending() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         if origin is None or not records.lookup(candidate.file_list[0]):
             continue
         row = {
+            "method": "apt",
             "name": package.name,
             "arch": candidate.arch,
             "from": current.ver_str if current else "",
@@ -417,6 +406,77 @@ def known_versions(
     return found
 
 
+def waiting_kernel(running: str) -> str:
+    """The newest installed kernel of the running one's flavour, when it is newer."""
+    flavour = running.rpartition("-")[2]
+    waiting = [path.name[len("vmlinuz-") :] for path in Path("/boot").glob("vmlinuz-*") if path.name.endswith(flavour)]
+    return next((release for release in waiting if compare(release, running) > 0), "")
+
+
+def reboot_notices() -> list[str]:
+    """What the distribution's own flag says of a reboot."""
+    if not FLAG.exists():
+        return []
+    with contextlib.suppress(OSError):
+        return [f"{FLAG} names {', '.join(sorted(set(Path(f'{FLAG}.pkgs').read_text().split())))}"]
+    return [f"{FLAG} is there"]
+
+
+def placed_at(name: str) -> float:
+    """When a package's files were put in place, as Unix time; 0 when it is not installed."""
+    listings = [*INFO.glob(f"{name}.list"), *INFO.glob(f"{name}:*.list")]
+    return max((one.stat().st_mtime for one in listings), default=0.0)
+
+
+def files_of(key: str) -> list[str]:
+    """The paths of a package's files."""
+    listings = [INFO / f"{key}.list", *INFO.glob(f"{key}:*.list")]
+    return [line for one in listings if one.is_file() for line in one.read_text(errors="replace").splitlines()]
+
+
+def owners(paths: Sequence[str]) -> list[str]:
+    """The names of the packages that own these paths."""
+    found = [run(["dpkg-query", "-S", "--", path], timeout=30) for path in paths]
+    return [key.split(":")[0] for done in found if done.code == 0 for key in done.out.partition(": ")[0].split(", ")]
+
+
+def dependencies(names: Sequence[str]) -> list[str]:
+    """The names of the packages that these depend on."""
+    if not names:
+        return []
+    done = run(["dpkg-query", "-W", "-f", "${Depends}, ${Pre-Depends}\n", "--", *names], timeout=30)
+    return [name.split(":")[0] for name in re.split(r"[,|\s]+|\([^)]*\)", done.out) if name]
+
+
+def hold(packages: Sequence[Installed]) -> None:
+    """Puts packages on hold."""
+    run(["apt-mark", "hold", "--", *_keys(packages)], timeout=60).checked("apt-mark hold")
+
+
+def unhold(packages: Sequence[Installed]) -> None:
+    """Lifts the hold of packages."""
+    run(["apt-mark", "unhold", "--", *_keys(packages)], timeout=60).checked("apt-mark unhold")
+
+
+def _keys(packages: Sequence[Installed]) -> list[str]:
+    native = native_architecture()
+    return sorted(DEB.key(one.name, one.arch, native) for one in packages)
+
+
+def unattended() -> str:
+    """What would patch this host outside of a wave, or an empty string."""
+    done = run(["systemctl", "is-enabled", "unattended-upgrades.service"], timeout=30)
+    config = run(["apt-config", "shell", "value", "APT::Periodic::Unattended-Upgrade"], timeout=30).out
+    armed = done.out.strip() == "enabled" and "'1'" in config
+    return "unattended-upgrades would patch outside of a wave" if armed else ""
+
+
+def repositories() -> list[str]:
+    """The signed lists by origin and codename."""
+    done = run(["apt-get", "indextargets", "--format", "$(ORIGIN) $(CODENAME)", "Created-By: Packages"], timeout=60)
+    return sorted(set(done.checked("apt-get indextargets").out.splitlines()))
+
+
 def load_apt_pkg() -> Any:
     """The system's apt bindings."""
     try:
@@ -425,3 +485,76 @@ def load_apt_pkg() -> Any:
         raise StepError("python3-apt is not installed: apt-get install python3-apt") from None
     apt_pkg.init()
     return apt_pkg
+
+
+def _changelog_of(deb: Path) -> tuple[str, str]:
+    """The Debian changelog inside a package, or the name of the package whose documentation it shares."""
+    best, shared = "", ""
+    with tempfile.TemporaryFile() as unpacked:
+        argv = ["dpkg-deb", "--fsys-tarfile", str(deb)]
+        run(argv, timeout=120, stdout=unpacked).checked(f"{deb.name} cannot be read")
+        unpacked.seek(0)
+        with tarfile.open(fileobj=unpacked, mode="r:") as archive:
+            for member in archive:
+                if member.issym() and Path(member.name).parent == Path("usr/share/doc"):
+                    shared = Path(member.linkname).name
+                found = CHANGELOG.fullmatch(member.name)
+                if found and member.isfile() and (file := archive.extractfile(member)):
+                    text = gzip.decompress(file.read()).decode(errors="replace")
+                    # A package of Debian's own has changelog.gz; elsewhere that name is the upstream's log.
+                    named = found[2] and not (best and found[3])
+                    if named or (not best and re.match(r"\S+ \(\S+\) [^;]+;", text)):
+                        best = text
+    return best, shared
+
+
+def _source_of(deb: Path, version: str) -> tuple[str, str]:
+    """The source's name and version of a package file."""
+    field = run(["dpkg-deb", "--field", str(deb), "Source"], timeout=30).checked(deb.name).out.strip()
+    name, _, own = field.partition(" ")
+    return name or deb.name.split("_")[0], own.strip("()") or version
+
+
+def _fetch(wanted: Sequence[tuple[str, str, str]], folder: Path, timeout: float) -> None:
+    if problem := download(wanted, folder, timeout=timeout):
+        raise StepError(f"packages for the changelogs cannot be had: {problem}: refresh the lists and scan again")
+
+
+def changelogs(wanted: Mapping[str, tuple[str, str, str]], folder: Path, timeout: float) -> dict[str, dict[str, Any]]:
+    """By name, for each (architecture, from, to): the source and its entries, newest first."""
+    installed = installed_packages(native_architecture())
+    _fetch([(name, to, arch) for name, (arch, _, to) in wanted.items()], folder, timeout)
+    debs = {path.name.split("_")[0]: path for path in folder.glob("*.deb")}
+    if missing := sorted(set(wanted) - set(debs)):
+        raise StepError(f"apt brought no file for {', '.join(missing[:5])}: refresh the lists and scan again")
+    sources = {name: _source_of(debs[name], to) for name, (_, _, to) in wanted.items()}
+    read = {name: _changelog_of(debs[name]) for name in wanted}
+    absent = {
+        shared: (shared, wanted[name][2], "all")
+        for name, (text, shared) in read.items()
+        if not text and shared and shared not in read
+    }
+    if absent:
+        _fetch(list(absent.values()), folder, timeout)
+        read |= {
+            path.name.split("_")[0]: _changelog_of(path)
+            for path in folder.glob("*.deb")
+            if path.name.split("_")[0] in absent
+        }
+    texts: dict[str, str] = {}  # by source: binary packages of one source carry the same changelog
+    for name, (text, shared) in read.items():
+        source = sources[name][0] if name in sources else ""
+        texts.setdefault(source, text or read.get(shared, ("", ""))[0])
+        texts[source] = texts[source] or text or read.get(shared, ("", ""))[0]
+    found = {}
+    for name, (_, old, to) in wanted.items():
+        source, version = sources[name]
+        have = installed.get(name)
+        # Binary and source versions differ in binary-only rebuilds and in a few packages.
+        since = have.source_version if have and have.version == old else old
+        if not texts[source]:
+            raise StepError(
+                f"{name} {to} carries no changelog: its advisories cannot be read, leave it out or name them by hand"
+            )
+        found[name] = {"source": source, "entries": parse_changelog(texts[source], since, version)[1]}
+    return found

@@ -49,8 +49,8 @@ def query(sql: str, *, database: str, port: int, timeout: float = _QUERY_TIMEOUT
     argv += [f"--field-separator={_FIELD}", f"--record-separator={_RECORD}", "--set=ON_ERROR_STOP=1"]
     argv += [f"--port={port}", f"--dbname=dbname='{database}'", f"--command={sql}"]
     out = as_postgres(argv, timeout).checked(f"database {database}").out
-    out = out[:-1] if out.endswith("\n") else out
-    return [row.split(_FIELD) for row in out.split(_RECORD)] if out else []
+    # A row ends with a newline at the end of all, so that no row at all and one empty field differ.
+    return [row.split(_FIELD) for row in out.removesuffix("\n").split(_RECORD)] if out else []
 
 
 def _plain(name: str) -> None:
@@ -67,6 +67,13 @@ def clusters() -> list[Cluster] | None:
     return [Cluster(f"{row[0]}/{row[1]}", int(row[2]), row[3]) for row in rows if len(row) > 3 and row[2].isdigit()]
 
 
+def _starts_by_itself(cluster: str, folder: Path = Path("/etc/postgresql")) -> bool:
+    """Whether a cluster is one that its host starts, by Debian's start.conf; without one it does."""
+    path = folder / cluster / "start.conf"
+    words = [line.strip() for line in path.read_text().splitlines()] if path.is_file() else []
+    return not {"manual", "disabled"} & set(words)
+
+
 def find(setting: Mapping[str, Any]) -> Database:
     """Where a database of the settings is on this host; a cluster that cannot be asked is a StepError."""
     name, wanted, port = setting["database"], setting["cluster"], setting["port"]
@@ -78,7 +85,9 @@ def find(setting: Mapping[str, Any]) -> Database:
         if not match:
             return Database(name, "absent", f"no cluster {wanted or f'at port {port}'} on this host")
         if not match[0].status.startswith("online"):
-            raise StepError(f"cluster {match[0].name} is {match[0].status}: start it, or take it off this host")
+            if not wanted and not _starts_by_itself(match[0].name):
+                return Database(name, "absent", f"cluster {match[0].name} is {match[0].status} on purpose")
+            raise StepError(f"cluster {match[0].name} is {match[0].status}: start it, or disable it in its start.conf")
         where, port = match[0].name, match[0].port
     elif Path(f"/run/postgresql/.s.PGSQL.{port}").exists():
         where = f"port {port}"

@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils import patchwave_apt as apt
 from ansible.module_utils import patchwave_reboot
 from ansible.module_utils.patchwave_host import boot
+from ansible.module_utils.patchwave_methods import Packages
 
 
 def os_name() -> str:
@@ -20,11 +20,11 @@ def os_name() -> str:
     return "Linux"
 
 
-def scan() -> dict[str, Any]:
+def scan(packages: Packages) -> dict[str, Any]:
     """Versions, holds, pending updates and whether a reboot is due."""
-    installed = apt.installed_packages(apt.native_architecture())
-    pending, brought = apt.pending()
-    why = patchwave_reboot.reasons(installed)
+    installed = packages.installed_packages(packages.native_architecture())
+    pending, brought = packages.pending()
+    why = patchwave_reboot.reasons(installed, packages)
     return {
         "os": os_name(),
         "kernel": os.uname().release,
@@ -35,5 +35,5 @@ def scan() -> dict[str, Any]:
         "pending": pending,
         "brought": brought,
         "reboot_required": {"needed": bool(why), "why": why},
-        "dpkg_audit": apt.interrupted(),
+        "dpkg_audit": packages.interrupted(),
     }

@@ -6,8 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ansible.module_utils.patchwave_host import ROOT, StepError, run, write_durably
-from ansible.module_utils.patchwave_versions import NAME, Installed, exact
+from ansible.module_utils.patchwave_host import ROOT, StepError, write_durably
+from ansible.module_utils.patchwave_methods import Packages
+from ansible.module_utils.patchwave_versions import Installed, exact
 
 MARKER = ROOT / "holds.json"
 
@@ -19,7 +20,7 @@ def read(marker: Path = MARKER) -> dict[str, str]:
     except FileNotFoundError:
         return {}
     except ValueError:
-        raise StepError(f"{marker} is damaged: look at apt-mark showhold, then remove it") from None
+        raise StepError(f"{marker} is damaged: look at what is on hold, then remove it") from None
     return dict(ours)
 
 
@@ -47,19 +48,20 @@ def apply(
     waivers: Sequence[str],
     release: Sequence[str],
     installed: Mapping[str, Installed],
+    packages: Packages,
     marker: Path = MARKER,
 ) -> tuple[dict[str, str], list[str]]:
     """Puts packages on hold and lifts our own older holds; returns both."""
     for name in wanted:
-        exact(NAME, name, "package name")
+        exact(packages.SPELLING.name, name, "package name")
     ours = read(marker)
     after, hold, lift = changes(ours, wanted, waivers, release, installed)
     # The marker is wider than the holds at any instant, so that a hold of ours is never taken for somebody else's.
     if hold:
         _write(marker, {**ours, **hold})
-        run(["apt-mark", "hold", "--", *sorted(hold)], timeout=60).checked("apt-mark hold")
+        packages.hold([installed[key] for key in sorted(hold)])
     if lift:
-        run(["apt-mark", "unhold", "--", *lift], timeout=60).checked("apt-mark unhold")
+        packages.unhold([installed[key] for key in lift])
     if after != ours:
         _write(marker, after)
     return hold, lift

@@ -64,7 +64,12 @@ class Done:
 def last_line(text: str) -> str:
     """The last line that is an error, else the last line that says anything."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    errors = [line for line in lines if line.startswith(("E:", "Error", "dpkg: error")) and not line.endswith(":")]
+    errors = [
+        line
+        for line in lines
+        if line.startswith(("E:", "Error", "ERROR", "dpkg: error", "psql: error", "pg_dump: error"))
+        and not line.endswith(":")
+    ]
     return (errors or lines or [""])[-1][:300]
 
 

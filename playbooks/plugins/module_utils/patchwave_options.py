@@ -117,5 +117,6 @@ PREFLIGHT = _dict(
     required=True,
 )
 
+METHOD = _one("str", choices=["apt", "dnf"], required=True)
 RELEASE = _one("dict", required=True)
 RUN = _one("str", required=True)

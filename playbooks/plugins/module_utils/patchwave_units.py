@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ansible.module_utils.patchwave_host import StepError, process_start, processes, run
+from ansible.module_utils.patchwave_methods import Packages
 from ansible.module_utils.patchwave_versions import UNIT, exact
 
 UNIT_TIMEOUT = 120.0
@@ -97,13 +98,13 @@ def mapped_files(pid: int) -> tuple[set[str], set[str]]:
     return present | deleted, deleted
 
 
-def concerned(found: Sequence[Unit], changing: Iterable[str]) -> dict[str, str]:
+def concerned(found: Sequence[Unit], changing: Iterable[str], packages: Packages) -> dict[str, str]:
     """The units that a change of these packages touches, with reasons; also all that stop before such a one."""
-    packages = set(changing)
-    files = {_plain(file): key for key in packages for file in _files_of(key)}
+    keys = set(changing)
+    files = {_plain(file): key for key in keys for file in packages.files_of(key)}
     reasons: dict[str, str] = {}
     for unit in found:
-        if unit.running and (reason := _touches(unit, packages, files)):
+        if unit.running and (reason := _touches(unit, keys, files, packages)):
             reasons[unit.name] = reason
     last = max((index for index, unit in enumerate(found) if unit.name in reasons), default=-1)
     for unit in found[: last + 1]:
@@ -112,11 +113,12 @@ def concerned(found: Sequence[Unit], changing: Iterable[str]) -> dict[str, str]:
     return {unit.name: reasons[unit.name] for unit in found if unit.name in reasons}
 
 
-def _touches(unit: Unit, packages: set[str], files: Mapping[str, str]) -> str:
-    owners = _owners([path for path in (unit.fragment, unit.executable) if path])
-    modules = [name for name in _dependencies(owners) if name.startswith(INTERPRETED) or name.endswith("-perl")]
+def _touches(unit: Unit, keys: set[str], files: Mapping[str, str], packages: Packages) -> str:
+    owners = _owners([path for path in (unit.fragment, unit.executable) if path], packages)
+    needs = packages.dependencies(owners)
+    modules = [name for name in needs if name.startswith(INTERPRETED) or name.endswith("-perl")]
     for owner in [*owners, *modules]:
-        if owner in packages:
+        if owner in keys:
             return f"needs {owner}"
     members = {unit.name, *unit.parts}
     for pid in processes():
@@ -132,28 +134,12 @@ def _plain(path: str) -> str:
     return re.sub(r"^/usr(?=/(?:lib|bin|sbin))", "", path)
 
 
-def _files_of(key: str) -> list[str]:
-    folder = Path("/var/lib/dpkg/info")
-    listings = [folder / f"{key}.list", *folder.glob(f"{key}:*.list")]
-    return [line for one in listings if one.is_file() for line in one.read_text(errors="replace").splitlines()]
-
-
-def _owners(paths: Sequence[str]) -> list[str]:
-    owners = []
+def _owners(paths: Sequence[str], packages: Packages) -> list[str]:
+    found = []
     for path in paths:
-        for spelling in dict.fromkeys((path, _plain(path), f"/usr{_plain(path)}")):
-            done = run(["dpkg-query", "-S", "--", spelling], timeout=30)
-            if done.code == 0:
-                owners.extend(done.out.partition(": ")[0].split(", "))
-                break
-    return [owner.split(":")[0] for owner in owners]
-
-
-def _dependencies(packages: Sequence[str]) -> list[str]:
-    if not packages:
-        return []
-    done = run(["dpkg-query", "-W", "-f", "${Depends}, ${Pre-Depends}\n", "--", *packages], timeout=30)
-    return [name.split(":")[0] for name in re.split(r"[,|\s]+|\([^)]*\)", done.out) if name]
+        spellings = dict.fromkeys((path, _plain(path), f"/usr{_plain(path)}"))
+        found += next((owners for one in spellings if (owners := packages.owners([one]))), [])
+    return found
 
 
 def stop(found: Sequence[Unit], names: Iterable[str]) -> list[str]:
@@ -196,8 +182,8 @@ def old_process(found: Sequence[Unit], replaced: Iterable[str], changed_at: floa
     has booted since. No process of any of the units may use a file that was replaced on disk.
     """
     stopped = set(replaced)
-    for unit in found:
-        for name in (unit.name, *unit.parts) if unit.name in stopped and changed_at is not None else ():
+    if changed_at is not None:
+        for name in [name for unit in found if unit.name in stopped for name in (unit.name, *unit.parts)]:
             began = _started(name)
             if began is not None and began < changed_at - SLACK:
                 return f"{name} still runs as before the change (started {changed_at - began:.0f} s too early)"

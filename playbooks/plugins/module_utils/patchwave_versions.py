@@ -1,9 +1,9 @@
-"""Debian names, versions and changelogs as values: nothing that is not exactly one of them gets past here."""
+"""Packages' names, versions and changelogs as values: nothing that is not exactly one of them gets past here."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timezone
 from email.utils import parsedate_to_datetime
@@ -81,6 +81,24 @@ def _compare_part(left: str, right: str) -> int:
 
 
 @dataclass(frozen=True)
+class Spelling:
+    """How a method spells a package, and the architecture that fits every host."""
+
+    method: str
+    name: re.Pattern[str]
+    version: re.Pattern[str]
+    arch: re.Pattern[str]
+    any_arch: str
+
+    def key(self, name: str, arch: str, native: str) -> str:
+        """The name by which a package is known on a host of that architecture."""
+        return name if arch in (native, self.any_arch) else f"{name}:{arch}"
+
+
+DEB = Spelling("apt", NAME, VERSION, ARCHITECTURE, "all")
+
+
+@dataclass(frozen=True)
 class Item:
     """One package of a release."""
 
@@ -92,31 +110,31 @@ class Item:
     new: bool  # the release says that it was not installed before: it may come along as a dependency
     reversibility: str
 
+    spelling: Spelling = DEB
+
     def key(self, native: str) -> str:
-        """The name by which dpkg and this project know the package on a host of that architecture."""
-        return self.name if self.arch in (native, "all") else f"{self.name}:{self.arch}"
-
-    @property
-    def file(self) -> str:
-        """The name that apt gives to the downloaded file."""
-        return f"{self.name}_{self.to.replace(':', '%3a')}_{self.arch}.deb"
+        """The name by which the package is known on a host of that architecture."""
+        return self.spelling.key(self.name, self.arch, native)
 
 
-def release_items(release: Mapping[str, Any]) -> list[Item]:
-    """The packages of a release, each field checked; a package that is listed twice is refused."""
+def release_items(release: Mapping[str, Any], spelling: Spelling = DEB) -> list[Item]:
+    """The packages of a release that are of one method, each field checked; one that is listed twice is refused."""
     items: dict[tuple[str, str], Item] = {}
     packages = release.get("packages")
     if not isinstance(packages, list):
         raise StepError("the release has no list of packages: seal it again")
     for row in packages:
+        if row.get("method", "apt") != spelling.method:
+            continue
         item = Item(
-            name=exact(NAME, row.get("name"), "package name"),
-            arch=exact(ARCHITECTURE, row.get("arch"), "architecture"),
-            to=exact(VERSION, row.get("to"), "version"),
+            name=exact(spelling.name, row.get("name"), "package name"),
+            arch=exact(spelling.arch, row.get("arch"), "architecture"),
+            to=exact(spelling.version, row.get("to"), "version"),
             sha256=exact(SHA256, row.get("sha256"), "sha256"),
             size=int(row.get("size") or 0),
             new=not row.get("from"),
             reversibility=str(row.get("reversibility") or "downgrade"),
+            spelling=spelling,
         )
         if (item.name, item.arch) in items:
             raise StepError(f"{item.name}:{item.arch} is listed twice in the release: seal it again")
@@ -126,7 +144,7 @@ def release_items(release: Mapping[str, Any]) -> list[Item]:
 
 @dataclass(frozen=True)
 class Installed:
-    """A package as dpkg knows it."""
+    """A package as the host's package database knows it."""
 
     name: str
     arch: str
@@ -152,7 +170,12 @@ class Plan:
         return {key: item.to for key, (_, item) in self.upgrades.items()}
 
 
-def make_plan(items: Iterable[Item], installed: Mapping[str, Installed], native: str) -> Plan:
+def make_plan(
+    items: Iterable[Item],
+    installed: Mapping[str, Installed],
+    native: str,
+    order: Callable[[str, str], int] = compare,
+) -> Plan:
     """Which of a release's packages apply to a host; an installed version at or past `to` never does."""
     plan = Plan()
     for item in items:
@@ -161,13 +184,18 @@ def make_plan(items: Iterable[Item], installed: Mapping[str, Installed], native:
         if have is None:
             if item.new:
                 plan.candidates[key] = item
-        elif compare(have.version, item.to) >= 0:
+        elif order(have.version, item.to) >= 0:
             plan.current.append(key)
         elif have.held:
             plan.held[key] = (have.version, item)
         else:
             plan.upgrades[key] = (have.version, item)
     return plan
+
+
+def differs(have: Installed | None, version: str) -> bool:
+    """Whether a package is not wholly installed at a version."""
+    return have is None or have.version != version or have.status != "installed"
 
 
 _ACTION = re.compile(r"(Inst|Conf|Remv|Purg) (\S+)(?: \[([^\]]+)\])?(?: \((\S+) (.*)\[([a-z0-9-]+)\]\))?")

@@ -6,12 +6,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ansible.module_utils import patchwave_apt as apt
+from ansible.module_utils import patchwave_methods
 from ansible.module_utils import patchwave_traffic as traffic
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.patchwave_hooks import ran_text, run_hooks
 from ansible.module_utils.patchwave_host import Journal, StepError, host_lock, serve
-from ansible.module_utils.patchwave_options import RELEASE, RUN, SERVICE
+from ansible.module_utils.patchwave_options import METHOD, RELEASE, RUN, SERVICE
 
 DOCUMENTATION = """
 module: patchwave_drain
@@ -22,6 +22,7 @@ description:
     put back into service, stays in service. A drain that fails before a patch puts the host back, for nothing has
     changed yet; before a restore it goes on, for that is needed more.
 options:
+  method: {description: How the host is patched., type: str, choices: [apt, dnf], required: true}
   run_id: {description: The run., type: str, required: true}
   release: {description: The sealed release., type: dict, required: true}
   service: {description: The service of the host as the settings describe it., type: dict, required: true}
@@ -38,6 +39,7 @@ author: Patchwave
 """
 EXAMPLES = """
 - patchwave_drain:
+    method: "{{ pw_method }}"
     run_id: "{{ pw_run }}"
     release: "{{ pw_release }}"
     service: "{{ pw_services[pw_service] }}"
@@ -83,7 +85,9 @@ def unneeded(params: Mapping[str, Any], journal: Journal, begun: Mapping[str, An
     finished = journal.read("undrain")
     if begun and begun["state"] == "done" and finished and finished["at"] >= begun["at"]:
         return "this run has put it back into service already"
-    return "" if begun or apt.plan_for(params["release"])[0].upgrades else "nothing to bring, stays in service"
+    if begun or patchwave_methods.of(params["method"]).plan_for(params["release"])[0].upgrades:
+        return ""
+    return "nothing to bring, stays in service"
 
 
 def leave(params: Mapping[str, Any], journal: Journal, begun: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -121,6 +125,7 @@ def undo(params: Mapping[str, Any], journal: Journal, problem: str) -> None:
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
+            "method": METHOD,
             "run_id": RUN,
             "release": RELEASE,
             "service": SERVICE,

@@ -9,14 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils import patchwave_apt as apt
 from ansible.module_utils import patchwave_data as data
 from ansible.module_utils import patchwave_health as health
-from ansible.module_utils import patchwave_holds
+from ansible.module_utils import patchwave_holds, patchwave_methods
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.patchwave_facts import scan
-from ansible.module_utils.patchwave_host import ROOT, StepError, count, host_lock, run, seconds, serve
-from ansible.module_utils.patchwave_options import PREFLIGHT, RELEASE, SERVICE
+from ansible.module_utils.patchwave_host import ROOT, StepError, count, host_lock, seconds, serve
+from ansible.module_utils.patchwave_methods import Packages
+from ansible.module_utils.patchwave_options import METHOD, PREFLIGHT, RELEASE, SERVICE
 from ansible.module_utils.patchwave_traffic import SOMEONE_ELSE, Marker
 from ansible.module_utils.patchwave_versions import Installed, Plan, release_items
 
@@ -28,6 +28,7 @@ description:
     failure of the task. Packages with a waiver are put on hold first, and holds of waivers that no longer count
     are lifted; holds that somebody else has set stay.
 options:
+  method: {description: How the host is patched., type: str, choices: [apt, dnf], required: true}
   release: {description: The sealed release., type: dict, required: true}
   service: {description: The service of the host as the settings describe it., type: dict, required: true}
   limits:
@@ -49,6 +50,7 @@ author: Patchwave
 """
 EXAMPLES = """
 - patchwave_preflight:
+    method: "{{ pw_method }}"
     release: "{{ pw_release }}"
     service: "{{ pw_services[pw_service] }}"
     limits: "{{ pw_preflight }}"
@@ -65,6 +67,7 @@ scan: {description: As patchwave_scan returns it., type: dict, returned: success
 
 MIB = 1 << 20
 INODES = 5000
+KERNELS = ("linux-image-", "initramfs-tools", "kernel")
 INITRD = 150 * MIB
 HEALTH_DEADLINE = 5.0
 
@@ -116,7 +119,7 @@ def inodes() -> tuple[bool, str]:
 
 def boot_space(plan: Plan) -> tuple[bool, str]:
     """Room in /boot for one more kernel and its initrd, when the release brings one."""
-    kernels = [key for key in (*plan.upgrades, *plan.candidates) if key.startswith(("linux-image-", "initramfs-tools"))]
+    kernels = [key for key in (*plan.upgrades, *plan.candidates) if key.startswith(KERNELS)]
     free = _statistics("/boot")
     mib = free.f_bavail * free.f_frsize // MIB
     if not kernels:
@@ -130,19 +133,16 @@ def _statistics(place: str) -> os.statvfs_result:
     return os.statvfs(place)
 
 
-def dpkg_sane() -> tuple[bool, str]:
+def database_sane(packages: Packages) -> tuple[bool, str]:
     """At rest, or in a state that the transaction's own repair fixes first."""
-    scripts = apt.maintainer_scripts()
+    scripts = packages.maintainer_scripts()
     if scripts:
         return False, f"a maintainer script is running: {next(iter(scripts.values()))[:120]}"
-    problem = apt.interrupted()
+    problem = packages.interrupted()
     if not problem:
         return True, "at rest"
-    broken = run(["dpkg", "--configure", "-a", "--no-act"], timeout=60)
-    return (
-        broken.code == 0,
-        f"{problem}; {'the transaction fixes it first' if broken.code == 0 else 'dpkg cannot fix it'}",
-    )
+    fixable = packages.repairable()
+    return fixable, f"{problem}; {'the transaction fixes it first' if fixable else 'that cannot be fixed by itself'}"
 
 
 def held(plan: Plan) -> tuple[bool, str]:
@@ -150,11 +150,11 @@ def held(plan: Plan) -> tuple[bool, str]:
     return not names, f"on hold and left alone: {', '.join(names)}" if names else "nothing of the release is on hold"
 
 
-def available(plan: Plan, installed: Mapping[str, Installed]) -> tuple[bool, str]:
+def available(packages: Packages, plan: Plan, installed: Mapping[str, Installed]) -> tuple[bool, str]:
     """Each version is in the signed lists with the release's digest, and the version to go back to is there as well."""
     items = [item for _, item in plan.upgrades.values()]
     old = {(item.name, version, installed[key].arch): key for key, (version, item) in plan.upgrades.items()}
-    known = apt.known_versions([*((item.name, item.to, item.arch) for item in items), *old])
+    known = packages.known_versions([*((item.name, item.to, item.arch) for item in items), *old])
     problems = []
     for item in items:
         digest = known.get((item.name, item.to, item.arch), ("", 0))[0]
@@ -163,13 +163,13 @@ def available(plan: Plan, installed: Mapping[str, Installed]) -> tuple[bool, str
         elif digest != item.sha256:
             problems.append(f"{item.name} {item.to} is offered with another sha256 than the release's")
     for (name, version, arch), key in old.items():
-        if (name, version, arch) not in known and not apt.cached(name, version, arch, ROOT):
+        if (name, version, arch) not in known and not packages.cached(name, version, arch, ROOT):
             problems.append(f"{key} {version}, the way back, is offered no more and kept nowhere")
     return not problems, "; ".join(problems[:3]) or f"{count(len(items), 'package')}, new and old"
 
 
-def removals(plan: Plan, native: str) -> tuple[bool, str]:
-    complaints, brought = apt.simulate_plan(plan, native)
+def removals(packages: Packages, plan: Plan, native: str) -> tuple[bool, str]:
+    complaints, brought = packages.simulate_plan(plan, native)
     more = f" and brings {', '.join(brought)}" if brought else ""
     return not complaints, "; ".join(
         complaints[:3]
@@ -208,50 +208,43 @@ def backup(settings: Sequence[Mapping[str, Any]], found: dict[str, str]) -> tupl
     return True, "; ".join(details) or "no database is named"
 
 
-def unattended() -> tuple[bool, str]:
+def unattended(packages: Packages) -> tuple[bool, str]:
     """Nothing but a wave patches this host."""
-    done = run(["systemctl", "is-enabled", "unattended-upgrades.service"], timeout=30)
-    enabled = done.out.strip() == "enabled"
-    config = run(["apt-config", "shell", "value", "APT::Periodic::Unattended-Upgrade"], timeout=30).out
-    armed = enabled and "'1'" in config
-    return not armed, "unattended-upgrades would patch outside of a wave" if armed else "off"
-
-
-def repositories() -> tuple[bool, str]:
-    """What the signed lists are and when their publishers made them."""
-    done = run(["apt-get", "indextargets", "--format", "$(ORIGIN) $(CODENAME)", "Created-By: Packages"], timeout=60)
-    names = sorted(set(done.checked("apt-get indextargets").out.splitlines()))
-    return bool(names), ", ".join(names) or "no package source is configured"
+    armed = packages.unattended()
+    return not armed, armed or "off"
 
 
 def work(params: dict[str, Any]) -> dict[str, Any]:
     received = time.time()
-    service, limits, checks = params["service"], params["limits"], Checks()
+    service, limits = params["service"], params["limits"]
+    checks, packages = Checks(), patchwave_methods.of(params["method"])
     checks.run(
         "clock",
         "set the clock: systemctl restart systemd-timesyncd",
         lambda: clock(params["controller_time"], received, seconds(limits["clock_skew"])),
     )
-    free = checks.run("lock_free", "let it finish or end it", lambda: _lock_free(params["lock_timeout"]))
+    free = checks.run("lock_free", "let it finish or end it", lambda: _lock_free(packages, params["lock_timeout"]))
     fresh = free and checks.run(
-        "repositories", "fix the package source or wait for the mirror", lambda: _refreshed(params["refresh_timeout"])
+        "repositories",
+        "fix the package source or wait for the mirror",
+        lambda: _refreshed(packages, params["refresh_timeout"]),
     )
     if free:
-        checks.run("waivers", "see apt-mark showhold", lambda: waivers(params["holds"], params["release"]))
-    plan, installed, native = apt.plan_for(params["release"])
+        checks.run("waivers", "see what is on hold", lambda: waivers(packages, params["holds"], params["release"]))
+    plan, installed, native = packages.plan_for(params["release"])
     needed = 4 * sum(item.size for _, item in plan.upgrades.values())
-    checks.run("disk", "make room: apt-get clean", lambda: space(needed, limits["disk_free_mb"]))
+    checks.run("disk", "make room: remove cached packages", lambda: space(needed, limits["disk_free_mb"]))
     checks.run("inodes", "remove what fills the file system", inodes)
-    checks.run("boot_space", "remove old kernels: apt-get autoremove", lambda: boot_space(plan))
-    checks.run("dpkg_sane", "dpkg --configure -a", dpkg_sane)
-    checks.run("held", "apt-mark unhold, or a waiver", lambda: held(plan))
-    checks.run("versions_available", "wait for the mirror, or seal again", lambda: available(plan, installed))
-    checks.run("removals", "seal a release that holds what is missing", lambda: removals(plan, native))
+    checks.run("boot_space", "remove old kernels", lambda: boot_space(plan))
+    checks.run("dpkg_sane", "finish or undo the cut-off transaction", lambda: database_sane(packages))
+    checks.run("held", "lift the hold, or a waiver", lambda: held(plan))
+    checks.run("versions_available", "wait for the mirror, or seal again", lambda: available(packages, plan, installed))
+    checks.run("removals", "seal a release that holds what is missing", lambda: removals(packages, plan, native))
     checks.run("services_healthy", "fix the service before patching", lambda: services_healthy(service))
     databases: dict[str, str] = {}
     checks.run("backup", "start the database, then look at its log", lambda: backup(service["data"], databases))
     if not params["unattended_upgrades"]:
-        checks.run("unattended_upgrades", "systemctl disable --now unattended-upgrades", unattended)
+        checks.run("unattended_upgrades", "switch it off", lambda: unattended(packages))
     unfit = [check for check in checks.done if not check["ok"]]
     applies = plan.expected
     summary = (
@@ -263,36 +256,38 @@ def work(params: dict[str, Any]) -> dict[str, Any]:
         "held": {key: version for key, (version, _) in plan.held.items()},
         "fresh": bool(fresh),
         "databases": databases,
-        "scan": scan(),
+        "scan": scan(packages),
         "summary": summary,
     }
 
 
-def waivers(holds: Mapping[str, Any], release: Mapping[str, Any]) -> tuple[bool, str]:
+def waivers(packages: Packages, holds: Mapping[str, Any], release: Mapping[str, Any]) -> tuple[bool, str]:
     """The holds that waivers ask for are there, and no others of ours."""
-    names = [item.name for item in release_items(release)]
+    names = [item.name for item in release_items(release, packages.SPELLING)]
     with host_lock("preflight"):
-        installed = apt.installed_packages(apt.native_architecture())
-        hold, lift = patchwave_holds.apply(holds["packages"], holds["waivers"], names, installed)
+        installed = packages.installed_packages(packages.native_architecture())
+        hold, lift = patchwave_holds.apply(holds["packages"], holds["waivers"], names, installed, packages)
     said = [f"put on hold {', '.join(sorted(hold))}"] if hold else []
     said += [f"lifted {', '.join(lift)}"] if lift else []
     return True, "; ".join(said) or f"{count(len(holds['packages']), 'package')} waived"
 
 
-def _lock_free(timeout: float) -> tuple[bool, str]:
-    waited = apt.wait_for_locks(timeout)
+def _lock_free(packages: Packages, timeout: float) -> tuple[bool, str]:
+    waited = packages.wait_for_locks(timeout)
     return True, "free" if waited < 1 else f"free after {waited:.0f} s"
 
 
-def _refreshed(timeout: float) -> tuple[bool, str]:
+def _refreshed(packages: Packages, timeout: float) -> tuple[bool, str]:
     with host_lock("preflight", timeout=timeout):
-        apt.refresh(timeout)
-    return repositories()
+        packages.refresh(timeout)
+    names = packages.repositories()
+    return bool(names), ", ".join(names) or "no package source is configured"
 
 
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
+            "method": METHOD,
             "release": RELEASE,
             "service": SERVICE,
             "limits": PREFLIGHT,

@@ -9,13 +9,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils import patchwave_apt as apt
 from ansible.module_utils import patchwave_config as config
 from ansible.module_utils import patchwave_data as data
 from ansible.module_utils import patchwave_health as health
+from ansible.module_utils import patchwave_methods
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.patchwave_host import ROOT, Journal, StepError, count, host_lock, last_line, serve
-from ansible.module_utils.patchwave_options import RELEASE, RUN, SERVICE
+from ansible.module_utils.patchwave_host import ROOT, Journal, StepError, count, host_lock, serve
+from ansible.module_utils.patchwave_methods import Packages
+from ansible.module_utils.patchwave_options import METHOD, RELEASE, RUN, SERVICE
+from ansible.module_utils.patchwave_packages import sha256_of
 from ansible.module_utils.patchwave_versions import Installed, Item
 
 DOCUMENTATION = """
@@ -24,9 +26,9 @@ short_description: Makes sure of the way back before anything changes
 description:
   - Keeps the new and the installed versions of what the release changes on the host, each with a verified
     digest, an archive of the configuration, a dump of each database whose primary is here, and the latency of
-    the service's first http check. A second call of
-    the same run changes nothing.
+    the service's first http check. A second call of the same run changes nothing.
 options:
+  method: {description: How the host is patched., type: str, choices: [apt, dnf], required: true}
   run_id: {description: The run., type: str, required: true}
   release: {description: The sealed release., type: dict, required: true}
   service: {description: The service of the host as the settings describe it., type: dict, required: true}
@@ -36,6 +38,7 @@ author: Patchwave
 """
 EXAMPLES = """
 - patchwave_protect:
+    method: "{{ pw_method }}"
     run_id: "{{ pw_run }}"
     release: "{{ pw_release }}"
     service: "{{ pw_services[pw_service] }}"
@@ -53,26 +56,24 @@ bytes: {description: What all of it takes., type: int, returned: success}
 BASELINE_SAMPLES = 10
 
 
-def gather(folder: Path, wanted: Sequence[tuple[str, str, str, str]], timeout: float) -> list[dict[str, Any]]:
+def gather(
+    packages: Packages, folder: Path, wanted: Sequence[tuple[str, str, str, str]], timeout: float
+) -> list[dict[str, Any]]:
     """The package files of each (key, name, version, architecture): kept, found on the host, or downloaded."""
     folder.mkdir(mode=0o700, exist_ok=True)
     missing = []
     for _, name, version, arch in wanted:
-        target = folder / file_name(name, version, arch)
+        target = folder / packages.file_name(name, version, arch)
         if target.is_file():
             continue
-        if (kept := apt.cached(name, version, arch, ROOT)) is not None:
+        if (kept := packages.cached(name, version, arch, ROOT)) is not None:
             link_or_copy(kept, target)
         else:
-            missing.append(f"{name}={version}" if arch == "all" else f"{name}:{arch}={version}")
-    if missing:
-        done = apt.download(missing, folder, timeout=timeout)
-        if done.code:
-            raise StepError(
-                f"{len(missing)} packages cannot be had: {last_line(done.err)}: without them there is no way back"
-            )
+            missing.append((name, version, arch))
+    if missing and (problem := packages.download(missing, folder, timeout=timeout)):
+        raise StepError(f"{len(missing)} packages cannot be had: {problem}: without them there is no way back")
     return [
-        {"key": key, "name": name, "version": version, "arch": arch, "file": file_name(name, version, arch)}
+        {"key": key, "name": name, "version": version, "arch": arch, "file": packages.file_name(name, version, arch)}
         for key, name, version, arch in wanted
     ]
 
@@ -87,18 +88,15 @@ def link_or_copy(source: Path, target: Path) -> None:
         partial.rename(target)
 
 
-def file_name(name: str, version: str, arch: str) -> str:
-    """As apt names a package file."""
-    return f"{name}_{version.replace(':', '%3a')}_{arch}.deb"
-
-
-def promised(rows: list[dict[str, Any]], folder: Path, digests: Mapping[str, str], what: str) -> None:
+def promised(
+    packages: Packages, rows: list[dict[str, Any]], folder: Path, digests: Mapping[str, str], what: str
+) -> None:
     """Checks each file against its promised digest and writes that down; a wrong one is thrown away."""
     for row in rows:
         path = folder / row["file"]
-        row["sha256"] = digests.get(row["key"]) or (apt.sha256_of(path) if path.is_file() else "")
+        row["sha256"] = digests.get(row["key"]) or (sha256_of(path) if path.is_file() else "")
         try:
-            apt.verified(path, row["name"], row["version"], row["arch"], row["sha256"])
+            packages.verified(path, row["name"], row["version"], row["arch"], row["sha256"])
         except StepError:
             path.unlink(missing_ok=True)
             raise
@@ -109,12 +107,7 @@ def promised(rows: list[dict[str, Any]], folder: Path, digests: Mapping[str, str
 def dump(database: data.Database, folder: Path, timeout: float) -> dict[str, Any]:
     """One database as a file, with what its record needs."""
     file = data.dump(database, folder, timeout)
-    return {
-        "database": database.name,
-        "file": str(file),
-        "bytes": file.stat().st_size,
-        "sha256": apt.sha256_of(file),
-    }
+    return {"database": database.name, "file": str(file), "bytes": file.stat().st_size, "sha256": sha256_of(file)}
 
 
 def work(params: dict[str, Any]) -> dict[str, Any]:
@@ -134,18 +127,19 @@ def work(params: dict[str, Any]) -> dict[str, Any]:
 
 def protect(params: dict[str, Any], journal: Journal) -> dict[str, Any]:
     service, timeout = params["service"], params["timeout"]
-    plan, installed, native = apt.plan_for(params["release"])
-    complaints, brought = apt.simulate_plan(plan, native)
+    packages = patchwave_methods.of(params["method"])
+    plan, installed, native = packages.plan_for(params["release"])
+    complaints, brought = packages.simulate_plan(plan, native)
     if complaints:
         raise StepError(
             f"the transaction {'; '.join(complaints[:3])}: refuse this release here, or seal what is missing"
         )
     coming: dict[str, Item] = {**{key: item for key, (_, item) in plan.upgrades.items()}, **brought}
-    new = gather(
-        journal.folder / "new", [(key, item.name, item.to, item.arch) for key, item in coming.items()], timeout
-    )
-    promised(new, journal.folder / "new", {key: item.sha256 for key, item in coming.items()}, "the release")
-    old = ways_back(journal, [installed[key] for key in plan.upgrades], list(plan.upgrades), timeout)
+    wanted = [(key, item.name, item.to, item.arch) for key, item in coming.items()]
+    new = gather(packages, journal.folder / "new", wanted, timeout)
+    digests = {key: item.sha256 for key, item in coming.items()}
+    promised(packages, new, journal.folder / "new", digests, "the release")
+    old = ways_back(packages, journal, {key: installed[key] for key in plan.upgrades}, timeout)
     roots = config.paths(service["config_paths"])
     archive: dict[str, Any] = {}
     if roots:
@@ -153,11 +147,11 @@ def protect(params: dict[str, Any], journal: Journal) -> dict[str, Any]:
         manifest = config.manifest(roots)
         config.archive(roots, target, timeout)
         archive = {"file": str(target), "roots": roots, "files": len(manifest), "bytes": target.stat().st_size}
-        archive["sha256"] = apt.sha256_of(target)
+        archive["sha256"] = sha256_of(target)
         journal.write("config", "done", before=manifest, roots=roots)
     found = [data.find(setting) for setting in service["data"]]
     dumps = [dump(one, journal.folder / "dumps", timeout) for one in found if one.state == "primary"]
-    packages = f"{count(len(new), 'package')} and {len(old)} to go back"
+    kept = f"{count(len(new), 'package')} and {len(old)} to go back"
     total = sum(row["bytes"] for row in (*new, *old, *dumps)) + archive.get("bytes", 0)
     return {
         "new": new,
@@ -168,27 +162,28 @@ def protect(params: dict[str, Any], journal: Journal) -> dict[str, Any]:
         "not_dumped": {one.name: one.detail for one in found if one.state != "primary"},
         "baseline_ms": health.baseline(service["health"], BASELINE_SAMPLES),
         "bytes": total,
-        "summary": f"{packages}, {count(len(dumps), 'dump')}, {total >> 20} MiB",
+        "summary": f"{kept}, {count(len(dumps), 'dump')}, {total >> 20} MiB",
     }
 
 
 def ways_back(
-    journal: Journal, packages: Sequence[Installed], keys: Sequence[str], timeout: float
+    packages: Packages, journal: Journal, installed: Mapping[str, Installed], timeout: float
 ) -> list[dict[str, Any]]:
     """The installed versions' package files, against the signed lists where these still know them."""
-    wanted = [(key, have.name, have.version, have.arch) for key, have in zip(keys, packages)]
-    rows = gather(journal.folder / "old", wanted, timeout)
-    known = apt.known_versions([(name, version, arch) for _, name, version, arch in wanted])
+    wanted = [(key, have.name, have.version, have.arch) for key, have in installed.items()]
+    rows = gather(packages, journal.folder / "old", wanted, timeout)
+    known = packages.known_versions([(name, version, arch) for _, name, version, arch in wanted])
     digests = {
         key: known[name, version, arch][0] for key, name, version, arch in wanted if (name, version, arch) in known
     }
-    promised(rows, journal.folder / "old", digests, "the signed lists")
+    promised(packages, rows, journal.folder / "old", digests, "the signed lists")
     return rows
 
 
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
+            "method": METHOD,
             "run_id": RUN,
             "release": RELEASE,
             "service": SERVICE,

@@ -7,14 +7,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils import patchwave_apt as apt
 from ansible.module_utils import patchwave_config as config
+from ansible.module_utils import patchwave_methods
 from ansible.module_utils import patchwave_reboot as reboot
 from ansible.module_utils import patchwave_units as units
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.patchwave_host import Journal, StepError, boot, count, host_lock, serve
-from ansible.module_utils.patchwave_options import RELEASE, RUN, SERVICE
-from ansible.module_utils.patchwave_versions import release_items
+from ansible.module_utils.patchwave_options import METHOD, RELEASE, RUN, SERVICE
+from ansible.module_utils.patchwave_packages import sha256_of, tail, untouched
+from ansible.module_utils.patchwave_versions import differs, release_items
 
 DOCUMENTATION = """
 module: patchwave_restore
@@ -23,6 +24,7 @@ description:
   - Downgrades the changed packages to their kept and verified files in one transaction, restores configuration
     files that the run changed and nobody has edited since. A host that the run has not changed stays.
 options:
+  method: {description: How the host is patched., type: str, choices: [apt, dnf], required: true}
   run_id: {description: The run., type: str, required: true}
   release: {description: The sealed release., type: dict, required: true}
   service: {description: The service of the host as the settings describe it., type: dict, required: true}
@@ -35,6 +37,7 @@ author: Patchwave
 """
 EXAMPLES = """
 - patchwave_restore:
+    method: "{{ pw_method }}"
     run_id: "{{ pw_run }}"
     release: "{{ pw_release }}"
     service: "{{ pw_services[pw_service] }}"
@@ -75,11 +78,12 @@ def take_back(params: dict[str, Any], journal: Journal, begun: dict[str, Any], l
     kept = journal.result("protect")
     if kept is None:
         raise StepError(f"run {journal.run} has kept nothing on this host: restore it from its snapshot or image")
-    apt.wait_for_locks(params["lock_timeout"])
-    apt.wait_for_orphans(params["lock_timeout"])
-    native = apt.native_architecture()
-    installed = apt.installed_packages(native)
-    changed = {key: version for key, version in begun["before"].items() if apt.differs(installed.get(key), version)}
+    packages = patchwave_methods.of(params["method"])
+    packages.wait_for_locks(params["lock_timeout"])
+    packages.wait_for_orphans(params["lock_timeout"])
+    native = packages.native_architecture()
+    installed = packages.installed_packages(native)
+    changed = {key: version for key, version in begun["before"].items() if differs(installed.get(key), version)}
     added = [key for key in begun["brought"] if key in installed]
     rows = [row for row in kept["old"] if row["key"] in changed]
     if missing := set(changed) - {row["key"] for row in rows}:
@@ -88,39 +92,38 @@ def take_back(params: dict[str, Any], journal: Journal, begun: dict[str, Any], l
         )
     folder = journal.folder / "old"
     for row in rows:
-        apt.untouched(folder / row["file"], row["sha256"])
+        untouched(folder / row["file"], row["sha256"])
     found = units.units(params["service"]["units"])
     touched = {
-        **units.concerned(found, [*changed, *added]),
+        **units.concerned(found, [*changed, *added], packages),
         **dict.fromkeys(begun["stopped"], "was stopped by the run"),
     }
     units.stop(found, touched)
     log = journal.folder / "restore.log"
     files = [folder / row["file"] for row in rows]
     if files or added:
-        problem = apt.foresee(files, changed, remove=added, broken=True)
-        timeout = params["timeout"]
-        apt.settle(files, remove=added, problem=problem, broken=True, timeout=timeout, log=log, keep=[lock])
-    after = apt.installed_packages(native)
-    wrong = [key for key, version in changed.items() if apt.differs(after.get(key), version)] + [
+        number, timeout = packages.transaction(journal.folder), params["timeout"]
+        packages.undo(files, changed, added, number, timeout=timeout, log=log, keep=[lock])
+    after = packages.installed_packages(native)
+    wrong = [key for key, version in changed.items() if differs(after.get(key), version)] + [
         key for key in added if key in after
     ]
-    if wrong or (problem := apt.interrupted()):
+    if wrong or (problem := packages.interrupted()):
         raise StepError(
             f"{', '.join(wrong) or problem} is not as before: restore the host from its snapshot or image",
-            log=apt.tail(log),
+            log=tail(log),
         )
-    apt.mark_automatic(begun["automatic"])
+    packages.mark_automatic(begun["automatic"])
     units.stop(found, touched)
     configuration = restore_config(journal, kept)
     reboot.renew_pid_1()
     changed_at = time.time()
     names = [unit.name for unit in found if unit.name in touched]
     units.start(reversed(names))
-    why = reboot.reasons(changed)
+    why = reboot.reasons(changed, packages)
     beyond = sorted(
         item.name
-        for item in release_items(params["release"])
+        for item in release_items(params["release"], packages.SPELLING)
         if item.key(native) in changed and item.reversibility != "downgrade"
     )
     parts = [
@@ -147,7 +150,7 @@ def restore_config(journal: Journal, kept: dict[str, Any]) -> dict[str, list[str
     if not record or not kept["archive"]:
         return {"restored": [], "removed": [], "left": []}
     archive = Path(kept["archive"]["file"])
-    if apt.sha256_of(archive) != kept["archive"]["sha256"]:
+    if sha256_of(archive) != kept["archive"]["sha256"]:
         raise StepError(f"{archive} is not the archive that was made: restore the host from its snapshot or image")
     now = config.manifest(record["roots"])
     restore, remove, left = config.changes(record["before"], record.get("start", now), record.get("after", now), now)
@@ -161,6 +164,7 @@ def restore_config(journal: Journal, kept: dict[str, Any]) -> dict[str, list[str
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
+            "method": METHOD,
             "run_id": RUN,
             "release": RELEASE,
             "service": SERVICE,

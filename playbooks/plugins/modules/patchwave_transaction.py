@@ -8,14 +8,16 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils import patchwave_apt as apt
 from ansible.module_utils import patchwave_config as config
+from ansible.module_utils import patchwave_methods
 from ansible.module_utils import patchwave_reboot as reboot
 from ansible.module_utils import patchwave_units as units
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.patchwave_host import Journal, StepError, boot, count, host_lock, serve
-from ansible.module_utils.patchwave_options import RELEASE, RUN, SERVICE
-from ansible.module_utils.patchwave_versions import Plan
+from ansible.module_utils.patchwave_methods import Packages
+from ansible.module_utils.patchwave_options import METHOD, RELEASE, RUN, SERVICE
+from ansible.module_utils.patchwave_packages import tail, untouched
+from ansible.module_utils.patchwave_versions import Plan, differs
 
 DOCUMENTATION = """
 module: patchwave_transaction
@@ -23,8 +25,9 @@ short_description: Brings a host exactly to a release's versions
 description:
   - Stops the services that are touched in their order, installs the verified package files in one transaction
     that was simulated first, and starts the services in reverse. A second call of the same run returns what the
-    first has done; after a crash it goes on where dpkg stands.
+    first has done; after a crash it goes on where the package database stands.
 options:
+  method: {description: How the host is patched., type: str, choices: [apt, dnf], required: true}
   run_id: {description: The run., type: str, required: true}
   release: {description: The sealed release., type: dict, required: true}
   service: {description: The service of the host as the settings describe it., type: dict, required: true}
@@ -37,6 +40,7 @@ author: Patchwave
 """
 EXAMPLES = """
 - patchwave_transaction:
+    method: "{{ pw_method }}"
     run_id: "{{ pw_run }}"
     release: "{{ pw_release }}"
     service: "{{ pw_services[pw_service] }}"
@@ -52,7 +56,7 @@ reboot: {description: "Whether a reboot is due, why, and which boot this is.", t
 
 
 def work(params: dict[str, Any]) -> dict[str, Any]:
-    journal = Journal(params["run_id"])
+    journal, packages = Journal(params["run_id"]), patchwave_methods.of(params["method"])
     digest = params["release"].get("digest")
     with host_lock(f"transaction of {journal.run}") as lock:
         journal.open()
@@ -65,15 +69,15 @@ def work(params: dict[str, Any]) -> dict[str, Any]:
             result = recorded["result"]
             waiting = result["reboot"]["needed"] and result["reboot"]["boot"] == boot()
             return {**result, "changed": False, "reboot": {**result["reboot"], "waiting": waiting}}
-        apt.wait_for_locks(params["lock_timeout"])
-        fixed = apt.repair(params["lock_timeout"], tolerant=recorded is not None)
-        plan = apt.plan_for(params["release"])[0]
+        packages.wait_for_locks(params["lock_timeout"])
+        fixed = packages.repair(params["lock_timeout"], tolerant=recorded is not None)
+        plan = packages.plan_for(params["release"])[0]
         if not plan.upgrades and not recorded:
-            return already_current(params, plan)
+            return already_current(params, packages, plan)
         kept = protected(journal, plan, digest)
-        facts = begin(journal, recorded, plan, kept)
+        facts = begin(journal, packages, recorded, kept)
         try:
-            result = change(params, journal, plan, kept, facts, lock, resumed=recorded is not None)
+            result = change(params, journal, packages, plan, kept, facts, lock, resumed=recorded is not None)
         except StepError as error:
             remember_configuration(journal)
             journal.write("transaction", "failed", digest=digest, problem=str(error), **facts)
@@ -83,9 +87,9 @@ def work(params: dict[str, Any]) -> dict[str, Any]:
         return {**result, "changed": True}
 
 
-def already_current(params: dict[str, Any], plan: Plan) -> dict[str, Any]:
+def already_current(params: dict[str, Any], packages: Packages, plan: Plan) -> dict[str, Any]:
     """Nothing to bring: the host is as it was, and says so."""
-    why = reboot.reasons(plan.current)
+    why = reboot.reasons(plan.current, packages)
     return {
         "state": "already-current",
         "before": {},
@@ -113,12 +117,14 @@ def protected(journal: Journal, plan: Plan, digest: str | None) -> dict[str, Any
     return kept
 
 
-def begin(journal: Journal, recorded: dict[str, Any] | None, plan: Plan, kept: dict[str, Any]) -> dict[str, Any]:
+def begin(
+    journal: Journal, packages: Packages, recorded: dict[str, Any] | None, kept: dict[str, Any]
+) -> dict[str, Any]:
     """Writes down what will change before it does; after a crash the first record's truth stands."""
     facts = {
         "before": (recorded or kept)["before"],
         "automatic": sorted(
-            (recorded or {}).get("automatic") or apt.automatic() & {key.split(":")[0] for key in kept["before"]}
+            (recorded or {}).get("automatic") or packages.automatic() & {key.split(":")[0] for key in kept["before"]}
         ),
         "stopped": (recorded or {}).get("stopped", []),
         "brought": sorted(row["key"] for row in kept["new"] if row["key"] not in kept["before"]),
@@ -132,6 +138,7 @@ def begin(journal: Journal, recorded: dict[str, Any] | None, plan: Plan, kept: d
 def change(
     params: dict[str, Any],
     journal: Journal,
+    packages: Packages,
     plan: Plan,
     kept: dict[str, Any],
     facts: dict[str, Any],
@@ -139,23 +146,21 @@ def change(
     *,
     resumed: bool,
 ) -> dict[str, Any]:
-    """The transaction itself, judged before by simulation and after by dpkg."""
-    folder, native = journal.folder / "new", apt.native_architecture()
-    before = apt.installed_packages(native)
+    """The transaction itself, judged before by simulation and after by what is installed."""
+    folder, native = journal.folder / "new", packages.native_architecture()
+    before = packages.installed_packages(native)
     rows = [
-        row
-        for row in kept["new"]
-        if row["key"] not in plan.held and apt.differs(before.get(row["key"]), row["version"])
+        row for row in kept["new"] if row["key"] not in plan.held and differs(before.get(row["key"]), row["version"])
     ]
     for row in rows:
-        apt.untouched(folder / row["file"], row["sha256"])
+        untouched(folder / row["file"], row["sha256"])
     expected = {row["key"]: row["version"] for row in rows}
     files = [folder / row["file"] for row in rows]
-    problem = apt.foresee(files, expected, broken=resumed) if files else ""
+    problem = packages.foresee(files, expected, broken=resumed) if files else ""
     if problem and not resumed:
         raise StepError(problem)
     found = units.units(params["service"]["units"])
-    reasons = units.concerned(found, [*expected, *facts["brought"]])
+    reasons = units.concerned(found, [*expected, *facts["brought"]], packages)
     reasons.update({name: "was stopped by this run before" for name in facts["stopped"] if name not in reasons})
     facts["stopped"] = [unit.name for unit in found if unit.name in reasons]
     configuration = journal.read("config")
@@ -167,16 +172,16 @@ def change(
     units.stop(found, reasons)
     log = journal.folder / "transaction.log"
     if files:
-        apt.settle(files, problem=problem, broken=resumed, timeout=params["timeout"], log=log, keep=[lock])
+        packages.apply(files, problem=problem, broken=resumed, timeout=params["timeout"], log=log, keep=[lock])
     seconds = round(time.monotonic() - began, 1)
-    after = apt.installed_packages(native)
-    if problem := apt.interrupted() or unlisted(before, after, expected):
-        raise StepError(f"after the transaction: {problem}: take the host back", log=apt.tail(log))
-    apt.mark_automatic(facts["automatic"])
+    after = packages.installed_packages(native)
+    if problem := packages.interrupted() or unlisted(before, after, expected):
+        raise StepError(f"after the transaction: {problem}: take the host back", log=tail(log))
+    packages.mark_automatic(facts["automatic"])
     units.stop(found, reasons)  # maintainer scripts may have started them in their own order
     reboot.renew_pid_1()
     changed_at = time.time()
-    why = reboot.reasons(facts["before"])
+    why = reboot.reasons(facts["before"], packages)
     # A host that is about to boot starts its services then, in systemd's own order.
     started = [] if why else units.start(reversed(facts["stopped"]))
     remember_configuration(journal)
@@ -190,6 +195,7 @@ def change(
         "reboot": {"needed": bool(why), "waiting": bool(why), "why": why, "boot": boot()},
         "changed_at": changed_at,
         "packages_changed": len(changed),
+        "transaction": packages.transaction(journal.folder),
         "dpkg_seconds": seconds,
         "summary": f"{count(len(changed), 'package')}, {seconds:.1f} s" + (f", reboot: {why[0]}" if why else ""),
     }
@@ -229,6 +235,7 @@ def pick(record: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
+            "method": METHOD,
             "run_id": RUN,
             "release": RELEASE,
             "service": SERVICE,

@@ -7,13 +7,13 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible.module_utils import patchwave_apt as apt
 from ansible.module_utils import patchwave_health as health
+from ansible.module_utils import patchwave_methods
 from ansible.module_utils import patchwave_units as units
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.patchwave_hooks import ran_text, run_hooks
 from ansible.module_utils.patchwave_host import Journal, StepError, boot, count, host_lock, serve
-from ansible.module_utils.patchwave_options import RUN, SERVICE
+from ansible.module_utils.patchwave_options import METHOD, RUN, SERVICE
 from ansible.module_utils.patchwave_traffic import Marker
 
 DOCUMENTATION = """
@@ -24,6 +24,7 @@ description:
     restore, and then checks the health of the service and that its processes are those of after the change. Works
     on a drained host.
 options:
+  method: {description: How the host is patched., type: str, choices: [apt, dnf], required: true}
   run_id: {description: The run., type: str, required: true}
   service: {description: The service of the host as the settings describe it., type: dict, required: true}
   since:
@@ -35,6 +36,7 @@ author: Patchwave
 """
 EXAMPLES = """
 - patchwave_verify:
+    method: "{{ pw_method }}"
     run_id: "{{ pw_run }}"
     service: "{{ pw_services[pw_service] }}"
     since: transaction
@@ -51,7 +53,8 @@ errors: {description: Bad samples after the first good one., type: int, returned
 class Prover:
     """Holds what must be true after a step, and finds out whether it is."""
 
-    def __init__(self, journal: Journal, since: str) -> None:
+    def __init__(self, journal: Journal, since: str, packages: patchwave_methods.Packages) -> None:
+        self.packages = packages
         self.journal, self.since = journal, since
         self.result: Mapping[str, Any] = {}
         if since != "boot":
@@ -88,17 +91,17 @@ class Prover:
         )
 
     def versions(self) -> bool:
-        installed = apt.installed_packages(apt.native_architecture())
+        installed = self.packages.installed_packages(self.packages.native_architecture())
         wrong = [
             f"{key} is {have.version + ' ' + have.status if have else 'gone'} instead of {version}"
             for key, version in (self.result.get("after") or {}).items()
             if (have := installed.get(key)) is None or have.version != version or have.status != "installed"
         ]
-        problem = "; ".join(wrong[:3]) or apt.interrupted()
+        problem = "; ".join(wrong[:3]) or self.packages.interrupted()
         return self.note(
             "versions",
             problem,
-            f"{count(len(self.result.get('after') or {}), 'package')} as they should be, dpkg at rest",
+            f"{count(len(self.result.get('after') or {}), 'package')} as they should be, the package database at rest",
         )
 
     def hooks(self, service: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -122,7 +125,8 @@ class Prover:
 
 
 def work(params: Mapping[str, Any]) -> dict[str, Any]:
-    prover, service = Prover(Journal(params["run_id"]), params["since"]), params["service"]
+    prover = Prover(Journal(params["run_id"]), params["since"], patchwave_methods.of(params["method"]))
+    service = params["service"]
     evidence: dict[str, Any] = {
         "checks": prover.checks,
         "hooks": [],
@@ -158,6 +162,7 @@ def work(params: Mapping[str, Any]) -> dict[str, Any]:
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
+            "method": METHOD,
             "run_id": RUN,
             "service": SERVICE,
             "since": {"type": "str", "choices": ["transaction", "restore", "boot"], "required": True},

@@ -55,15 +55,12 @@ class Counters:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self.in_flight = self.requests = self.refused = 0
-        self.last_request: float | None = None
+        self.in_flight = self.refused = self.passed = 0
         self._since: float | None = None
 
     def enter(self) -> None:
         with self._lock:
             self.in_flight += 1
-            self.requests += 1
-            self.last_request = time.time()
 
     def leave(self) -> None:
         with self._lock:
@@ -84,6 +81,10 @@ class Counters:
     def refuse_probe(self) -> None:
         with self._lock:
             self.refused += 1
+
+    def pass_probe(self) -> None:
+        with self._lock:
+            self.passed += 1
 
 
 DATABASE = Database()
@@ -127,8 +128,9 @@ class Handler(BaseHTTPRequestHandler):
     def health(self) -> None:
         slow()
         facts = {"version": BUILD["version"], "started": STARTED, "pid": os.getpid()}
+        probe = PROBE in self.headers.get("User-Agent", "")
         if COUNTERS.draining_since() is not None:
-            if PROBE in self.headers.get("User-Agent", ""):
+            if probe:
                 COUNTERS.refuse_probe()
             self.unhealthy(facts, "draining")
         elif BUILD["fault"] == "unhealthy":
@@ -139,21 +141,21 @@ class Handler(BaseHTTPRequestHandler):
             except (psycopg2.Error, queue.Empty) as error:
                 self.unhealthy(facts, "database: " + " ".join(str(error).split()))
             else:
+                if probe:
+                    COUNTERS.pass_probe()
                 self.answer(200, {"ApplicationHealthState": "Healthy", **facts, "database": "ok"})
 
     def unhealthy(self, facts: dict[str, Any], reason: str) -> None:
         self.answer(503, {"ApplicationHealthState": "Unhealthy", "reason": reason, **facts})
 
     def statistics(self) -> None:
-        since = COUNTERS.draining_since()
+        COUNTERS.draining_since()
         self.answer(
             200,
             {
                 "in_flight": COUNTERS.in_flight,
-                "draining_since": since,
-                "probes_refused": COUNTERS.refused,
-                "requests_total": COUNTERS.requests,
-                "last_request": COUNTERS.last_request,
+                "refused": COUNTERS.refused,
+                "passed": COUNTERS.passed,
             },
         )
 
