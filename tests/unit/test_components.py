@@ -235,8 +235,9 @@ def test_only_a_capacity_that_is_scaled_by_somebody_else_is_left_alone(
 def only_existing(*also: str) -> Change:
     """The dev stack with hosts that exist, and of what it declares beside them only these sections."""
     sections = {"network", "administrators", "maintenance", "snapshots", "alerts"} - set(also)
+    idle = [f"services.{name}" for name in settings().services if name != "desk"]
     gates: Change = {"services.desk.gates.0.url": "https://desk.example.com/"}
-    return {"fleets": EXISTING, **gates, **dict.fromkeys(sections, ...)}
+    return {"fleets": EXISTING, **gates, **dict.fromkeys([*sections, *idle], ...)}
 
 
 def test_nothing_is_declared_for_hosts_that_exist() -> None:

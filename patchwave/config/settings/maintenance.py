@@ -52,7 +52,6 @@ class Maintenance(Model):
     """What Update Manager installs on the machines that are left to it; Windows machines are not, without `windows`."""
 
     starts_on: date
-    arc_resource_group: Name
     reboot: Reboot
     linux: Annotated[tuple[LinuxUpdates, ...], Field(min_length=1)]
     windows: tuple[WindowsUpdates, ...] = ()
