@@ -20,6 +20,18 @@ def _collection(machine_id: str) -> str:
     return f"{group}/providers/Microsoft.Compute/restorePointCollections/{collection_name(machine.lower())}"
 
 
+def ensure_collection(arm: Arm, machine_id: str) -> None:
+    """A machine that exists without the program has a collection; one that has it already keeps it as it is."""
+    path = _collection(machine_id)
+    group = group_of(machine_id)
+    held = arm.pages(f"{group}/providers/Microsoft.Compute/restorePointCollections", api=COMPUTE)
+    if any(str(one["id"]).lower() == path.lower() for one in held):
+        return
+    machine = arm.call("GET", machine_id, api=COMPUTE)
+    body = {"location": machine["location"], "properties": {"source": {"id": machine["id"]}}}
+    arm.call("PUT", path, api=COMPUTE, body=body)
+
+
 def take(arm: Arm, machine_id: str, run: str) -> str:
     """The id of this run's restore point, which exists and is complete when this returns."""
     path = f"{_collection(machine_id)}/restorePoints/{run.lower()}"

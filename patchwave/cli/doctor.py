@@ -130,8 +130,8 @@ def examine(root: Path, stack: StackName | None, runner: Runner) -> Iterator[Che
     yield _tried("signing key", runner.signs)
     sign_in = _tried("Azure sign-in", runner.sign_in)
     yield sign_in
-    allowed = min([CLOCK_SKEW, *(settings.preflight.clock_skew for settings in stacks.values())])
-    yield clock_check(runner.skew, allowed)
+    skews = (settings.preflight.clock_skew for settings in stacks.values())
+    yield clock_check(runner.skew, min(skews, default=CLOCK_SKEW))
     if stack not in stacks or stack is None:
         return
     if sign_in.state != "ok":

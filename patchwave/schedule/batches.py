@@ -1,7 +1,7 @@
 """Who is patched together, and in which order: ring by ring, service by service, batch by batch."""
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import timedelta
 from itertools import groupby
 from typing import Generic, NamedTuple, Protocol, TypeVar
@@ -144,6 +144,15 @@ def objections(hosts: Sequence[Host], settings: Settings) -> Iterator[str]:
                 f"service {name} has {live} live host{'s' if live > 1 else ''}, max_unavailable {limit} leaves nobody "
                 'to answer: take less, or write "100%" if nobody needs to'
             )
+
+
+def without_room(hosts: Sequence[Placed], silent: Collection[str], settings: Settings) -> Iterator[str]:
+    """The services of which no more live hosts may be away, because too many of them do not answer."""
+    for name in settings.services:
+        away = sum(host.live and host.service == name and host.name in silent for host in hosts)
+        if away and away >= max_unavailable(name, hosts, settings):
+            many = f"{away} of its live hosts do not answer" if away > 1 else "a live host of it does not answer"
+            yield f"service {name} has no room for another host away: {many}, its other live hosts would be deferred"
 
 
 def needed(todo: Sequence[Batch], settings: Settings) -> timedelta:

@@ -18,7 +18,7 @@ from patchwave.releases.missing import outstanding
 from patchwave.releases.release import Package
 from patchwave.releases.release import load as load_release
 from patchwave.releases.waivers import Waiver
-from patchwave.schedule.batches import objections
+from patchwave.schedule.batches import objections, without_room
 from patchwave.schedule.forecast import Forecast, forecast, in_rings
 from patchwave.schedule.notices import notices
 from patchwave.schedule.scans import NOTHING, Scans, scan
@@ -122,7 +122,7 @@ def draw(seen: Forecast, inventory: Inventory, scans: Scans, now: datetime) -> d
         "partial": scans.partial,
         "hosts": shown,
         "unanswered": scans.rows,
-        "objections": list(objections(hosts, settings)),
+        "objections": [*objections(hosts, settings), *without_room(hosts, scans.unanswered, settings)],
         "late": late,
         "missed": [_missed(miss, seen) for miss in misses(question)],
         "notices": [

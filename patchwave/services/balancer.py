@@ -24,6 +24,8 @@ INSTANCES = "2024-11-01"
 ATTEMPTS = 20
 PAUSE = 3.0
 
+NO_POOL = "users reach the host, and none of its addresses is in a pool: name the service's pools"
+
 State = Literal["Down", "None"]
 Pool = dict[str, Any]
 
@@ -132,6 +134,12 @@ def put_back(client: Client, host: Mapping[str, Any], pools: Sequence[str], lock
     for pool in joined:
         write(client, pool, target, "None", locks)
     return list(joined)
+
+
+def unreachable(client: Client, host: Mapping[str, Any], pools: Sequence[str]) -> str:
+    """Why the driver cannot take a host out of service that users reach, or an empty string."""
+    _, joined = _find(client, host, pools)
+    return "" if joined else NO_POOL
 
 
 def _find(client: Client, host: Mapping[str, Any], pools: Sequence[str]) -> tuple[Target, dict[str, set[str]]]:

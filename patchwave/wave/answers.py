@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from patchwave.azure.inventory import Host
 from patchwave.base.model import first_problem
 from patchwave.base.text import one_line
+from patchwave.config.settings.services import Service
 from patchwave.methods.ansible import HostResult
 from patchwave.releases.missing import outstanding, versions
 from patchwave.releases.release import Release
@@ -44,6 +45,7 @@ class Scanned(_Answer):
 class _Preflight(_Answer):
     checks: list[Check]
     scan: Scanned | None = None
+    databases: dict[str, str] = Field(default_factory=dict)
 
 
 def preflight(
@@ -73,6 +75,26 @@ def preflight(
         waived={name: waived[name] for name in lacks if name in waived},
         problem=problem,
     ), checks
+
+
+def lost_databases(
+    results: Mapping[str, HostResult], hosts: Sequence[Host], services: Mapping[str, Service]
+) -> dict[str, str]:
+    """By service, why none of its hosts may be patched: a database that it names is on none of those that answer."""
+    found: dict[str, set[str]] = {}
+    for host in hosts:
+        try:
+            answer = _Preflight.model_validate(results[host.name].steps["preflight"])
+        except (KeyError, ValidationError):
+            continue
+        present = found.setdefault(host.service, set())
+        present |= {name for name, state in answer.databases.items() if state != "absent"}
+    lost = {}
+    for name, present in found.items():
+        for data in services[name].data:
+            if data.database not in present:
+                lost[name] = f"no host of {name} has the database {data.database}: correct services.{name}.data"
+    return lost
 
 
 def after(result: HostResult | None, host: Host, release: Release) -> dict[str, str] | None:

@@ -40,6 +40,7 @@ class Journal:
         self.run = run
         self.planned: tuple[Host, ...] = ()
         self._order: Mapping[str, Any] = {}
+        self.unusable: dict[str, str] = {}
         self.waivers: tuple[Waiver, ...] = ()
         self.begun: datetime | None = None
         self.latest: datetime | None = None
@@ -95,6 +96,7 @@ class Journal:
             Host.model_validate({key: row[key] for key in Host.model_fields}) for row in data["planned"]
         )
         self._order = data["order"]
+        self.unusable = {row["name"]: row["reason"] for row in data["unusable"]}
         self.waivers = tuple(Waiver.model_validate_json(json.dumps(row)) for row in data["waivers"])
 
     def _take_decision(self, record: Record) -> None:

@@ -101,12 +101,9 @@ class Run:
     def _begin(self) -> None:
         """Plans every host that the inventory has; Failed when it is not whole, Refused when it cannot be patched."""
         inventory = self.effects.discover()
-        if inventory.missing:
-            raise Failed(
-                f"{self.order.stack}: Azure does not list {', '.join(inventory.missing[:3])}"
-                f"{f' and {len(inventory.missing) - 3} more' if len(inventory.missing) > 3 else ''}: "
-                "a short inventory is not patched, look for what is missing"
-            )
+        if gaps := inventory.gaps:
+            more = f" (and {len(gaps) - 1} more: run `patchwave inventory`)" if len(gaps) > 1 else ""
+            raise Failed(f"{self.order.stack}: a short inventory is not patched: {gaps[0]}{more}")
         settings = self.order.settings
         for objection in objections(inventory.hosts, settings):
             raise Refused(f"{self.order.stack}: {objection}")
@@ -122,6 +119,7 @@ class Run:
                 "rehearsal": self.effects.rehearsal(),
                 "planned": [host.model_dump(mode="json") | {"batch": number[host.name]} for host in inventory.hosts],
                 "left_alone": [one.model_dump(mode="json") for one in inventory.left_alone],
+                "unusable": [one.model_dump(mode="json") for one in inventory.problems],
                 "waivers": [waiver.model_dump(mode="json") for waiver in self._relied],
             },
         )
@@ -134,9 +132,12 @@ class Run:
         with self._phase("preflight"):
             results = self._play("preflight", action.hosts, journal)
             unfit = 0
+            lost = answers.lost_databases(results, action.hosts, self.order.settings.services)
             for host in action.hosts:
                 holds = self._holds(journal, host).packages
                 facts, checks = answers.preflight(results[host.name], host, self.release, holds)
+                if facts.answered and facts.problem is None and host.service in lost:
+                    facts = facts.model_copy(update={"problem": lost[host.service]})
                 for check in checks:
                     self._record("check", {"host": host.name, **check.model_dump()})
                 unfit += facts.problem is not None
@@ -239,6 +240,10 @@ class Run:
                 row = {"host": host.name, "state": state, "before": before, "after": found, "reason": why}
                 self._record("state", {**row, "waived": facts.waived if facts else {}})
             rows.append(self._host_row(host, state, why or "", before, found))
+        for name, reason in journal.unusable.items():
+            if name not in journal.states:
+                row = {"host": name, "state": "deferred", "before": {}, "after": {}, "reason": reason, "waived": {}}
+                self._record("state", row)
         self._quarantine()
         self._send("PatchHosts", rows)
         compliant = sum(state in COMPLIANT for state, _ in states.values())

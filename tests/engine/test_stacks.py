@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
-from patchwave.config.settings import STACKS, load_stack, stack_path
+from patchwave.config.settings import load_stack, stack_path
 from patchwave.config.standard import StackName
 from sandbox import environment
 from sandbox.azure.arm.machines import enrol
@@ -20,6 +20,7 @@ from sandbox.lab import engine
 from sandbox.stack import Stack
 from tests.clients import serving
 from tests.laboratory import copied
+from tests.unit.builders import STANDARD
 
 MINUTES = 60.0
 
@@ -66,9 +67,10 @@ def lets_go_of_deleted_backups(project: Path, name: StackName) -> bool:
     return file.read_text(encoding="utf-8") != text
 
 
-@pytest.mark.parametrize("name", STACKS)
+@pytest.mark.parametrize("name", STANDARD.stacks)
 def test_a_stack_is_made_does_not_drift_and_leaves_nothing(standing: Standing, name: StackName) -> None:
-    for one in load_stack(standing.sandbox.project, name).settings.maintenance.assigned:
+    maintenance = load_stack(standing.sandbox.project, name).settings.maintenance
+    for one in maintenance.assigned if maintenance else ():
         enrol(standing.doors.manager, {"name": one.name, "resourceGroup": one.resource_group})
     before = {row.key for row in standing.doors.store.all()}
     stack = Stack(standing.sandbox, standing.engine, name)

@@ -59,7 +59,7 @@ def host(name: str, *, live: bool = False, ring: str = "rest", source: str = "vm
             "address": "10.0.0.1",
             "source": source,
             "fleet": {"vmss": "web", "vm": "machines", "arc": "sites"}[source],
-            "service": "desk",
+            "service": "desk" if source == "vmss" else "branch",
             "method": "apt",
             "ring": ring,
             "slot": None,

@@ -43,11 +43,11 @@ class Recorder(mocks.Mocks):
             outputs["ipAddress"] = "127.9.9.10"
         return f"{GROUP}/rg/providers/x/{args.name}", outputs
 
-    def call(self, args: mocks.MockCallArgs) -> tuple[dict[Any, Any], None]:
+    def call(self, args: mocks.MockCallArgs) -> tuple[dict[Any, Any], list[tuple[str, str]]]:
         if args.token.rpartition(":")[2] != "getResourceGroup":
             raise AssertionError(f"the program called {args.token} while it was declared")
         name = args.args["resourceGroupName"]
-        return {"name": name, "id": f"{GROUP}/{name}"}, None
+        return {"name": name, "id": f"{GROUP}/{name}"}, []
 
 
 def declare(program: Callable[[], Any], *, stack: str = "dev", config: dict[str, str] | None = None) -> list[Declared]:

@@ -473,11 +473,6 @@ def test_a_wrong_query_is_azures_bad_request(rested: StandIn, query: str) -> Non
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "BadRequest")
 
 
-def test_another_subscription_has_no_rows(rested: StandIn) -> None:
-    body = {"subscriptions": ["11111111-1111-1111-1111-111111111111"], "query": "resources | project id"}
-    assert rested.ask("POST", "/providers/Microsoft.ResourceGraph/resources", body).json()["data"] == []
-
-
 # Logs
 
 

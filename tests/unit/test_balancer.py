@@ -252,13 +252,14 @@ class Steps:
         )
         self.stages: list[str] = []
 
-        def execute(module_args: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-            self.stages.append(module_args["stage"])
-            return dict(answers[module_args["stage"]])
+        def execute(task_vars: dict[str, Any], module_args: dict[str, Any] | None = None) -> dict[str, Any]:
+            stage = module_args["stage"] if module_args else "all"
+            self.stages.append(stage)
+            return dict(answers[stage])
 
         self.plugin._execute_module = execute
         monkeypatch.setattr(module.ActionBase, "run", lambda *_: {})
-        self.result = self.plugin.run(None, {"pw_id": ARC, "pw_address": "10.9.0.1"})
+        self.result = self.plugin.run(None, {"pw_id": ARC, "pw_address": "10.9.0.1", "pw_live": True})
 
 
 BEGUN = {"needed": True, "owner": None, "settled": False}
@@ -293,6 +294,14 @@ def test_a_host_that_users_reach_and_no_pool_has_is_not_drained(monkeypatch):
     steps = Steps(monkeypatch, Cloud(a=pool()), "drain", {"begin": BEGUN, "cancel": {}}, purpose="patch", live=True)
     assert "none of its addresses is in a pool" in steps.result["msg"]
     assert steps.stages == ["begin", "cancel"]
+
+
+@pytest.mark.parametrize(("addresses", "well"), [([by_address("10.9.0.1")], True), ([], False)])
+def test_a_host_that_users_reach_and_no_pool_has_is_unfit(monkeypatch, addresses, well):
+    preflight = {"checks": [{"name": "clock", "ok": True}], "summary": "fit"}
+    steps = Steps(monkeypatch, Cloud(a=pool(*addresses)), "preflight", {"all": preflight})
+    assert [check["ok"] for check in steps.result["checks"]] == [True, well]
+    assert (steps.result["summary"] == "fit") is well
 
 
 RETURNS = [

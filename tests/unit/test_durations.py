@@ -42,7 +42,7 @@ def wave(
 
 
 def seconds(span: timedelta | None) -> float | None:
-    return span and span.total_seconds()
+    return None if span is None else span.total_seconds()
 
 
 def test_each_part_of_a_wave_is_measured_by_itself(tmp_path: Path) -> None:

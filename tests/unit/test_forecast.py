@@ -19,9 +19,10 @@ from patchwave.releases import release as releases
 from patchwave.releases.advisories import NOTHING
 from patchwave.releases.feeds import concerning, import_files
 from patchwave.releases.release import ChangelogEntry, Release, Sealed
-from patchwave.schedule.forecast import forecast
+from patchwave.schedule.forecast import Forecast, forecast
 from patchwave.schedule.solver import Change, Miss, misses
-from tests.unit.builders import AUTHOR, STANDARD, copy_desk, make_keys, pending
+from tests.unit.builders import AUTHOR, STANDARD, make_keys, pending
+from tests.unit.engine import FIXTURE
 from tests.unit.test_advisories import catalog, vulnerability, write
 
 MONDAY = datetime(2026, 11, 23, 9, tzinfo=UTC)
@@ -40,9 +41,9 @@ Edit = Callable[[dict[str, Any]], None]
 class Project:
     """A project of its own with the tests' standard and stacks, and a release of one fix."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, decided: Path = FIXTURE) -> None:
         self.root = root
-        copy_desk(root)
+        shutil.copytree(decided, root, dirs_exist_ok=True)
         self.release = self._sealed()
         self.keys = make_keys(root, evidence.IDENTITY, LEAD)
         shutil.copy(root / "signers", root / "policy" / "allowed_signers")
@@ -51,7 +52,7 @@ class Project:
         entry = ChangelogEntry(version="2-1", date=MONDAY, urgency="high", cves=(CVE,))
         update = pending("madeup", to="2-1")
         sealed = Sealed(stack="dev", at=MONDAY, hosts=("dev-blue-0",))
-        made, _ = releases.seal("2026-11-23.1", AUTHOR, sealed, [update], {"madeup": [entry]}, STANDARD, NOTHING)
+        made, _ = releases.seal("2026-11-23.1", AUTHOR, sealed, [update], {update.key: [entry]}, STANDARD, NOTHING)
         assert made is not None
         releases.save(self.root, made)
         return made
@@ -86,10 +87,13 @@ class Project:
 
         self.edit(change.stack, edited)
 
+    def forecast(self, stack: StackName, now: datetime = MONDAY) -> Forecast:
+        file, standard = load_stack(self.root, stack), load_standard(self.root)
+        return forecast(self.root, stack, file.settings, self.release, file.waivers, standard, now, {})
+
     def misses(self, stack: StackName, now: datetime = MONDAY) -> dict[str, Miss]:
         """What is missed, each under its line."""
-        file, standard = load_stack(self.root, stack), load_standard(self.root)
-        seen = forecast(self.root, stack, file.settings, self.release, file.waivers, standard, now, {})
+        seen = self.forecast(stack, now)
         found = misses(seen.question(seen.declared(now), now))
         return {seen.line(miss): miss for miss in found}
 
@@ -221,6 +225,31 @@ def test_a_wave_that_fits_no_window_takes_more_hosts_at_once(project: Project) -
     assert (miss.hosts, miss.earliest) == (82, None)
     assert miss.remedy is not None
     assert [change.remedy for change in miss.remedy] == ["batch", "batch"]
+
+
+def test_a_stack_waits_for_those_that_it_is_promoted_from_and_for_no_other(tmp_path: Path) -> None:
+    project = Project(tmp_path, FIXTURE.parent / "grid")
+    for stack in ("prod-eu", "prod-us"):
+        assert [wave.stack for wave in project.forecast(stack).before.waves] == ["qa"]
+    project.succeeded("qa", MONDAY)
+    assert project.forecast("prod-eu", MONDAY + DAY).before == ((), MONDAY)
+
+
+def test_services_and_fleets_are_waited_for_in_their_order_with_counts_of_their_own(tmp_path: Path) -> None:
+    seen = Project(tmp_path, FIXTURE.parent / "grid").forecast("prod-eu")
+    wave = seen.question(seen.declared(MONDAY), MONDAY).waves[-1]
+    order = [(group.hosts[0].ring, sorted({host.fleet for host in group.hosts})) for group in wave.groups]
+    assert order == [
+        ("pilot", ["replicas"]),
+        ("pilot", ["plant"]),
+        ("pilot", ["edge", "pages"]),
+        ("everywhere", ["primary"]),
+        ("everywhere", ["edge"]),
+    ]
+    fields = {limit.field: limit.value for limit in wave.limits}
+    assert fields["services.site.max_unavailable"] == 1  # a quarter of the two live ones
+    assert [wave.limits[number].field for number in wave.groups[3].batch] == ["fleets.primary.rings[everywhere].batch"]
+    assert [wave.limits[number].field for number in wave.groups[4].batch] == ["rollout.rings[everywhere].batch"]
 
 
 def own_rings(settings: dict[str, Any]) -> None:

@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from types import FrameType
 from typing import Any
 
+import pytest
+
 from patchwave.azure.inventory import Inventory, Unplanned
 from patchwave.methods.ansible import HostResult
 from patchwave.schedule.durations import Durations
@@ -102,6 +104,14 @@ def test_the_canary_is_one_of_the_hosts_that_lack_something() -> None:
 def test_objections_to_the_wave_are_shown() -> None:
     drawn = plan(Inventory(hosts=(host("web-0", live=True), host("web-1", live=True))))
     assert "service desk has 2 live hosts, max_unavailable 2 leaves nobody to answer" in drawn["objections"][-1]
+
+
+@pytest.mark.parametrize(("silent", "objected"), [(("web-0",), False), (("web-0", "web-1"), True), (("web-3",), False)])
+def test_live_hosts_that_do_not_answer_take_the_room_of_others(silent: tuple[str, ...], objected: bool) -> None:
+    hosts = tuple(host(f"web-{number}", live=number != 3) for number in range(4))
+    scans = Scans({one.name: LACKS for one in hosts if one.name not in silent}, dict.fromkeys(silent, "unreachable"))
+    drawn = plan(Inventory(hosts=hosts), scans)
+    assert any("has no room for another host away" in line for line in drawn["objections"]) == objected
 
 
 def result(name: str, scan: dict[str, Any] | None, problem: str | None = None) -> HostResult:

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from tests.unit import playbook_code  # noqa: F401  # makes the next imports possible
 
+from ansible.module_utils import patchwave_apt as apt  # isort: skip
 from ansible.module_utils import patchwave_holds as holds  # isort: skip
 from ansible.module_utils.patchwave_host import Done, StepError  # isort: skip
 from ansible.module_utils.patchwave_versions import Installed  # isort: skip
@@ -66,7 +67,7 @@ def test_the_second_wave_changes_nothing() -> None:
 
 
 @pytest.fixture
-def asked(monkeypatch, tmp_path):
+def marked(monkeypatch, tmp_path):
     """The apt-mark commands that were run, with the marker as it stood at each."""
     seen = []
     marker = tmp_path / "holds.json"
@@ -75,22 +76,23 @@ def asked(monkeypatch, tmp_path):
         seen.append((argv[1:2] + argv[3:], holds.read(marker)))
         return Done(tuple(argv), 0, "", "")
 
-    monkeypatch.setattr(holds, "run", run)
+    monkeypatch.setattr(apt, "run", run)
+    monkeypatch.setattr(apt, "native_architecture", lambda: "amd64")
     return seen, marker
 
 
-def test_a_hold_is_written_down_before_it_is_set_and_forgotten_after_it_is_lifted(asked):
-    seen, marker = asked
-    holds.apply({"openssl": "W-1"}, ["W-1"], ["openssl"], installed(), marker)
-    holds.apply({}, [], ["openssl"], installed("openssl"), marker)
+def test_a_hold_is_written_down_before_it_is_set_and_forgotten_after_it_is_lifted(marked):
+    seen, marker = marked
+    holds.apply({"openssl": "W-1"}, ["W-1"], ["openssl"], installed(), apt, marker)
+    holds.apply({}, [], ["openssl"], installed("openssl"), apt, marker)
     assert seen == [(["hold", "openssl"], {"openssl": "W-1"}), (["unhold", "openssl"], {"openssl": "W-1"})]
     assert holds.read(marker) == {}
 
 
-def test_a_hostile_package_name_reaches_no_command(asked):
-    seen, marker = asked
+def test_a_hostile_package_name_reaches_no_command(marked):
+    seen, marker = marked
     with pytest.raises(StepError, match="not a valid one"):
-        holds.apply({"-oAPT::Update::Pre-Invoke::=id": "W-1"}, ["W-1"], [], installed(), marker)
+        holds.apply({"-oAPT::Update::Pre-Invoke::=id": "W-1"}, ["W-1"], [], installed(), apt, marker)
     assert seen == []
 
 

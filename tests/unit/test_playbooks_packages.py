@@ -7,10 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from patchwave.methods.versions import reaches, rpm_order
 from tests.unit.playbook_code import load
 
 from ansible.module_utils import patchwave_apt as apt  # isort: skip
 from ansible.module_utils import patchwave_versions as versions  # isort: skip
+from ansible.module_utils import patchwave_dnf as dnf  # isort: skip
+from ansible.module_utils import patchwave_packages as packages  # isort: skip
 from ansible.module_utils.patchwave_host import Journal, StepError  # isort: skip
 
 transaction = load("modules", "patchwave_transaction")
@@ -219,13 +222,13 @@ def test_a_package_file_with_one_changed_byte_is_thrown_away(tmp_path):
     deb = tmp_path / "openssl_2.0_amd64.deb"
     subprocess.run(["dpkg-deb", "--root-owner-group", "--build", tmp_path / "tree", deb], check=True)
     kept = [{"key": "openssl", "name": "openssl", "version": "2.0", "arch": "amd64", "file": deb.name}]
-    promise = {"openssl": apt.sha256_of(deb)}
-    protect.promised(kept, tmp_path, promise, "the release")
+    promise = {"openssl": packages.sha256_of(deb)}
+    protect.promised(apt, kept, tmp_path, promise, "the release")
     whole = bytearray(deb.read_bytes())
     whole[-1] ^= 1
     deb.write_bytes(whole)
     with pytest.raises(StepError, match="it is not the sealed package"):
-        protect.promised(kept, tmp_path, promise, "the release")
+        protect.promised(apt, kept, tmp_path, promise, "the release")
     assert not deb.exists()
 
 
@@ -288,3 +291,92 @@ def test_a_failed_script_is_named_and_not_only_its_exit_code():
     )
     assert apt.complaint(said).startswith("fieldops-desk: installed fieldops-desk package post-installation script")
     assert apt.complaint("", "E: Unable to lock\n") == "E: Unable to lock"
+
+
+RPM_VERSIONS = st.from_regex(r"[0-9a-z]{1,3}([.~^_][0-9a-z]{1,3}){0,3}", fullmatch=True)
+
+
+@pytest.mark.skipif(not shutil.which("rpm"), reason="rpm is the judge and is not on this machine")
+@settings(max_examples=60, deadline=None)
+@given(RPM_VERSIONS, RPM_VERSIONS)
+def test_rpm_versions_are_ordered_as_rpm_orders_them(left, right):
+    said = subprocess.run(
+        ["rpm", "--eval", f'%{{lua: print(rpm.vercmp("{left}", "{right}"))}}'],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert rpm_order(f"{left}-1", f"{right}-1") == int(said.stdout)
+
+
+@pytest.mark.parametrize(
+    ("older", "newer"),
+    [
+        ("1.0~rc1-1.el9", "1.0-1.el9"),
+        ("1.0-1.el9", "1.0^20260101-1.el9"),
+        ("1.0^20260101-1.el9", "1.0.1-1.el9"),
+        ("9.9-1.el9", "1:0.1-1.el9"),
+        ("5.14.0-427.el9", "5.14.0-427.13.el9"),
+        ("1.0a-1", "1.0.1-1"),
+        ("1.9-2", "1.10-1"),
+    ],
+)
+def test_what_people_get_wrong_about_rpm_versions(older, newer):
+    assert reaches("dnf", newer, older)
+    assert not reaches("dnf", older, newer)
+
+
+def rpm_row(**changed):
+    return {**row("kernel-core", "x86_64", to="5.14.0-427.13.el9"), "method": "dnf", **changed}
+
+
+def test_each_method_takes_its_own_packages_of_a_release():
+    release = {"packages": [row(), rpm_row(), rpm_row(name="openssl", to="1:3.0.7-27.el9")]}
+    assert [(one.name, one.to) for one in versions.release_items(release)] == [("openssl", "2.0")]
+    rpms = versions.release_items(release, dnf.RPM)
+    assert [(one.name, one.to) for one in rpms] == [("kernel-core", "5.14.0-427.13.el9"), ("openssl", "1:3.0.7-27.el9")]
+
+
+@pytest.mark.parametrize(
+    "bad", [{"name": "-oid"}, {"name": "a b"}, {"to": "1.0"}, {"to": "1.0-1;id"}, {"to": "/etc-1"}, {"arch": "../x"}]
+)
+def test_an_rpm_that_is_not_exactly_one_is_refused(bad):
+    with pytest.raises(StepError, match="not a valid one"):
+        versions.release_items({"packages": [rpm_row(**bad)]}, dnf.RPM)
+
+
+ENTRIES = [
+    (1793534400, "A <a@b.invalid> - 1.1-2", "- fix CVE-2026-1111 and\n  CVE-2026-1112"),
+    (1793448000, "A <a@b.invalid> [1.1-1.el9]", "- nothing"),
+    (1793448000, "A <a@b.invalid>", "- CVE-2026-2222"),
+    (1793361600, "A <a@b.invalid> - 1.0-1", "- CVE-2025-1"),
+    (1793361600, "A <a@b.invalid> - 9.9-1", "- a branch of long ago: CVE-2025-2222"),
+]
+
+
+def test_an_rpm_changelog_is_read_up_to_the_installed_version_and_no_further():
+    entries = dnf.parse_changelog(ENTRIES, "1:1.0-1.el9", "1:1.1-2.el9", rpm_order)
+    assert [(entry["version"], entry["cves"]) for entry in entries] == [
+        ("1:1.1-2", ["CVE-2026-1111", "CVE-2026-1112"]),
+        ("1:1.1-1.el9", []),
+        ("1:1.1-2.el9", ["CVE-2026-2222"]),
+    ]
+    assert entries[0]["date"] == "2026-11-01T12:00:00Z"
+
+
+@pytest.mark.parametrize("locked", [True, False])
+def test_a_hold_of_ours_is_a_version_lock_or_an_exclude_and_leaves_no_trace(tmp_path, monkeypatch, locked):
+    plugin, listed, main = (tmp_path / name for name in ("versionlock.conf", "versionlock.list", "dnf.conf"))
+    monkeypatch.setattr(dnf, "VERSIONLOCK", plugin)
+    monkeypatch.setattr(dnf, "CONFIGURATION", main)
+    if locked:
+        plugin.write_text(f"[main]\nenabled = 1\nlocklist = {listed}\n")
+    listed.write_text("nginx-1:1.20-1.el9.*\n")
+    main.write_text("[main]\ngpgcheck=1\nexcludepkgs=nginx\nbest=True\n")
+    before = listed.read_text(), main.read_text()
+    held = have("openssl", "1:3.0.7-25.el9", arch="x86_64")
+    dnf.hold([held])
+    after = (listed if locked else main).read_text()
+    assert ("openssl-1:3.0.7-25.el9.*\n" if locked else "excludepkgs=nginx openssl\n") in after
+    dnf.unhold([held])
+    assert (listed.read_text(), main.read_text()) == before

@@ -196,7 +196,7 @@ def test_the_host_header_is_the_checks_own_and_a_redirect_is_not_followed(web):
     web.headers["Location"] = f"{web.url}/"
     web.answers["/healthz"] = (301, b"")
     assert "HTTP 301" in problem_of(web, host="shop.example.org")
-    assert web.asked == [("GET", "/healthz", "shop.example.org")]
+    assert web.requests == [("GET", "/healthz", "shop.example.org")]
 
 
 def test_a_refused_probe_is_well_only_on_a_drained_host(web):
@@ -413,7 +413,7 @@ def test_a_host_is_drained_when_the_balancer_knows_and_nobody_is_served(tmp_path
     web.answers["/statz"] = lambda number: (200, {"refused": 40 + number, "in_flight": 0 if number > 4 else 1})
     outcome = traffic.drain(counted(tmp_path, web, settle="PT5S"), RUN, live=True)
     assert outcome.problem == ""
-    assert len(web.asked) == 5
+    assert len(web.requests) == 5
 
 
 STATISTICS = [
@@ -452,7 +452,7 @@ def test_an_http_drain_asks_and_believes_only_success(web, tmp_path):
     assert traffic.Marker.of(way("http", **urls)).owner() == RUN
     with pytest.raises(host.StepError, match="HTTP 500, not a status of 2xx"):
         traffic.put_back(way("http", **urls), live=False, was_drained=True)
-    assert [line[:2] for line in web.asked] == [("POST", "/drain"), ("POST", "/return")]
+    assert [line[:2] for line in web.requests] == [("POST", "/drain"), ("POST", "/return")]
 
 
 def test_a_command_drains_puts_back_and_may_not_hang(tmp_path):

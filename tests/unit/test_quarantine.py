@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patchwave.authorization import permission
+from patchwave.authorization import decision, messages
 from patchwave.base.errors import Refused
 from patchwave.evidence.chain import Chain, Record
 from patchwave.releases import quarantine
@@ -69,12 +69,11 @@ def test_a_release_with_a_version_on_the_list_is_refused_on_every_stack(tmp_path
     held = quarantine.load(tmp_path).of(release())
     for stack in STANDARD.stacks:
         asked = inputs(stack, quarantined=held)
-        (refusal,) = permission.decide(asked).refusals
-        assert refusal.about == "quarantine"
+        (refusal,) = (one for one in decision.decide(asked).refusals if one.about == "quarantine")
         assert "openssl 3.0.20-1~deb12u2" in refusal.why
         assert "taken back on dev" in refusal.why
         with pytest.raises(Refused, match="openssl"):
-            permission.promotion(asked)
+            messages.require_promotion(asked)
 
 
 def test_a_newer_version_is_free_and_a_removed_entry_lifts(tmp_path: Path) -> None:
@@ -121,8 +120,8 @@ def test_the_list_is_no_release(tmp_path: Path) -> None:
 
 
 def test_sealing_leaves_out_what_is_on_the_list_and_says_so() -> None:
-    updates = {"openssl": pending(), "nginx": pending("nginx")}
+    updates = {one.key: one for one in (pending(), pending("nginx"))}
     kept, left = sealing.without_quarantined(updates, Quarantine(entries=(entry(),)))
-    assert list(kept) == ["nginx"]
+    assert list(kept) == [("apt", "nginx")]
     assert [(one.name, one.until) for one in left] == [("openssl", None)]
     assert "taken back on dev on 2026-11-23" in left[0].reason

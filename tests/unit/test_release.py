@@ -3,6 +3,7 @@
 import json
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -24,7 +25,25 @@ def test_only_security_updates_are_chosen() -> None:
         pending("vim", label="Debian"),
         pending("fieldops-desk", origin="FieldOps", label="FieldOps-Security"),
     ]
-    assert sorted(releases.security_updates({"a": updates}, STANDARD)) == ["fieldops-desk", "openssl"]
+    chosen = releases.security_updates({"a": updates}, STANDARD)
+    assert sorted(chosen) == [("apt", "fieldops-desk"), ("apt", "openssl")]
+
+
+def rpm(name: str = "openssl", to: str = "1:3.0.7-27.el9", **changed: Any) -> Pending:
+    fields = {"method": "dnf", "arch": "x86_64", "from": "1:3.0.7-25.el9", "origin": "dnf", "suite": "baseos"}
+    return pending(name, to, **{"label": "security", **fields, **changed})
+
+
+def test_what_dnf_offers_is_a_security_update_only_where_updateinfo_asks_for_it() -> None:
+    chosen = releases.security_updates({"a": [rpm(), rpm("vim-minimal", label="")]}, STANDARD)
+    assert sorted(chosen) == [("dnf", "openssl")]
+
+
+def test_a_release_holds_deb_and_rpm_packages_of_one_name_beside_each_other() -> None:
+    chosen = releases.security_updates({"a": [pending()], "b": [rpm()]}, STANDARD)
+    sealed = release(*chosen.values())
+    assert [(one.method, one.to) for one in sealed.packages] == [("apt", pending().to), ("dnf", rpm().to)]
+    assert {one.version for one in sealed.advisories} == {pending().to, rpm().to}
 
 
 def test_hosts_that_are_offered_different_versions_stop_the_sealing() -> None:
@@ -46,7 +65,7 @@ def test_an_update_from_an_index_that_apt_does_not_trust_is_not_sealed() -> None
 def test_a_package_that_comes_along_new_counts_as_new_wherever_one_host_lacks_it() -> None:
     old, new = pending("linux-image-6.1.0-42-amd64"), pending("linux-image-6.1.0-42-amd64", **{"from": None})
     for hosts in ({"a": [old], "b": [new]}, {"a": [new], "b": [old]}):
-        assert releases.security_updates(hosts, STANDARD)["linux-image-6.1.0-42-amd64"].from_ is None
+        assert releases.security_updates(hosts, STANDARD)["apt", "linux-image-6.1.0-42-amd64"].from_ is None
     sealed = release(new, pending("linux-image-amd64"))
     assert package(sealed, "linux-image-6.1.0-42-amd64").from_ is None
 
@@ -63,7 +82,7 @@ def entry(days: float, version: str = "3.0.20-1~deb12u2") -> ChangelogEntry:
 
 def made(updates: list[Pending], ages: dict[str, float], unscored: Severity = "medium") -> Made:
     standard = STANDARD.model_copy(update={"unscored": unscored})
-    changelogs = {one.name: [entry(ages[one.name])] if one.name in ages else [] for one in updates}
+    changelogs = {one.key: [entry(ages[one.name])] if one.name in ages else [] for one in updates}
     sealed = Sealed(stack="dev", at=NOW, hosts=("a",))
     return releases.seal("2026-11-23.1", AUTHOR, sealed, updates, changelogs, standard, NOTHING)
 

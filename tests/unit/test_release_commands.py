@@ -13,6 +13,7 @@ from patchwave import cli
 from patchwave.authorization import criteria
 from patchwave.config.settings import load_stack
 from patchwave.config.stackfile import set_release
+from patchwave.config.standard import load_standard
 from patchwave.evidence import chain as evidence
 from patchwave.releases import release as releases
 from tests.unit.builders import copy_desk, release
@@ -164,3 +165,36 @@ def test_a_wave_that_has_not_ended_takes_no_result(proved: Path, run: Run) -> No
         chain.append("wave-started", "run-2", started, at=datetime.now(UTC))
     code, _, err = run(*criterion("--result", "pass"))
     assert (code, "run-2 of 2026-11-22.1 has not ended" in err) == (3, True)
+
+
+STACK, RULES = "Pulumi.dev.yaml", "policy/standard.yaml"
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "words", "says"),
+    [
+        (RULES, "- sla\n", ["waivers"], "policy/standard.yaml: write keys and values here"),
+        (RULES, "sla: []\nsla: []\n", ["waivers"], "policy/standard.yaml:2: key 'sla' stands there twice"),
+        (RULES, "a: [\n", ["waivers"], "policy/standard.yaml:2: it is not YAML"),
+        (STACK, "config:\n", ["approvals", "--stack", "dev"], "Pulumi.dev.yaml:1: config has no patchwave:settings"),
+        (STACK, "config:\n  patchwave:release: 1\n", ["seal", "--stack", "dev"], "config has no patchwave:settings"),
+        (STACK, "", ["approvals", "--stack", "qa"], "stack 'qa': policy/standard.yaml names dev, staging, prod"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_one_line_and_wrong_use(
+    project: Path, run: Run, file: str, text: str, words: list[str], says: str
+) -> None:
+    (project / file).write_text(text, encoding="utf-8")
+    load_standard.cache_clear()
+    code, _, err = run(*words)
+    assert (code, says in err) == (2, True), err
+
+
+def test_a_waiver_with_a_key_twice_is_refused_with_its_line(project: Path, run: Run) -> None:
+    write(project, "W-1", 9)
+    with (project / "waivers" / "W-1.yaml").open("a", encoding="utf-8") as file:
+        file.write("severity: critical\n")
+    code, _, err = run("waivers")
+    assert code == 3
+    assert "waivers/W-1.yaml: line " in err
+    assert "key 'severity' stands there twice, first in line " in err

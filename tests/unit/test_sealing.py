@@ -11,7 +11,7 @@ import pytest
 from patchwave.azure.inventory import Inventory
 from patchwave.base.errors import Refused, UsageError
 from patchwave.releases.advisories import NOTHING
-from patchwave.releases.release import LeftOut
+from patchwave.releases.release import Key, LeftOut, Pending
 from patchwave.releases.waivers import Waiver
 from patchwave.schedule import sealing
 from patchwave.schedule.scans import HostScan, Scans, offer
@@ -53,7 +53,9 @@ def test_a_scans_row_without_an_old_version_is_a_new_package() -> None:
     assert offer(row(**{"from": ""})).from_ is None
 
 
-@pytest.mark.parametrize("wrong", [{"sha256": "MD5"}, {"size": "12"}, {"trusted": "yes"}, {"name": "a;b"}])
+@pytest.mark.parametrize(
+    "wrong", [{"sha256": "MD5"}, {"size": "12"}, {"trusted": "yes"}, {"name": "a;b"}, {"method": "npm"}]
+)
 def test_a_scans_row_that_is_not_what_apt_says_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="1 validation error"):
         offer(row(**wrong))
@@ -63,7 +65,7 @@ def seal(monkeypatch: pytest.MonkeyPatch, project: Path, scans: Scans) -> sealin
     hosts = (host("web-0"), host("web-1"))
     monkeypatch.setattr(sealing, "discover", lambda *_: Inventory(hosts=hosts))
     monkeypatch.setattr(sealing, "scan", lambda *_, refresh: scans)
-    monkeypatch.setattr(sealing, "_changelogs", lambda *_: {"openssl": []})
+    monkeypatch.setattr(sealing, "_changelogs", lambda *_: {pending().key: []})
     return sealing.seal(copy_desk(project), "dev", NOW, AUTHOR, ())
 
 
@@ -82,8 +84,8 @@ def test_nothing_is_sealed_from_no_answer_at_all(tmp_path: Path, monkeypatch: py
         seal(monkeypatch, tmp_path, Scans({}, {"web-0": "unreachable", "web-1": "unreachable"}))
 
 
-def offered(*names: str, to: str = "3.0.20-1~deb12u2") -> dict[str, Any]:
-    return {name: pending(name, to) for name in names}
+def offered(*names: str, to: str = "3.0.20-1~deb12u2") -> dict[Key, Pending]:
+    return {update.key: update for update in (pending(name, to) for name in names)}
 
 
 @pytest.mark.parametrize(

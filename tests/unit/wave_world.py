@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from patchwave.azure.inventory import Host, Inventory
+from patchwave.azure.inventory import Host, Inventory, Unplanned
 from patchwave.base.errors import Failed
 from patchwave.config.order import Addresses, Named, Order
 from patchwave.config.settings import Settings
@@ -85,6 +85,7 @@ class World:
     stops: list[Stop] = field(default_factory=list)
     at: datetime = IN_WINDOW
     missing: tuple[str, ...] = ()
+    problems: tuple[Unplanned, ...] = ()
     versions: dict[str, str] = field(default_factory=dict)
     drained: set[str] = field(default_factory=set)
     transactions: list[tuple[str, str]] = field(default_factory=list)
@@ -119,9 +120,7 @@ class World:
 
     def discover(self) -> Inventory:
         with self._fault():
-            return Inventory.model_construct(
-                hosts=tuple(self.hosts), left_alone=(), missing=self.missing, problems=(), notes=()
-            )
+            return Inventory(hosts=tuple(self.hosts), missing=self.missing, problems=self.problems)
 
     def decide(self, before: str, needs: timedelta, earlier: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         with self._fault():
@@ -150,7 +149,12 @@ class World:
             scan["pending"] = [{"name": NAME, "to": NEW}]  # type: ignore[list-item]
         if playbook == "preflight":
             checks = [{"name": "disk", "ok": sick != "unfit", "detail": "no room \x1b[31m"}]
-            answer = {"checks": checks, "scan": scan} if sick != "strange" else {"checks": "fine", "scan": 7}
+            databases = {"fieldops": "absent" if sick == "empty" else "primary"}
+            answer = (
+                {"checks": checks, "scan": scan, "databases": databases}
+                if sick != "strange"
+                else {"checks": "fine", "scan": 7}
+            )
             return HostResult(host=one.name, reached=True, problem=None, steps={"preflight": answer})
         if playbook == "scan":
             return HostResult(host=one.name, reached=True, problem=None, steps={"scan": scan})

@@ -1,4 +1,4 @@
-"""A real HTTP server on loopback that answers what a test says, and keeps what it was asked."""
+"""A real HTTP server on loopback that answers what a test says, and keeps what it was requests."""
 
 import json
 import threading
@@ -13,14 +13,14 @@ class Web:
         self.answers: dict[str, Any] = {"/": (200, {}), "/healthz": (200, {"status": "ok"})}
         self.other: Any = (404, {"error": "not found"})
         self.headers: dict[str, str] = {}
-        self.asked: list[tuple[str, str, str]] = []
+        self.requests: list[tuple[str, str, str]] = []
         web = self
 
         class Handler(BaseHTTPRequestHandler):
             def answer(self) -> None:
-                web.asked.append((self.command, self.path, self.headers["Host"]))
+                web.requests.append((self.command, self.path, self.headers["Host"]))
                 answer = web.answers.get(self.path, web.other)
-                status, body = answer(len(web.asked)) if callable(answer) else answer
+                status, body = answer(len(web.requests)) if callable(answer) else answer
                 payload = body if isinstance(body, bytes) else json.dumps(body).encode()
                 self.send_response(status)
                 for name, value in {**web.headers, "Content-Length": str(len(payload))}.items():

@@ -96,6 +96,8 @@ class RealEffects:
         assert snapshots, "the settings ask for a section of snapshots where a fleet needs one"
         way = SNAPSHOTS[self._rollback(host)]
         with Arm(self.environ) as arm:
+            if way is restore_points and self.order.settings.fleets[host.fleet].hosts.source == "vm":
+                restore_points.ensure_collection(arm, host.id)
             taken = way.take(arm, host.id, run)
             expired = way.expire(arm, host.id, snapshots.keep, self.real_time())
         return f"snapshot {taken.rsplit('/', 1)[1]}, {expired} expired"

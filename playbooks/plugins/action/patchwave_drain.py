@@ -30,7 +30,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             with Arm() as arm:
                 pools = balancer.take_out(arm, host, traffic["pools"], locks, ours=ours)
             if arguments["live"] and not pools:
-                problem = "users reach the host, and none of its addresses is in a pool: name the pools in the settings"
+                problem = balancer.NO_POOL
         except PatchwaveError as error:
             problem = str(error)
         if problem and not restores:

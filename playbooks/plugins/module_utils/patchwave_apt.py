@@ -259,6 +259,11 @@ def transaction(folder: Path) -> int | None:
     return None
 
 
+def unfinished(folder: Path) -> bool:
+    """dpkg itself knows of each package whether its scripts have ended."""
+    return False
+
+
 def undo(
     files: Sequence[Path],
     changed: Mapping[str, str],

@@ -250,8 +250,7 @@ def repair(timeout: float, *, tolerant: bool = False) -> str:
     wait_for_orphans(timeout)
     problem = interrupted()
     if problem and not tolerant:
-        names = [f"{header['name']}-{_evr(header)}.{header['arch']}" for header in _duplicates()]
-        run(["rpm", "--erase", "--nodeps", "--", *names], timeout=timeout)
+        run(["rpm", "--erase", "--nodeps", "--", *map(_full, _duplicates())], timeout=timeout)
         if left := interrupted():
             raise StepError(f"rpm does not remove the older versions: {left}: fix it by hand or from its snapshot")
     return problem
@@ -369,9 +368,11 @@ def _again(files: Sequence[Path]) -> list[list[str]]:
     groups: dict[bool, list[str]] = {False: [], True: []}
     for path in files:
         groups[_beside(_header_of(path))].append(str(path))
-    in_place = ["rpm", "--upgrade", "--oldpackage", "--replacepkgs", "--", *groups[False]]
-    beside = ["rpm", "--install", "--replacepkgs", "--", *groups[True]]
-    return [command for command, given in ((in_place, groups[False]), (beside, groups[True])) if given]
+    return [
+        ["rpm", how, "--oldpackage", "--replacepkgs", "--", *groups[beside]]
+        for how, beside in (("--upgrade", False), ("--install", True))
+        if groups[beside]
+    ]
 
 
 def _carry_out(commands: Sequence[Sequence[str]], timeout: float, log: Path, keep: Sequence[int]) -> None:
@@ -384,16 +385,24 @@ def _carry_out(commands: Sequence[Sequence[str]], timeout: float, log: Path, kee
                 raise StepError(last_line(done.err) or f"{command[0]} ended with {done.code}", log=tail(log))
 
 
-def transaction(folder: Path) -> int | None:
-    """The number of the newest finished transaction in dnf's history that brought files of this folder."""
+def _history(folder: Path) -> list[Any]:
+    """The entries of dnf's history that brought files of this folder, the newest first."""
     import dnf
 
     with contextlib.closing(dnf.Base()) as dnf_base:
         dnf_base.conf.read()
-        for one in dnf_base.history.old(limit=20):
-            if f"{folder}/new/" in (one.cmdline or "") and one.return_code == 0:
-                return int(one.tid)
-    return None
+        return [one for one in dnf_base.history.old(limit=20) if f"{folder}/new/" in (one.cmdline or "")]
+
+
+def transaction(folder: Path) -> int | None:
+    """The number of the run's transaction in dnf's history, when it has ended well."""
+    return next((int(one.tid) for one in _history(folder) if one.return_code == 0), None)
+
+
+def unfinished(folder: Path) -> bool:
+    """Whether the run's transaction was cut off: then rpm may call packages whole whose scriptlets were killed."""
+    mine = _history(folder)
+    return bool(mine) and all(one.return_code != 0 for one in mine)
 
 
 def undo(
@@ -422,14 +431,22 @@ def undo(
         except StepError as error:
             with log.open("a") as file:
                 file.write(f"dnf history undo {number}: {error}\n")
+    headers = _headers()
     newer = [
-        f"{header['name']}-{_evr(header)}.{header['arch']}"
-        for header in _headers()
-        if (key := RPM.key(header["name"], header["arch"], native)) in remove
-        or (key in changed and _beside(header) and compare(_evr(header), changed[key]) > 0)
+        _full(one)
+        for one in headers
+        if (key := RPM.key(one["name"], one["arch"], native)) in remove
+        or (key in changed and _beside(one) and compare(_evr(one), changed[key]) > 0)
     ]
     erase = [["rpm", "--erase", "--", *newer]] if newer else []
-    _carry_out([*_again(files), *erase], timeout, log, keep)
+    beside = {_full(one) for one in headers if _beside(one)}
+    gone = [path for path in files if _full(_header_of(path)) not in beside]
+    _carry_out([*_again(gone), *erase], timeout, log, keep)
+
+
+def _full(header: Any) -> str:
+    """A package's name with version and architecture, as rpm takes it."""
+    return f"{header['name']}-{_evr(header)}.{header['arch']}"
 
 
 def _header_of(path: Path) -> Any:

@@ -127,6 +127,9 @@ class Packages(Protocol):
     def transaction(self, folder: Path) -> int | None:
         """The number under which the package manager knows the run's transaction, where it numbers them."""
 
+    def unfinished(self, folder: Path) -> bool:
+        """Whether a run's transaction was cut off and the package database cannot tell what it lacks."""
+
     def undo(
         self,
         files: Sequence[Path],

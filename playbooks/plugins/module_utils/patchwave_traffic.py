@@ -73,7 +73,7 @@ def drain(traffic: Mapping[str, Any], run_id: str, *, live: bool, silent_ok: boo
     marker.put(run_id)
     driver = traffic["driver"]
     if driver == "http":
-        _asked(traffic, traffic["drain_url"])
+        _call(traffic, traffic["drain_url"])
     elif driver == "command":
         run(traffic["drain"], timeout=seconds(traffic["timeout"])).checked(traffic["drain"][0])
     if not live or driver in ("none", "command"):
@@ -96,7 +96,7 @@ def put_back(traffic: Mapping[str, Any], *, live: bool, was_drained: bool) -> Ca
     if driver == "balancer":
         before = clients(traffic["port"], ESTABLISHED, TIME_WAIT)
     elif driver == "http" and was_drained:
-        _asked(traffic, traffic["return_url"])
+        _call(traffic, traffic["return_url"])
     elif driver == "command" and was_drained:
         run(traffic["put_back"], timeout=seconds(traffic["timeout"])).checked(traffic["put_back"][0])
     marker.remove()
@@ -114,7 +114,7 @@ def put_back(traffic: Mapping[str, Any], *, live: bool, was_drained: bool) -> Ca
     return wait
 
 
-def _asked(traffic: Mapping[str, Any], url: str) -> None:
+def _call(traffic: Mapping[str, Any], url: str) -> None:
     answer = request(url, method=traffic["method"])
     if not 200 <= answer.status < 300:
         raise StepError(f"{traffic['method']} {url}: {answer.shown}, not a status of 2xx")

@@ -97,24 +97,24 @@ def clock(sent: float, received: float, allowed: float) -> tuple[bool, str]:
 
 def space(needed: int, least: int) -> tuple[bool, str]:
     """Room where packages are unpacked and kept, beyond what the release itself takes."""
-    said, ok = [], True
+    parts, ok = [], True
     for place in ("/", "/var", "/usr"):
         free = _statistics(place)
         mib = free.f_bavail * free.f_frsize // MIB
         ok = ok and mib >= least + needed // MIB
-        said.append(f"{place} {mib}")
-    return ok, f"MiB free: {', '.join(said)}; needed: {least + needed // MIB}"
+        parts.append(f"{place} {mib}")
+    return ok, f"MiB free: {', '.join(parts)}; needed: {least + needed // MIB}"
 
 
 def inodes() -> tuple[bool, str]:
     """Room for new files; file systems without a fixed number of inodes report none at all."""
-    said, ok = [], True
+    parts, ok = [], True
     for place in ("/", "/var", "/usr", "/boot"):
         free = _statistics(place)
         if free.f_files:
             ok = ok and free.f_favail >= INODES
-            said.append(f"{place} {free.f_favail}")
-    return ok, f"inodes free: {', '.join(said) or 'not limited'}; needed: {INODES}"
+            parts.append(f"{place} {free.f_favail}")
+    return ok, f"inodes free: {', '.join(parts) or 'not limited'}; needed: {INODES}"
 
 
 def boot_space(plan: Plan) -> tuple[bool, str]:
@@ -267,9 +267,9 @@ def waivers(packages: Packages, holds: Mapping[str, Any], release: Mapping[str, 
     with host_lock("preflight"):
         installed = packages.installed_packages(packages.native_architecture())
         hold, lift = patchwave_holds.apply(holds["packages"], holds["waivers"], names, installed, packages)
-    said = [f"put on hold {', '.join(sorted(hold))}"] if hold else []
-    said += [f"lifted {', '.join(lift)}"] if lift else []
-    return True, "; ".join(said) or f"{count(len(holds['packages']), 'package')} waived"
+    parts = [f"put on hold {', '.join(sorted(hold))}"] if hold else []
+    parts += [f"lifted {', '.join(lift)}"] if lift else []
+    return True, "; ".join(parts) or f"{count(len(holds['packages']), 'package')} waived"
 
 
 def _lock_free(packages: Packages, timeout: float) -> tuple[bool, str]:

@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Tells what a host has installed and what is pending for it."""
+"""Reads what a host has installed and what is pending for it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ansible.module_utils.patchwave_options import METHOD
 
 DOCUMENTATION = """
 module: patchwave_scan
-short_description: Tells what a host has installed and what is pending for it
+short_description: Reads what a host has installed and what is pending for it
 description:
   - Reads the package database and the signed package lists. Nothing but the lists is changed, and those only
     with O(refresh).

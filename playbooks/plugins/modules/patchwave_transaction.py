@@ -149,8 +149,11 @@ def change(
     """The transaction itself, judged before by simulation and after by what is installed."""
     folder, native = journal.folder / "new", packages.native_architecture()
     before = packages.installed_packages(native)
+    again = resumed and packages.unfinished(journal.folder)
     rows = [
-        row for row in kept["new"] if row["key"] not in plan.held and differs(before.get(row["key"]), row["version"])
+        row
+        for row in kept["new"]
+        if row["key"] not in plan.held and (again or differs(before.get(row["key"]), row["version"]))
     ]
     for row in rows:
         untouched(folder / row["file"], row["sha256"])

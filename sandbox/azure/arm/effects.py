@@ -107,7 +107,7 @@ class World:
 
     def converge(self, row: Row) -> None:
         """Makes the world like this row, and says so in its state."""
-        if row.type == SCALE_SET:
+        if row.type == SCALE_SET and row.properties.get("orchestrationMode") != "Flexible":
             self._scale_set(row)
         elif "host" in row.hidden:
             self._machine(row)
