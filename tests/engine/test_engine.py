@@ -49,7 +49,7 @@ def test_out_of_its_window_a_wave_is_refused_three_ways(patched: Patched, unprov
     by_hook = lab.run(*up, code=255, PATCHWAVE_CLOCK_SHIFT=closed)
     assert 'before hook "dev-wave-guard" failed: dev: patching is refused at Sun 2026-11-29' in by_hook
     by_policy = lab.run(*up, "--policy-pack", "policy", code=255, PATCHWAVE_CLOCK_SHIFT=closed)
-    assert "waves-start-in-an-open-window" in by_policy
+    assert "waves-are-permitted: calendar, " in by_policy
     previewed = lab.run("pulumi", "preview", "--stack", "dev", "--policy-pack", "policy", PATCHWAVE_CLOCK_SHIFT=closed)
     assert "run again at Mon 2026-11-30 09:00 UTC" in previewed
     assert lab.records(release=unproved) == []

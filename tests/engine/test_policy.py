@@ -204,6 +204,7 @@ def test_settings_of_the_command_line_are_judged_and_not_the_files(others: Other
     finally:
         file.write_text(before, encoding="utf-8")
     for printed in (by_file, by_option):
-        assert reported(printed)["mandatory"] == {"settings-keep-within-the-standard"}
+        within = {"settings-keep-within-the-standard", "schedules-keep-within-the-standard"}
+        assert reported(printed)["mandatory"] == within
         assert "calendar.windows: runs 03:00-05:00: keep it within 09:00-17:00" in printed
     assert "mandatory" not in reported(lab.run(*preview))

@@ -49,7 +49,7 @@ def _sealed() -> Release:
         AUTHOR,
         Sealed(stack="dev", at=at, hosts=("dev-web-blue-0",)),
         [pending("madeup", to="2-1")],
-        {"madeup": [entry]},
+        {("apt", "madeup"): [entry]},
         STANDARD,
         NOTHING,
     )
