@@ -234,14 +234,21 @@ def _remediated(records: Sequence[Record]) -> tuple[State, str]:
 
 
 def _latency(records: Sequence[Record], percent: int, standard: Standard) -> tuple[State, str]:
-    samples = [record.data["samples"] for record in records if record.kind == "gate"]
-    if not samples:
+    """Of each gate that counts answers, the first median against the last; the one that rose most decides."""
+    judged = [record.data for record in records if record.kind == "gate"]
+    if not judged:
         return "met", "no host had anything to bring"
-    before, after = samples[0]["before"]["median_ms"], samples[-1]["after"]["median_ms"]
-    if before is None or after is None:
+    medians: dict[str, list[float | None]] = {}
+    for reading in (one for gate in judged for one in gate["readings"] if one["counted"]):
+        first = medians.setdefault(reading["gate"], [reading["before"]["median_ms"], None])
+        first[1] = reading["after"]["median_ms"]
+    pairs = [(before, after) for before, after in medians.values() if before is not None and after is not None]
+    if not pairs or len(pairs) < len(medians):
         return "missing", "the wave measured no latency"
-    said = f"median {before:.0f} ms before, {after:.0f} ms after, {percent} % more are allowed"
-    return ("failed" if standard.rollback.is_slower(before, after, percent) else "met"), said
+    before, after = max(pairs, key=lambda pair: pair[1] - pair[0])
+    detail = f"median {before:.0f} ms before, {after:.0f} ms after, {percent} % more are allowed"
+    slower = any(standard.rollback.is_slower(before, after, percent) for before, after in pairs)
+    return ("failed" if slower else "met"), detail
 
 
 def _record(

@@ -33,8 +33,8 @@ def make_key(folder: Path, *identities: str) -> Key:
 
 
 def gate(passed: bool = True, before: float = 20.0, after: float = 21.0) -> dict[str, Any]:
-    samples = {"before": {"median_ms": before}, "after": {"median_ms": after}}
-    return {"gate": "batch", "batch": 1, "passed": passed, "reason": "60 answers", "samples": samples}
+    reading = {"gate": "http", "counted": True, "before": {"median_ms": before}, "after": {"median_ms": after}}
+    return {"gate": "batch", "batch": 1, "passed": passed, "reason": "60 answers", "readings": [reading]}
 
 
 def state(host: str = "dev-blue-0", name: str = "patched", **waived: str) -> dict[str, Any]:
