@@ -74,7 +74,7 @@ class Document:
         try:
             return model.model_validate_json(json.dumps(data))
         except ValidationError as error:
-            why = first_problem(error)
+            why = first_problem(error, data)
             loc = error.errors(include_url=False)[0]["loc"] or tuple(re.split(r"[:\s]", why)[0].split("."))
             named = f"{key[-1]}: {why}" if key else why
             raise self.refusal((*key, *loc), named) from None
@@ -115,7 +115,7 @@ def parse(data: Any, model: type[M], where: str) -> M:
     try:
         return model.model_validate_json(json.dumps(data, default=str))
     except ValidationError as error:
-        raise UsageError(f"{where}: {first_problem(error)}") from None
+        raise UsageError(f"{where}: {first_problem(error, data)}") from None
 
 
 def load_yaml(path: Path, model: type[M]) -> M:

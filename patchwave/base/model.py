@@ -1,5 +1,8 @@
 """The base of everything that a human writes down and the program believes."""
 
+from collections.abc import Iterator
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 
@@ -25,17 +28,29 @@ FIXES = {
 """What to write instead, by pydantic's kind of error."""
 
 
-def first_problem(error: ValidationError) -> str:
+def first_problem(error: ValidationError, data: Any = None) -> str:
     """The first complaint of a validation as `where: what`, on one line; without the where when it is about the whole.
+
+    With the `data` that was validated, the where has only the keys that stand there, without the names of variants.
 
     A list that is too short only because its items are wrong is not counted as a complaint more.
     """
     found = error.errors(include_url=False)
     problem = found[0]
-    where = ".".join(str(part) for part in problem["loc"])
+    where = ".".join(str(part) for part in _written(problem["loc"], data))
     what = FIXES.get(problem["type"], problem["msg"].removeprefix("Value error, "))
     if problem["type"].endswith("_parsing"):
         what = f"{str(problem['input'])[:40]!r} is none: {what}"
     within = [one["loc"][:depth] for one in found for depth in range(len(one["loc"]))]
     more = sum(one["loc"] not in within for one in found[1:])
     return (f"{where}: {what}" if where else what) + (f" (and {more} more)" if more else "")
+
+
+def _written(loc: tuple[int | str, ...], data: Any) -> Iterator[int | str]:
+    """A place without the steps that pydantic puts in for the variant that a discriminator has chosen."""
+    for step in loc:
+        if isinstance(data, dict) and step not in data and step in data.values():
+            continue
+        yield step
+        inside = (isinstance(data, dict) and step in data) or (isinstance(data, list) and step in range(len(data)))
+        data = data[step] if inside else None
