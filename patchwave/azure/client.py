@@ -81,12 +81,12 @@ class Arm:
         self._http.close()
         self._credential.close()
 
-    def sign_in(self) -> None:
-        """Gets a token as every call does; Failed where the identity has none."""
+    def sign_in(self, scope: str = MANAGEMENT) -> str:
+        """A token for a scope; Failed where the identity has none."""
         from azure.core.exceptions import ClientAuthenticationError
 
         try:
-            self._credential.get_token(MANAGEMENT)
+            return self._credential.get_token(scope).token
         except ClientAuthenticationError as error:
             why = " ".join(str(error.message).split())[:200]
             raise Failed(f"no sign-in to Azure ({why}): run `az login`, or give this runner an identity") from None
@@ -196,7 +196,7 @@ class Arm:
     ) -> httpx.Response:
         import httpx
 
-        headers = {"Authorization": f"Bearer {self._credential.get_token(scope).token}"}
+        headers = {"Authorization": f"Bearer {self.sign_in(scope)}"}
         headers |= {"If-Match": if_match} if if_match else {}
         for attempt in range(1, ATTEMPTS + 1):
             pause = min(LONGEST_PAUSE, 2**attempt / 8) * (1 + self._chance()) / 2
