@@ -6,6 +6,7 @@ Azure, and would pay for them with memory and time at each preview.
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
@@ -61,6 +62,7 @@ class Arm:
             ) from None
         # an endpoint of its own, as a sovereign cloud has one, answers queries as well
         self._logs = LOGS if self.endpoint == DEFAULT_ENDPOINT else self.endpoint
+        logging.getLogger("azure.identity").setLevel(logging.CRITICAL)  # it would say in many lines what an error says
         self._credential = DefaultAzureCredential(
             exclude_interactive_browser_credential=True,
             exclude_powershell_credential=True,
