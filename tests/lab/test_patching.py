@@ -7,8 +7,8 @@ ASSESS = """
 import os
 from azure.identity import DefaultAzureCredential
 from azure.mgmt.compute import ComputeManagementClient
-door = {"base_url": os.environ["ARM_ENDPOINT"], "credential_scopes": ["https://management.azure.com/.default"]}
-with DefaultAzureCredential() as who, ComputeManagementClient(who, os.environ["ARM_SUBSCRIPTION_ID"], **door) as to:
+endpoint = {"base_url": os.environ["ARM_ENDPOINT"], "credential_scopes": ["https://management.azure.com/.default"]}
+with DefaultAzureCredential() as who, ComputeManagementClient(who, os.environ["ARM_SUBSCRIPTION_ID"], **endpoint) as to:
     found = to.virtual_machines.begin_assess_patches("patchwave-dev", "dev-vm-0").result()
     print(found.critical_and_security_patch_count, found.other_patch_count)
     print(*sorted(f"{patch.name}={patch.version}" for patch in found.available_patches))
