@@ -15,7 +15,7 @@ from patchwave.config.standard import Mode, RuleChoice
 from policy import estate, hosts, permission, service, settings
 from policy.check import Check, Context, Parameters
 from policy.declared import Declared
-from policy.pack import ADVICE, TOGETHER
+from policy.topics import ADVICE, TOGETHER
 
 
 class Enforced(NamedTuple):

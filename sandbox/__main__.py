@@ -68,6 +68,8 @@ def _run(sandbox: Sandbox, options: argparse.Namespace) -> None:
         console.line("fault", f"{published.name} is published with fault {options.kind}")
     elif options.command == "tools":
         doctor.test_tools()
+    elif options.command == "doctor":
+        _doctor(sandbox)
     elif options.command == "status":
         _status(sandbox)
     elif options.command == "env":
@@ -75,6 +77,14 @@ def _run(sandbox: Sandbox, options: argparse.Namespace) -> None:
     elif options.command == "ssh":
         config = str(_made(sandbox, sandbox.ssh_config))
         os.execvp("ssh", ["ssh", "-F", config, options.host, *options.words])  # noqa: S606
+
+
+def _doctor(sandbox: Sandbox) -> None:
+    found = doctor.findings(sandbox)
+    for name, problem in found:
+        console.line(name, problem or "ok")
+    if missing := [name for name, problem in found if problem]:
+        raise Failed(f"{len(missing)} of {len(found)} are missing, first {missing[0]}: see its line above")
 
 
 def _status(sandbox: Sandbox) -> None:
@@ -112,6 +122,7 @@ def _parser() -> argparse.ArgumentParser:
     approving.add_argument("--kind", choices=get_args(ApprovalKind), default="normal")
     approving.add_argument("--at", type=_instant, help="when it will be rehearsed; else when the window opens")
     commands.add_parser("down", parents=[common], help="end and remove everything")
+    commands.add_parser("doctor", parents=[common], help="what this machine lacks for the sandbox; nothing is changed")
     commands.add_parser("tools", parents=[common], help="install the tools that are missing")
     commands.add_parser("status", parents=[common], help="what runs")
     commands.add_parser("env", parents=[common], help="print the environment, for a shell")

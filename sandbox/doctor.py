@@ -6,17 +6,31 @@ import subprocess
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from patchwave.base.errors import Failed
-from patchwave.cli.doctor import DISK_GB, REHEARSAL_TOOLS
 from sandbox import console
 from sandbox.config import Sandbox
 from sandbox.lab import children
-from sandbox.lab.mirror import Mirror
+from sandbox.lab.engine import find
+from sandbox.lab.mirror import Mirror, mirror
 from sandbox.lab.processes import last_lines
 
+_DISK_GB = 6
+_TOOLS = {
+    "systemd-nspawn": "systemd-container",
+    "mmdebstrap": "mmdebstrap",
+    "haproxy": "haproxy",
+    "nft": "nftables",
+    "nginx": "nginx",
+    "apt-ftparchive": "apt-utils",
+    "ssh-keygen": "openssh-client",
+    "gpg": "gnupg",
+    "ip": "iproute2",
+    "unshare": "util-linux",
+    "curl": "curl",
+}
 _TEST_TOOLS = {"node": "nodejs", "npm": "npm"}
 _SERVICES = {"nginx": "nginx.service", "haproxy": "haproxy.service"}
 _SYSTEM_PATHS = "/usr/local/sbin:/usr/sbin:/sbin"
@@ -56,6 +70,31 @@ def examine(sandbox: Sandbox) -> None:
     _overlay(sandbox)
 
 
+def findings(sandbox: Sandbox) -> list[tuple[str, str | None]]:
+    """Each thing that the sandbox needs of this machine with why it is not there, None where it is; nothing changes."""
+    os.environ["PATH"] = os.environ.get("PATH", "") + ":" + _SYSTEM_PATHS
+    packages = missing_tools()
+    engine = None if find() or shutil.which("go") else "no pulumi and no Go to build it with: install Go 1.25"
+    return [
+        (
+            "tools",
+            f"missing: `apt-get install {' '.join(packages)}`, which `make up` does by itself" if packages else None,
+        ),
+        ("engine", engine),
+        ("disk", _problem(lambda: _disk(sandbox))),
+        ("overlayfs", _problem(lambda: _overlay(sandbox))),
+        ("packages", _problem(lambda: reachable(mirror()))),
+    ]
+
+
+def _problem(look: Callable[[], None]) -> str | None:
+    try:
+        look()
+    except Failed as error:
+        return str(error)
+    return None
+
+
 def tools() -> None:
     """Every tool of the sandbox is on PATH, installed where it was missing."""
     os.environ["PATH"] = os.environ.get("PATH", "") + ":" + _SYSTEM_PATHS
@@ -75,16 +114,16 @@ def install(tools: Mapping[str, str]) -> None:
 
 def missing_tools() -> list[str]:
     """The packages of the sandbox's tools that are not on PATH."""
-    return _missing(REHEARSAL_TOOLS | {"ip": "iproute2", "unshare": "util-linux", "curl": "curl"})
+    return _missing(_TOOLS)
 
 
 def _missing(tools: Mapping[str, str]) -> list[str]:
     return sorted({package for tool, package in tools.items() if shutil.which(tool) is None})
 
 
-def reachable(mirror: Mirror) -> None:
+def reachable(archive: Mirror) -> None:
     """The base is about to be made: its archive must answer."""
-    release = f"{mirror.main.rstrip('/')}/dists/{mirror.suite}/InRelease"
+    release = f"{archive.main.rstrip('/')}/dists/{archive.suite}/InRelease"
     try:
         with urllib.request.urlopen(urllib.request.Request(release, method="HEAD"), timeout=15):  # noqa: S310
             return
@@ -137,8 +176,8 @@ def _disk(sandbox: Sandbox) -> None:
     sandbox.cache.mkdir(parents=True, exist_ok=True)
     for place in (sandbox.folder, sandbox.cache):
         free = shutil.disk_usage(place).free / 1e9
-        if free < DISK_GB:
-            raise Failed(f"{place} has {free:.1f} GB free: the sandbox needs {DISK_GB} GB, free some there")
+        if free < _DISK_GB:
+            raise Failed(f"{place} has {free:.1f} GB free: the sandbox needs {_DISK_GB} GB, free some there")
 
 
 def _overlay(sandbox: Sandbox) -> None:

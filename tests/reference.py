@@ -17,7 +17,7 @@ from patchwave.config.settings import Settings
 from policy import service
 from policy.check import Check
 from policy.judge import CHECKS
-from policy.pack import TOGETHER, TOPICS
+from policy.topics import TOGETHER, TOPICS
 from tests.unit import policy_cases
 from tests.unit.builders import FIXTURE
 from tests.unit.changes import Change, changed

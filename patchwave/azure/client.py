@@ -6,6 +6,7 @@ Azure, and would pay for them with memory and time at each preview.
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
@@ -61,6 +62,7 @@ class Arm:
             ) from None
         # an endpoint of its own, as a sovereign cloud has one, answers queries as well
         self._logs = LOGS if self.endpoint == DEFAULT_ENDPOINT else self.endpoint
+        logging.getLogger("azure.identity").setLevel(logging.CRITICAL)  # it would say in many lines what an error says
         self._credential = DefaultAzureCredential(
             exclude_interactive_browser_credential=True,
             exclude_powershell_credential=True,
@@ -81,12 +83,12 @@ class Arm:
         self._http.close()
         self._credential.close()
 
-    def sign_in(self) -> None:
-        """Gets a token as every call does; Failed where the identity has none."""
+    def sign_in(self, scope: str = MANAGEMENT) -> str:
+        """A token for a scope; Failed where the identity has none."""
         from azure.core.exceptions import ClientAuthenticationError
 
         try:
-            self._credential.get_token(MANAGEMENT)
+            return self._credential.get_token(scope).token
         except ClientAuthenticationError as error:
             why = " ".join(str(error.message).split())[:200]
             raise Failed(f"no sign-in to Azure ({why}): run `az login`, or give this runner an identity") from None
@@ -196,7 +198,7 @@ class Arm:
     ) -> httpx.Response:
         import httpx
 
-        headers = {"Authorization": f"Bearer {self._credential.get_token(scope).token}"}
+        headers = {"Authorization": f"Bearer {self.sign_in(scope)}"}
         headers |= {"If-Match": if_match} if if_match else {}
         for attempt in range(1, ATTEMPTS + 1):
             pause = min(LONGEST_PAUSE, 2**attempt / 8) * (1 + self._chance()) / 2

@@ -41,18 +41,6 @@ TOOLS = {
     "ssh-keygen": "install the openssh client",
     "git": "install git",
 }
-# of the lab's own doctor, which imports them
-DISK_GB = 6
-REHEARSAL_TOOLS = {
-    "systemd-nspawn": "systemd-container",
-    "mmdebstrap": "mmdebstrap",
-    "haproxy": "haproxy",
-    "nft": "nftables",
-    "nginx": "nginx",
-    "apt-ftparchive": "apt-utils",
-    "ssh-keygen": "openssh-client",
-    "gpg": "gnupg",
-}
 CLOCK_SKEW = timedelta(seconds=10)
 AT_ONCE, CONNECT, PATIENCE = 32, 10, 40
 PERMISSIONS = "2022-04-01"

@@ -60,7 +60,7 @@ def taken_back(records: Sequence[Record]) -> tuple[Entry, ...]:
     changed = {r.data["host"] for r in records if r.kind == "host" and r.data["step"] == "transaction"}
     found: dict[tuple[str, str], Entry] = {}
     for record in records:
-        if record.kind == "restore" and record.data["host"] in changed:
+        if record.kind == "restore" and record.data["blamed"] and record.data["host"] in changed:
             for package, version in sorted(todo.get(record.data["host"], {}).items()):
                 entry = {
                     "package": package,

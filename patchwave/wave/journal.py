@@ -22,7 +22,10 @@ class Decided(NamedTuple):
 
 
 class Tried(NamedTuple):
-    """A batch that was begun: its hosts, and once it is known, whether its gate passed, why, and who failed."""
+    """A batch that was begun: its hosts, and once it is known, whether its gate passed, why, and who failed.
+
+    One that was `cut_off` was never judged, so that nothing speaks against what it brought.
+    """
 
     number: int
     ring: str
@@ -30,6 +33,7 @@ class Tried(NamedTuple):
     passed: bool | None = None
     reason: str = ""
     failed: Mapping[str, str] = {}
+    cut_off: bool = False
     ended: bool = False
 
 
@@ -135,7 +139,7 @@ class Journal:
     def _take_gate(self, record: Record) -> None:
         data = record.data
         self.batches[data["batch"]] = self.batches[data["batch"]]._replace(
-            passed=data["passed"], reason=data["reason"], failed=data["failed"]
+            passed=data["passed"], reason=data["reason"], failed=data["failed"], cut_off=data["cut_off"]
         )
 
     def _take_restore(self, record: Record) -> None:

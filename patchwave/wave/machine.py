@@ -67,11 +67,12 @@ class Patch:
 
 @dataclass(frozen=True)
 class Restore:
-    """Take these hosts of a batch back, for the reason of each."""
+    """Take these hosts of a batch back, for the reason of each; `blamed` is what they were brought, unless cut off."""
 
     batch: Batch
     hosts: tuple[Host, ...]
     why: Mapping[str, str]
+    blamed: bool
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,8 @@ def _in_batch(journal: Journal, order: Order, tried: Tried, now: datetime) -> Ac
     back = _to_restore(journal, tried)
     if back:
         hosts = tuple(host for host in batch.hosts if host.name in back)
-        return Restore(batch, hosts, {name: tried.failed.get(name, "taken back with its batch") for name in back})
+        why = {name: tried.failed.get(name, "taken back with its batch") for name in back}
+        return Restore(batch, hosts, why, blamed=not tried.cut_off)
     return EndBatch(batch)
 
 

@@ -87,8 +87,8 @@ class Run:
             case machine.Patch():
                 self._patch(action.batch, journal)
             case machine.Interrupt():
-                gate = {"batch": action.batch.number, "ring": action.batch.ring, "gate": "batch", "failed": {}}
-                self._record("gate", {**gate, "passed": False, "reason": action.reason, "readings": []})
+                judged = {"passed": False, "reason": action.reason, "failed": {}, "cut_off": True, "readings": []}
+                self._record("gate", {"gate": "batch", **_named(action.batch), **judged})
             case machine.Restore():
                 self._restore(action, journal)
             case machine.EndBatch():
@@ -192,6 +192,7 @@ class Run:
                 **_named(batch),
                 **judged.model_dump(),
                 "failed": failed,
+                "cut_off": False,
                 "readings": [reading.model_dump() for reading in readings],
             },
         )
@@ -219,7 +220,7 @@ class Run:
                 reason = "; ".join(filter(None, [action.why[host.name], problem]))
                 method = self.order.settings.fleets[host.fleet].rollback
                 row = {"host": host.name, "method": method, "ok": problem is None, "state": state, "reason": reason}
-                self._record("restore", row)
+                self._record("restore", row | {"blamed": action.blamed})
 
     def _scan(self, action: machine.Scan, journal: Journal) -> None:
         with self._phase("prove"):

@@ -25,6 +25,7 @@ from patchwave.wave.effects.real import RealEffects
 from patchwave.wave.journal import Journal, open_run
 from patchwave.wave.run import Run, last_words, phase_place, raise_for
 
+PUBLISHED = ".published"
 Phase = Literal["preflight", "protect", "patch", "prove"]
 Build = Callable[[Path, Order, Release, Standard, Path, Mapping[str, str]], Effects]
 
@@ -52,13 +53,15 @@ def carry_out(
         _finish_others(project, order, folder, environ, build)
         effects = build(project, order, release, standard, folder, environ)
         with Chain.open(folder) as chain:
-            if phase == "prove" and (ended := _unpublished(chain)):
+            if phase == "prove" and (ended := _unpublished(chain, order)):
                 effects.publish()
+                _mark_published(folder, ended)
                 raise_for(ended, order)
                 return
             run = Run(order, release, standard, chain, effects, relied=relied)
             journal = run.carry_out(phase_place(phase, ring, order.settings.rollout.ring_names))
             if journal.ended is not None:
+                _mark_published(folder, journal)
                 print(last_words(journal, order), flush=True)
                 raise_for(journal, order)
 
@@ -107,6 +110,7 @@ def _finish_others(project: Path, order: Order, folder: Path, environ: Mapping[s
             reason = "another order came before it was done: it ends with what it has done"
             print(f"wave      {run} was left open and is ended first", flush=True)
             Run(left, release, standard, chain, effects).abandon(f"release {order.release.id}", reason)
+            _mark_published(place.parent, Journal(chain.records, run))
 
 
 def _last_kind(path: Path) -> str | None:
@@ -121,14 +125,20 @@ def _last_kind(path: Path) -> str | None:
         return None
 
 
-def _unpublished(chain: Chain) -> Journal | None:
-    """The last run, where it has ended and was killed before its evidence was signed."""
+def _unpublished(chain: Chain, order: Order) -> Journal | None:
+    """The last run, if it is of this work, has ended, and was killed before its outcome was shown to anybody."""
     if not chain.records or chain.records[-1].kind != "wave-ended":
         return None
-    signature = chain.folder / "evidence.sig"
-    if signature.exists() and signature.stat().st_mtime_ns >= (chain.folder / FILE).stat().st_mtime_ns:
+    journal = Journal(chain.records, chain.records[-1].run)
+    mark = chain.folder / PUBLISHED
+    if journal.order.work != order.work or (mark.exists() and mark.read_text(encoding="utf-8") == journal.run):
         return None
-    return Journal(chain.records, chain.records[-1].run)
+    return journal
+
+
+def _mark_published(folder: Path, journal: Journal) -> None:
+    """Remembers the last run whose evidence was signed and whose outcome was shown."""
+    (folder / PUBLISHED).write_text(journal.run, encoding="utf-8")
 
 
 @contextmanager

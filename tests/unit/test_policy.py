@@ -28,7 +28,8 @@ from policy.check import Context, check
 from policy.declared import STACK, Declared
 from policy.hosts import MACHINE, SCALE_SET
 from policy.judge import CHECKS, enforced
-from policy.pack import ADVICE, TOGETHER, TOPICS, policies
+from policy.pack import policies
+from policy.topics import ADVICE, TOGETHER, TOPICS
 from tests import reference
 from tests.unit.builders import STANDARD
 from tests.unit.changes import changed

@@ -41,8 +41,8 @@ def changed(host: str, ok: bool = True) -> tuple[str, dict[str, Any]]:
     return "host", {"host": host, "step": "transaction", "ok": ok, "summary": {}}
 
 
-def restore(host: str, ok: bool = True) -> tuple[str, dict[str, Any]]:
-    return "restore", {"host": host, "method": "downgrade", "ok": ok, "reason": "503"}
+def restore(host: str, ok: bool = True, blamed: bool = True) -> tuple[str, dict[str, Any]]:
+    return "restore", {"host": host, "method": "downgrade", "ok": ok, "reason": "503", "blamed": blamed}
 
 
 @pytest.mark.parametrize("ok", [True, False])
@@ -57,6 +57,11 @@ def test_what_a_restored_host_had_been_given_is_taken_back(tmp_path: Path, ok: b
 
 def test_a_host_that_failed_before_its_packages_changed_accuses_none(tmp_path: Path) -> None:
     assert quarantine.taken_back(told(tmp_path, preflight("a", openssl="2"), restore("a"))) == ()
+
+
+def test_a_batch_that_was_only_cut_off_accuses_none(tmp_path: Path) -> None:
+    records = told(tmp_path, preflight("a", openssl="2"), changed("a"), restore("a", blamed=False))
+    assert quarantine.taken_back(records) == ()
 
 
 def test_a_wave_that_restored_nothing_accuses_none(tmp_path: Path) -> None:

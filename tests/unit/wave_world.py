@@ -96,6 +96,7 @@ class World:
     published: int = 0
     sent: list[str] = field(default_factory=list)
     watched: int = 0
+    dies_publishing: bool = False
 
     @contextmanager
     def _fault(self) -> Iterator[None]:
@@ -216,6 +217,9 @@ class World:
         return list(entries)
 
     def publish(self) -> None:
+        if self.dies_publishing:
+            self.dies_publishing = False
+            raise Killed
         self.published += 1
 
 
