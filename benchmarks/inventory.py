@@ -127,7 +127,7 @@ def ours(at: Endpoint, runs: int) -> tuple[list[tuple[float, float]], list[Count
     """For each run our seconds and the floor's; the requests of each run; the pages."""
     settings = decisions()
     query = Claims("prod", settings, SUBSCRIPTION).query
-    taken, asked, pages = [], [], 0
+    taken, answered, pages = [], [], 0
     for run in range(runs + 1):
         rest()
         least, pages = floor(at, query)
@@ -139,8 +139,8 @@ def ours(at: Endpoint, runs: int) -> tuple[list[tuple[float, float]], list[Count
             raise SystemExit(f"{len(found.hosts)} of {MACHINES} machines were found")
         if run:
             taken.append((took, least))
-            asked.append(at.since(mark))
-    return taken, asked, pages
+            answered.append(at.since(mark))
+    return taken, answered, pages
 
 
 def as_ansible_inventory(at: Endpoint, scratch: Path) -> tuple[float, int, int]:
@@ -205,15 +205,15 @@ def main() -> None:
     """Prints the tables."""
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else RUNS
     with endpoint(MACHINES, USUAL) as at, tempfile.TemporaryDirectory(prefix="patchwave-bench-") as scratch:
-        taken, asked, pages = ours(at, runs)
+        taken, answered, pages = ours(at, runs)
         whole, whole_calls, hosts = as_ansible_inventory(at, Path(scratch))
     with endpoint(MACHINES, ROUGH) as at:
         rough, rough_asked, _ = ours(at, 1)
     median, least = (statistics.median(values) for values in zip(*taken, strict=True))
     ratios = sorted(mine / floor for mine, floor in taken)
     best = min(mine for mine, _ in taken) / min(floor for _, floor in taken)
-    calls = statistics.median(one.total() for one in asked)
-    refused = sum(one.total() - one[200] for one in asked)
+    calls = statistics.median(one.total() for one in answered)
+    refused = sum(one.total() - one[200] for one in answered)
     print(f"{MACHINES} machines, {pages} pages, {USUAL}: medians of {runs}")
     print(f"  ours {median:.2f} s, pages x round trip + parse {least:.2f} s")
     print(f"  ours / floor  {statistics.median(ratios):.2f}   (at most 1.5 is wanted)")

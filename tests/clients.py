@@ -449,10 +449,10 @@ class Trial:
     @property
     def failures(self) -> list[str]:
         return [
-            f"{one.package} {one.name}: {verb}: {said}"
+            f"{one.package} {one.name}: {verb}: {shown}"
             for one in self.outcomes
-            for verb, said in one.verbs.items()
-            if said not in ("yes", "-")
+            for verb, shown in one.verbs.items()
+            if shown not in ("yes", "-")
         ]
 
 
@@ -631,7 +631,7 @@ def main() -> int:
         trial = Trial(to)
         found = {what: code(call) for what, (_, call) in refusals(to).items()}
         trial.end()
-    print(table(trial.outcomes), "", *(f"{said:<46}{what}" for what, said in found.items()), sep="\n")
+    print(table(trial.outcomes), "", *(f"{shown:<46}{what}" for what, shown in found.items()), sep="\n")
     return int(bool(trial.failures))
 
 

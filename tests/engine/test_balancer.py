@@ -96,12 +96,12 @@ class Clients:
                 connection.request("GET", "/")
                 answer = connection.getresponse()
                 text = answer.read().decode()
-                said = text if answer.status == 200 else str(answer.status)
+                shown = text if answer.status == 200 else str(answer.status)
             except (OSError, http.client.HTTPException) as error:
-                said = type(error).__name__
+                shown = type(error).__name__
                 connection.close()
             with self._lock:
-                self.answers[said] += 1
+                self.answers[shown] += 1
             if not keep:
                 connection.close()
             time.sleep(0.005)

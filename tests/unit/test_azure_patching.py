@@ -68,7 +68,7 @@ def pending(azure: Emulator, tmp_path: Path) -> Path:
     return pending
 
 
-def asked(azure: Emulator, path: str, body: Json = None) -> Json:
+def request(azure: Emulator, path: str, body: Json = None) -> Json:
     """The end of an operation as its status tells it."""
     answer = azure.ask("POST", path, body)
     assert answer.status_code == 202, answer.text
@@ -111,7 +111,7 @@ def test_nothing_excluded_is_installed_and_nothing_that_nobody_asked_for(
 
 
 def test_an_assessment_tells_what_the_hosts_apt_has_and_resource_graph_shows_it(azure: Emulator, pending: Path) -> None:
-    output = asked(azure, f"{MACHINE}/assessPatches")["properties"]["output"]
+    output = request(azure, f"{MACHINE}/assessPatches")["properties"]["output"]
     assert (output["criticalAndSecurityPatchCount"], output["otherPatchCount"]) == (2, 1)
     assert [one["name"] for one in output["availablePatches"]] == [patch.name for patch in PATCHES]
     query = (
@@ -122,14 +122,14 @@ def test_an_assessment_tells_what_the_hosts_apt_has_and_resource_graph_shows_it(
     assert summary["properties"]["availablePatchCountByClassification"]["security"] == 2
     assert len(found(azure, query.format("has"))) == 3
     pending.write_text("")
-    assert asked(azure, f"{MACHINE}/assessPatches")["properties"]["output"]["otherPatchCount"] == 0
+    assert request(azure, f"{MACHINE}/assessPatches")["properties"]["output"]["otherPatchCount"] == 0
     assert found(azure, query.format("has")) == []
 
 
 def test_an_installation_brings_what_was_asked_for_and_nothing_else(azure: Emulator, pending: Path) -> None:
     linux = {"classificationsToInclude": ["Security"], "packageNameMasksToExclude": ["lib*"]}
     wanted = {"rebootSetting": "Never", "maximumDuration": "PT1H", "linuxParameters": linux}
-    output = asked(azure, f"{MACHINE}/installPatches", wanted)["properties"]["output"]
+    output = request(azure, f"{MACHINE}/installPatches", wanted)["properties"]["output"]
     counts = ("installedPatchCount", "excludedPatchCount", "notSelectedPatchCount", "failedPatchCount")
     assert [output[name] for name in counts] == [1, 1, 1, 0]
     assert (output["status"], output["rebootStatus"]) == ("Succeeded", "NotNeeded")
@@ -138,7 +138,7 @@ def test_an_installation_brings_what_was_asked_for_and_nothing_else(azure: Emula
     states = {row["p"]["patchName"]: row["p"]["installationState"] for row in found(azure, query)}
     assert states == {"base-files": "NotSelected", "libssl3:i386": "Excluded", "openssl": "Installed"}
     assert ("restart", "dev-vm-0") not in azure.hosts.calls
-    again = asked(azure, f"{MACHINE}/installPatches", wanted | {"rebootSetting": "Always"})["properties"]["output"]
+    again = request(azure, f"{MACHINE}/installPatches", wanted | {"rebootSetting": "Always"})["properties"]["output"]
     assert (again["installedPatchCount"], again["rebootStatus"]) == (0, "Completed")
     assert ("restart", "dev-vm-0") in azure.hosts.calls
 
@@ -147,13 +147,13 @@ def test_an_installation_that_fails_says_so_of_what_is_still_pending(azure: Emul
     pending.write_text("Inst broken [1] (2 Debian:12/stable-security [all])\n")
     linux = {"packageNameMasksToInclude": ["broken"]}
     wanted = {"rebootSetting": "IfRequired", "linuxParameters": linux}
-    output = asked(azure, f"{MACHINE}/installPatches", wanted)["properties"]["output"]
+    output = request(azure, f"{MACHINE}/installPatches", wanted)["properties"]["output"]
     assert (output["status"], output["failedPatchCount"], output["installedPatchCount"]) == ("Failed", 1, 0)
     assert "broken" in output["error"]["message"]
 
 
 def test_without_a_host_to_ask_there_are_no_numbers(azure: Emulator) -> None:
-    ended = asked(azure, f"{MACHINE}/assessPatches")
+    ended = request(azure, f"{MACHINE}/assessPatches")
     assert (ended["status"], ended["error"]["code"]) == ("Failed", "VMGuestPatchInternalError")
     assert found(azure, "patchassessmentresources | project id | order by id asc") == []
     assert azure.ask("GET", MACHINE).json()["properties"]["provisioningState"] == "Succeeded"
@@ -185,13 +185,13 @@ def test_a_machine_that_is_off_is_not_asked(azure: Emulator) -> None:
 def test_an_arc_machine_wants_the_duration_and_gets_counts_by_class(azure: Emulator, pending: Path) -> None:
     made = azure.identity("POST", "/sandbox/arc", json={"name": "site-0"}).json()
     assert azure.refused("POST", f"{made['id']}/installPatches", {"rebootSetting": "Never"})[0] == 400
-    output = asked(azure, f"{made['id']}/assessPatches")["properties"]["output"]
+    output = request(azure, f"{made['id']}/assessPatches")["properties"]["output"]
     assert output["availablePatchCountByClassification"]["security"] == 2
     assert (output["patchServiceUsed"], output["osType"]) == ("APT", "Linux")
 
 
 def test_what_was_found_on_a_machine_goes_with_it(azure: Emulator, pending: Path) -> None:
-    asked(azure, f"{MACHINE}/assessPatches")
+    request(azure, f"{MACHINE}/assessPatches")
     azure.ask("PUT", f"{MACHINE}/providers/Microsoft.Maintenance/applyUpdates/default", {})
     azure.ended(azure.ask("DELETE", MACHINE))
     assert [row.key for row in azure.endpoints.store.all() if row.key.startswith(f"{MACHINE.lower()}/")] == []

@@ -379,8 +379,8 @@ def test_what_is_declared_is_found_in_what_azure_has_with_its_additions(olds: Js
 
 
 @given(OBJECTS, OBJECTS)
-def test_azure_saying_the_same_again_is_never_drift(inputs: Json, said: Json) -> None:
-    assert refreshed(inputs, said, json.loads(json.dumps(said))) == inputs
+def test_azure_saying_the_same_again_is_never_drift(inputs: Json, shown: Json) -> None:
+    assert refreshed(inputs, shown, json.loads(json.dumps(shown))) == inputs
 
 
 @given(OBJECTS, OBJECTS)
