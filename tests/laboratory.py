@@ -72,7 +72,8 @@ class Laboratory:
         return next(line.split(":", 2)[2].strip(" '\"") for line in lines if "patchwave:release:" in line)
 
     def url(self, stack: str = "dev") -> str:
-        return self.run("pulumi", "stack", "output", "url", "--stack", stack).strip()
+        urls: dict[str, str] = json.loads(self.run("pulumi", "stack", "output", "urls", "--json", "--stack", stack))
+        return urls["web"]
 
     @contextmanager
     def edited(self, old: str, new: str, file: str = "Pulumi.dev.yaml") -> Iterator[None]:
