@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -88,9 +89,9 @@ class Laboratory:
 
     @contextmanager
     def asked(self, url: str) -> Iterator[list[str]]:
-        """Asks all the time, on one kept connection and on fresh ones in turn; the slots, or what went wrong."""
+        """Asks all the time, on one kept connection and on fresh ones in turn; what `client.py` heard, when it ends."""
         script = Path(__file__).with_name("client.py")
-        report = self.project / "client.jsonl"
+        report = self.project / f"client-{urlsplit(url).netloc}.txt"
         answers: list[str] = []
         with report.open("w", encoding="utf-8") as out:
             client = subprocess.Popen([sys.executable, str(script), url], stdout=out)
