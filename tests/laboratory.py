@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -94,13 +95,14 @@ class Laboratory:
             path.write_text(path.read_text(encoding="utf-8").replace(new, old), encoding="utf-8")
 
     @contextmanager
-    def requests(self) -> Iterator[list[str]]:
-        """A client all the while, on one kept connection and on fresh ones in turn; the slots, or what went wrong."""
+    def requests(self, url: str | None = None) -> Iterator[list[str]]:
+        """A client all the while, on one kept connection and on fresh ones in turn; what `client.py` heard."""
+        asked = url or self.url()
         script = Path(__file__).with_name("client.py")
-        report = self.project / "client.jsonl"
+        report = self.project / f"client-{urlsplit(asked).netloc}.txt"
         answers: list[str] = []
         with report.open("w", encoding="utf-8") as out:
-            client = subprocess.Popen([sys.executable, str(script), self.url()], stdout=out)
+            client = subprocess.Popen([sys.executable, str(script), asked], stdout=out)
             try:
                 wait_until(lambda: report.stat().st_size > 0, 30, "the client's first answer")
                 yield answers
