@@ -1,4 +1,4 @@
-"""What waves report to Log Analytics, who is told, and the page that shows it."""
+"""What waves report to Log Analytics, who is notified, and the page that shows it."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class Backup(pulumi.ComponentResource):
                 protected_item_name=pulumi.Output.concat("vm;iaasvmcontainerv2;", site.group, ";", machine),
                 vault_name=vault.name,
                 resource_group_name=site.group,
-                # as a dictionary its keys would stay as they are: the SDK cannot tell which kind of item it is
+                # as a dictionary its keys would stay as they are: the SDK does not know which kind of item it is
                 properties=azure.recoveryservices.AzureIaaSComputeVMProtectedItemArgs(
                     protected_item_type="Microsoft.Compute/virtualMachines",
                     policy_id=policy.id,

@@ -125,7 +125,7 @@ def fronts(hosts: SlotHosts) -> Mapping[str, Slot]:
 
 
 def url(address: str, port: int) -> str:
-    """Where users ask an address on a port: TLS on 443 only."""
+    """The URL of an address and port: https on 443 only."""
     return f"{_SCHEMES[port]}://{address}/" if port in _SCHEMES else f"http://{address}:{port}/"
 
 
@@ -145,7 +145,7 @@ def probe(decisions: Probe) -> azure.network.ProbeArgsDict:
 
 
 def _asked(decisions: Probe, ports: tuple[PortRule, ...]) -> PortRule:
-    """The public port that reaches what the probe asks, else the first: what is known to answer."""
+    """The public port in front of the probe's port, which is known to answer; else the first."""
     return next((rule for rule in ports if rule.to == decisions.port), ports[0])
 
 

@@ -52,8 +52,8 @@ class Traffic(pulumi.ComponentResource):
 
 
 def monitor(probe: Probe, port: int) -> azure.trafficmanager.MonitorConfigArgsDict:
-    """The service asks from outside what the balancer's probe asks from inside."""
-    asked: azure.trafficmanager.MonitorConfigArgsDict = {
+    """Traffic Manager probes from outside what the balancer probes from inside."""
+    monitor: azure.trafficmanager.MonitorConfigArgsDict = {
         "protocol": probe.protocol.upper(),
         "port": port,
         "interval_in_seconds": 10,
@@ -61,8 +61,8 @@ def monitor(probe: Probe, port: int) -> azure.trafficmanager.MonitorConfigArgsDi
         "tolerated_number_of_failures": 1,
     }
     if probe.path:
-        asked["path"] = probe.path
-    return asked
+        monitor["path"] = probe.path
+    return monitor
 
 
 def endpoint(slot: Slot, weight: int, address_id: pulumi.Input[str]) -> azure.trafficmanager.EndpointArgsDict:

@@ -17,7 +17,7 @@ class Wave(pulumi.ComponentResource):
     """One release carried out on one stack: preflight, protect, each ring in its order, prove.
 
     An `up` whose order has the same work runs nothing. One that would run needs permission before any host is touched;
-    from there on the wave itself asks for it, batch by batch. `public` are the urls of fleets, by name.
+    from there on the wave itself decides, batch by batch. `public` are the urls of fleets, by name.
     """
 
     def __init__(

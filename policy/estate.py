@@ -1,4 +1,4 @@
-"""What the standard asks of what surrounds the hosts of a stack: schedules, traffic, backups, records, access."""
+"""The standard's rules for what surrounds the hosts of a stack: schedules, traffic, backups, records, access."""
 
 import itertools
 import re

@@ -1,4 +1,4 @@
-"""What the standard asks of machines and scale sets that belong to a stack."""
+"""The standard's rules for machines and scale sets that belong to a stack."""
 
 import re
 from collections.abc import Iterator, Sequence

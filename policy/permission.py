@@ -1,4 +1,4 @@
-"""What the standard says of a wave before it runs: the hook's own answer, shown in a preview already."""
+"""Whether a wave may run: the hook's own decision, shown in a preview already."""
 
 from collections.abc import Iterator
 

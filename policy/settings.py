@@ -85,13 +85,16 @@ def waivers_count(declared: Declared, context: Context) -> Iterator[str]:
 def a_canary_goes_first(
     declared: Declared, context: Context, *, at_most_percent: Annotated[int, Field(ge=1, le=100)] = 25
 ) -> Iterator[str]:
-    """Each fleet has a first ring of one host or a few; those that users reach come first in it by themselves."""
+    """Each fleet has a first ring of one host or a few; those that users reach come first in it by themselves.
+
+    One that is patched after another fleet of its service, host by host, has that one's canary: a database's primary.
+    """
     found = inputs(declared, context)
     hosts = [fleet for fleet, _ in found.settings.declared_hosts(found.stack).values()]
     for name, fleet in found.settings.fleets.items():
         rings, count = found.settings.rings(name), hosts.count(name)
         first = rings[0]
-        if not fleet.carried_out or count == 1:
+        if not fleet.carried_out or count == 1 or (fleet.patch_after and len(rings) == first.batch == 1):
             continue
         if len(rings) < 2:
             yield f"fleets.{name}: {first.name} is the only ring: put a ring of one host before it"

@@ -3,7 +3,7 @@
 TOPICS = {
     "settings": "A stack's declared settings keep within the standard.",
     "permission": "A wave may start only when the calendar, its proof and its approvals allow it.",
-    "deadlines": "Fixes are due as the standard says.",
+    "deadlines": "Fixes come before the standard's due times.",
     "tags": "What is patched names its stack and can be found.",
     "scale-sets": "Scale sets watch health, roll in batches and go back by themselves.",
     "machines": "Machines are entered by key, made from one image, patched only as decided, and can go back.",

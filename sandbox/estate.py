@@ -40,11 +40,15 @@ class Balancer(Model):
 
 
 class ScaleSet(Model):
-    """A scale set of so many instances; those of a Flexible one are virtual machines."""
+    """A scale set of so many instances; those of a Flexible one are virtual machines.
+
+    `replaced` are the numbers of instances of a Uniform one that are gone: numbers are never given twice.
+    """
 
     name: Name
     mode: Literal["Uniform", "Flexible"]
     instances: int
+    replaced: tuple[int, ...] = ()
     image: Name
     balancer: Name | None = None
     tags: dict[str, str] = Field(default_factory=dict)
@@ -205,13 +209,17 @@ class _Maker:
 
     def _uniform(self, one: ScaleSet) -> None:
         nic = {"name": "nic", "properties": {"primary": True, "ipConfigurations": [self._configuration(one.balancer)]}}
-        self._put(self._id("Microsoft.Compute/virtualMachineScaleSets", one.name), COMPUTE, {
+        identity = self._id("Microsoft.Compute/virtualMachineScaleSets", one.name)
+        fresh = self._client.get(identity, COMPUTE) is None
+        self._put(identity, COMPUTE, {
             "orchestrationMode": "Uniform", "upgradePolicy": {"mode": "Manual"}, "overprovision": False,
             "virtualMachineProfile": {
                 "osProfile": {"computerNamePrefix": f"{one.name}-", **self._system()},
                 "storageProfile": _storage(one.image), "networkProfile": {"networkInterfaceConfigurations": [nic]},
             },
-        }, sku={"name": "Standard_B2s", "capacity": one.instances}, tags=one.tags)  # fmt: skip
+        }, sku={"name": "Standard_B2s", "capacity": one.instances + len(one.replaced)}, tags=one.tags)  # fmt: skip
+        for number in one.replaced if fresh else ():
+            self._client.delete(f"{identity}/virtualMachines/{number}", COMPUTE)
 
     def _flexible(self, one: ScaleSet) -> None:
         owner = self._id("Microsoft.Compute/virtualMachineScaleSets", one.name)

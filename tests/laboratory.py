@@ -119,8 +119,11 @@ class Laboratory:
         return done.stdout
 
 
-def copied(project: Path) -> None:
-    """A copy of the files of this project, without what git ignores and without any sandbox's salt."""
+def copied(project: Path, organisation: Path | None = None) -> None:
+    """A copy of the files of this project, without what git ignores and without any sandbox's salt.
+
+    The files of another organisation, where they are given, replace the shipped standard and stacks.
+    """
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=PROJECT,
@@ -131,18 +134,22 @@ def copied(project: Path) -> None:
         if (PROJECT / name).is_file():
             (project / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(PROJECT / name, project / name)
+    if organisation:
+        for shipped in project.glob("Pulumi.*.yaml"):
+            shipped.unlink()
+        shutil.copytree(organisation, project, dirs_exist_ok=True)
     for stack in project.glob("Pulumi.*.yaml"):
         lines = stack.read_text(encoding="utf-8").splitlines(keepends=True)
         stack.write_text("".join(line for line in lines if not line.startswith("encryptionsalt:")), encoding="utf-8")
 
 
 @contextmanager
-def laboratory(folder: Path) -> Iterator[Laboratory]:
+def laboratory(folder: Path, organisation: Path | None = None) -> Iterator[Laboratory]:
     """A sandbox that is taken down in any case."""
     project = folder / "project"
-    copied(project)
+    copied(project, organisation)
     (project / ".venv").symlink_to(sys.prefix)
-    lab = Laboratory(project, f"t{os.getpid()}")
+    lab = Laboratory(project, f"{'o' if organisation else 't'}{os.getpid()}")
     previous = signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
     try:
         yield lab

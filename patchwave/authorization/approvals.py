@@ -54,7 +54,7 @@ class Found(Model):
     problem: str | None
 
 
-class Asked(Model):
+class Request(Model):
     """What an approval must be good for: this release here, by these rules, throughout `at` to `until`."""
 
     stack: StackName
@@ -67,28 +67,28 @@ class Asked(Model):
     rehearsal: bool
 
 
-def objection(found: Found, asked: Asked) -> str | None:
+def objection(found: Found, request: Request) -> str | None:
     """Why a file does not count, None when it does."""
     given = found.approval
     if given is None or found.problem is not None:
         return found.problem or "it is no approval"
-    if given.stack != asked.stack:
+    if given.stack != request.stack:
         return f"it is for {given.stack}"
-    if given.digest != asked.digest:
-        return f"it is for digest {given.digest[:12]}, the release has {asked.digest[:12]}"
-    if given.rehearsal and not asked.rehearsal:
+    if given.digest != request.digest:
+        return f"it is for digest {given.digest[:12]}, the release has {request.digest[:12]}"
+    if given.rehearsal and not request.rehearsal:
         return "it was given in a rehearsal"
-    if given.at > asked.at:
+    if given.at > request.at:
         return f"it is dated {spell(given.at)}, after this decision: the clocks disagree, correct one"
-    if given.expires <= asked.at:
+    if given.expires <= request.at:
         return f"it expired {spell(given.expires)}"
-    if given.expires < asked.until:
-        return f"it expires {spell(given.expires)}, the work may take until {spell(asked.until)}"
-    if given.expires - given.at > asked.valid.of(given.kind):
-        return f"it claims {hours(given.expires - given.at)}, the standard allows {hours(asked.valid.of(given.kind))}"
-    if given.person not in asked.roles.get(given.role, ()):
+    if given.expires < request.until:
+        return f"it expires {spell(given.expires)}, the work may take until {spell(request.until)}"
+    if given.expires - given.at > request.valid.of(given.kind):
+        return f"it claims {hours(given.expires - given.at)}, the standard allows {hours(request.valid.of(given.kind))}"
+    if given.person not in request.roles.get(given.role, ()):
         return f"{given.person} is not {given.role} by the standard"
-    if given.person.casefold() == asked.author.casefold():
+    if given.person.casefold() == request.author.casefold():
         return f"{given.person} sealed the release, its author does not approve it"
     return None
 
@@ -117,12 +117,12 @@ class Count(Model):
     missing: dict[Role, str]
 
 
-def count(needed: Sequence[Role], found: Iterable[Found], asked: Asked, kind: ApprovalKind) -> Count:
+def count(needed: Sequence[Role], found: Iterable[Found], request: Request, kind: ApprovalKind) -> Count:
     """Whether distinct people have approved for all roles; a stronger kind counts for a weaker one."""
     offers: dict[Role, set[Person]] = {}
     refused: dict[str, str] = {}
     for one in found:
-        given, why = one.approval, objection(one, asked)
+        given, why = one.approval, objection(one, request)
         if given is None or why is not None:
             refused[one.file] = why or ""
         elif STRENGTH[given.kind] < STRENGTH[kind]:

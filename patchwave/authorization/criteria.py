@@ -62,7 +62,7 @@ class Claim(Model):
 
 
 class Attachment(Model):
-    """A claim as it was found; `problem` says why it proves nothing, None when it is what that person signed."""
+    """A claim as it was found; `problem` is None when it is what that person signed, else the reason."""
 
     claim: Claim
     problem: str | None
@@ -108,7 +108,7 @@ def claim(
     at: datetime,
 ) -> Claim:
     """What will be signed; UsageError for a name that could not be one of a signer, or a file that is not there."""
-    said = {
+    fields = {
         "criterion": criterion,
         "result": result,
         "by": by,
@@ -119,7 +119,7 @@ def claim(
         "run": run,
         "file": (found := described(file)) and found.model_dump(),
     }
-    return parse(said, Claim, "the result to attach")
+    return parse(fields, Claim, "the result to attach")
 
 
 def described(file: Path | None) -> Attached | None:
@@ -148,12 +148,12 @@ def attachments(place: Path, signers: Path | None) -> tuple[Attachment, ...]:
 
 
 def _found(data: Mapping[str, Any], signers: Path | None) -> Attachment:
-    said = {key: value for key, value in data.items() if key != "signature"}
+    signed = {key: value for key, value in data.items() if key != "signature"}
     try:
-        claim = Claim.model_validate_json(canonical(said))
+        claim = Claim.model_validate_json(canonical(signed))
     except ValidationError as error:
         raise Refused(f"a record of {FOLDER} is no criterion ({error.error_count()} faults): attach it again") from None
-    return Attachment(claim=claim, problem=_objection(canonical(said), str(data.get("signature")), claim, signers))
+    return Attachment(claim=claim, problem=_objection(canonical(signed), str(data.get("signature")), claim, signers))
 
 
 def _objection(message: bytes, signature: str, claim: Claim, signers: Path | None) -> str | None:
@@ -291,5 +291,5 @@ def objections(findings: Sequence[Finding], release: ReleaseId) -> Iterator[str]
         attach_it = f"`patchwave evidence attach {where} --result pass --by WHO`"
         fix = attach_it if finding.proof == "record" else f"fix it and patch {finding.stack} again"
         state = "has failed" if finding.state == "failed" else f"is {finding.state}"
-        said = f"criterion {finding.name} {state} ({finding.detail})"
-        yield f"release {release} on {finding.stack}: {said}: {fix}"
+        problem = f"criterion {finding.name} {state} ({finding.detail})"
+        yield f"release {release} on {finding.stack}: {problem}: {fix}"

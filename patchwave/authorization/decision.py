@@ -62,7 +62,7 @@ def decide(inputs: Inputs) -> Decision:
 
 
 def lanes(inputs: Inputs) -> tuple[Lane, ...]:
-    """The lanes that a release may take, the one that asks for less first."""
+    """The lanes that a release may take, the one with fewer conditions first."""
     emergency = inputs.emergency
     bound = emergency is not None and emergency.closed is None and emergency.digest == inputs.release.digest
     bound = bound and inputs.stack not in inputs.standard.emergency.routine_only
@@ -88,7 +88,7 @@ def counts(inputs: Inputs, lane: Lane) -> Iterator[tuple[ApprovalKind, Count]]:
     if breaks_glass(inputs, lane):
         wanted.append(("break-glass", inputs.standard.approvals.break_glass_approvers))
     for kind, roles in wanted:
-        yield kind, approvals.count(roles, inputs.approvals, inputs.asked, kind)
+        yield kind, approvals.count(roles, inputs.approvals, inputs.request, kind)
 
 
 def breaks_glass(inputs: Inputs, lane: Lane) -> bool:
@@ -160,7 +160,7 @@ def _unproved(inputs: Inputs, lane: Lane) -> Iterator[str]:
         yield f"the evidence from {source} is {age.days} days old, {valid.days} are allowed: patch {source} again"
     elif inputs.at - proof.ended < (soak := _required(inputs, lane)):
         ready = proof.ended + soak
-        ready += timedelta(seconds=-ready.second % 60)  # a message tells no seconds
+        ready += timedelta(seconds=-ready.second % 60)  # messages show no seconds
         soaked = f"has soaked {hours(inputs.at - proof.ended)} of {hours(soak)} on {source}"
         yield f"release {release.id} {soaked}: run again from {spell(ready)}"
 

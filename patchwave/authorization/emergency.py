@@ -44,7 +44,7 @@ class Done(Model):
 
 
 class Emergency(Model):
-    """What the record of one emergency says; `problem` names the first thing in it that cannot be believed."""
+    """One emergency as its record has it; `problem` names the first entry that does not verify."""
 
     id: str
     facts: Facts
@@ -89,11 +89,11 @@ def unmet(facts: Facts, criteria: Criteria, at: datetime) -> Iterator[str]:
     if facts.cvss < criteria.cvss_from:
         yield f"CVSS {facts.cvss} is below {criteria.cvss_from}"
     if criteria.exploit_available and not facts.exploit:
-        yield "no exploit is named: say with --exploit where one was seen"
+        yield "no exploit is named: write with --exploit where one was seen"
     if criteria.publicly_disclosed and facts.disclosed > at:
         yield f"it is not disclosed before {spell(facts.disclosed)}"
     if criteria.affects_production and not facts.affects:
-        yield "nothing of production is named: say with --affects what is vulnerable"
+        yield "nothing of production is named: write with --affects what is vulnerable"
 
 
 def unfit(facts: Facts, criteria: Criteria, release: Release) -> str | None:
@@ -246,7 +246,7 @@ def _disbelieved(name: str, records: Sequence[Record], signers: Path | None, at:
         if record.data.get("emergency") != name:
             wrong: str | None = f"it belongs to emergency {record.data.get('emergency')}"
         elif key in seen:
-            wrong = "it says again what an earlier one said"
+            wrong = "it repeats an earlier entry"
         elif (CLOSED, None) in seen:
             wrong = "it follows the end"
         elif abs(datetime.fromisoformat(record.at) - signed_at) > evidence.CLOCK_SLACK:

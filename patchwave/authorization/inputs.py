@@ -9,7 +9,7 @@ from typing import Any
 
 from patchwave.authorization import approvals, criteria, promotion
 from patchwave.authorization import emergency as emergencies
-from patchwave.authorization.approvals import Asked, Found
+from patchwave.authorization.approvals import Found, Request
 from patchwave.authorization.emergency import Emergency
 from patchwave.authorization.promotion import Proof
 from patchwave.base import clock
@@ -25,7 +25,7 @@ from patchwave.releases.release import Release, ReleaseId
 
 
 class Subject(Model):
-    """The release that asks."""
+    """The release that is to be carried out."""
 
     id: ReleaseId
     digest: Sha256
@@ -65,13 +65,13 @@ class Inputs(Model):
 
     @property
     def rules(self) -> StackRules:
-        """What the standard asks of the stack."""
+        """The standard's rules for the stack."""
         return self.standard.stacks[self.stack]
 
     @property
-    def asked(self) -> Asked:
+    def request(self) -> Request:
         """What every approval of this decision must be good for."""
-        return Asked(
+        return Request(
             stack=self.stack,
             digest=self.release.digest,
             author=self.release.author,
@@ -84,7 +84,7 @@ class Inputs(Model):
 
 
 def subject(release: Release, standard: Standard) -> Subject:
-    """What a decision needs of a release; a fix never counts as less than its score, or the lack of one, says."""
+    """What a decision needs of a release; a fix never counts as less than its score, or the lack of one, makes it."""
     advisories = release.advisories
     found = {standard.worst([a.severity, standard.severity(a.cvss, exploited=a.exploited)]) for a in advisories}
     known = {advisory.id for advisory in advisories}
@@ -144,7 +144,7 @@ def from_files(
     at: datetime,
     environ: Mapping[str, str] = os.environ,
 ) -> Inputs:
-    """The inputs of a decision on what the stack's file says now, for commands that carry nothing out."""
+    """The inputs of a decision by the stack's file as it is now, for commands that carry nothing out."""
     file = load_stack(project, stack)
     relied = waivers.references(project, file.waivers)
     return gather(project, stack, release, relied, file.settings, needs=needs, at=at, environ=environ)

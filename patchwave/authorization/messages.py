@@ -25,7 +25,7 @@ def reasons(inputs: Inputs, decision: Decision) -> str:
 
 
 def require_promotion(inputs: Inputs) -> Soak | None:
-    """The soak that admits a release to a stack, whatever the hour; Refused says what is missing."""
+    """The soak that admits a release to a stack, whatever the hour; Refused names what is missing."""
     about = ("quarantine", "promotion", "criteria")
     found = {lane: [one.why for one in refusals(inputs, lane) if one.about in about] for lane in lanes(inputs)}
     for lane, reasons in found.items():

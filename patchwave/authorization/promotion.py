@@ -19,7 +19,7 @@ from patchwave.releases.waivers import Waiver
 
 
 class Proof(Model):
-    """What the evidence of the stack before says of a release; `problem` says why it is not to be believed."""
+    """What the evidence of the stack before proves of a release; `problem` is why it proves nothing."""
 
     stack: StackName
     problem: str | None

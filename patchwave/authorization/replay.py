@@ -35,7 +35,7 @@ PROMPT = timedelta(minutes=1)
 
 
 class Replayed(Model):
-    """One recorded decision made again; without problems, it was right by what the files say."""
+    """One recorded decision made again; without problems, it agrees with the files."""
 
     seq: int
     at: Instant
@@ -201,7 +201,7 @@ def _out_of_place(inputs: Inputs, record: Record, started: Mapping[str, Any]) ->
 
 
 def _unlike_files(files: Files, inputs: Inputs) -> Iterator[str]:
-    """What of the inputs the project's files do not say, as they are now or as git has had them.
+    """Which inputs are not in the project's files, as they are now or as git has had them.
 
     What is recorded of quarantine is not among them: it can only refuse.
     """

@@ -23,7 +23,7 @@ from patchwave.releases.release import load as load_release
 
 
 def signed_by(inputs: Inputs, kind: ApprovalKind) -> tuple[Role, ...]:
-    """The roles from which an approval of a kind is asked for this release here."""
+    """The roles that must sign an approval of this kind for this release on this stack."""
     if kind == "break-glass":
         return inputs.standard.approvals.break_glass_approvers
     if kind == "normal":
@@ -34,12 +34,12 @@ def signed_by(inputs: Inputs, kind: ApprovalKind) -> tuple[Role, ...]:
 
 
 def draft(inputs: Inputs, kind: ApprovalKind, role: Role, person: Person, note: str) -> Approval:
-    """The approval that a person may sign now; Refused or UsageError says why not."""
+    """The approval that a person may sign now; Refused or UsageError otherwise."""
     wanted = signed_by(inputs, kind)
     if role not in wanted:
         roles = ", ".join(wanted) or "nobody"
         raise UsageError(
-            f"{inputs.stack}: no {kind} approval is asked from {role!r} for {inputs.release.id}: it is from {roles}"
+            f"{inputs.stack}: no {kind} approval is needed from {role!r} for {inputs.release.id}: it is from {roles}"
         )
     at = inputs.at.replace(microsecond=0)
     try:
@@ -58,7 +58,7 @@ def draft(inputs: Inputs, kind: ApprovalKind, role: Role, person: Person, note: 
     except ValidationError as error:
         raise UsageError(f"{inputs.stack}: {role} cannot be signed: {first_problem(error)}") from None
     found = Found(file=approvals.name_of(approval), sha256=GENESIS, approval=approval, problem=None)
-    if why := approvals.objection(found, inputs.asked):
+    if why := approvals.objection(found, inputs.request):
         raise Refused(f"{inputs.stack}: {role} cannot be signed: {why}")
     return approval
 
@@ -98,7 +98,7 @@ def approval_state(inputs: Inputs) -> dict[str, Any]:
                 "person": found.approval and found.approval.person,
                 "expires": found.approval and clock.iso(found.approval.expires),
                 "note": found.approval and found.approval.note,
-                "refused": approvals.objection(found, inputs.asked),
+                "refused": approvals.objection(found, inputs.request),
             }
             for found in inputs.approvals
         ],

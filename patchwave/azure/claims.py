@@ -21,7 +21,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9 _.:@+=-]+")
 
 
 class ScaleSet(NamedTuple):
-    """A scale set of a fleet: which slot it is, and how many instances the settings want, if they say so."""
+    """A scale set of a fleet: which slot it is, and how many instances the settings want, if any number."""
 
     fleet: str
     slot: Slot | None = None

@@ -62,7 +62,7 @@ class Arm:
             ) from None
         # an endpoint of its own, as a sovereign cloud has one, answers queries as well
         self._logs = LOGS if self.endpoint == DEFAULT_ENDPOINT else self.endpoint
-        logging.getLogger("azure.identity").setLevel(logging.CRITICAL)  # it would say in many lines what an error says
+        logging.getLogger("azure.identity").setLevel(logging.CRITICAL)  # it repeats an error in many lines
         self._credential = DefaultAzureCredential(
             exclude_interactive_browser_credential=True,
             exclude_powershell_credential=True,
@@ -212,9 +212,9 @@ class Arm:
                 self._sleep(pause)
                 continue
             if (answer.status_code == 429 or answer.status_code >= 500) and attempt < ATTEMPTS:
-                asked = _asked_pause(answer)
-                if asked is None or asked <= PATIENCE:
-                    self._sleep(pause if asked is None else asked + self._chance() / 10)
+                wanted = _wanted_pause(answer)
+                if wanted is None or wanted <= PATIENCE:
+                    self._sleep(pause if wanted is None else wanted + self._chance() / 10)
                     continue
             if answer.is_error:
                 kind = Conflict if answer.status_code in (409, 412) else Failed
@@ -250,8 +250,8 @@ def _whole(rows: list[dict[str, Any]], last: Mapping[str, Any]) -> list[dict[str
     return rows
 
 
-def _asked_pause(answer: httpx.Response) -> float | None:
-    """How many seconds the service asks to be left alone, if it says so."""
+def _wanted_pause(answer: httpx.Response) -> float | None:
+    """The seconds of the service's Retry-After, if it sent one."""
     try:
         return float(answer.headers["Retry-After"])
     except (KeyError, ValueError):
@@ -266,7 +266,7 @@ def _quota_resets(answer: httpx.Response) -> float:
 def _problem(answer: httpx.Response) -> str:
     try:
         error = answer.json()["error"]
-        said = [f"{one['code']}: {one['message']}" for one in (error, *error.get("details", [])[-1:])]
-        return " ".join(" ".join(said).split())
+        parts = [f"{one['code']}: {one['message']}" for one in (error, *error.get("details", [])[-1:])]
+        return " ".join(" ".join(parts).split())
     except (ValueError, KeyError, TypeError):
         return f"HTTP {answer.status_code} {' '.join(answer.text.split())[:200]}"

@@ -1,4 +1,4 @@
-"""A virtual machine's way back by disk: an incremental snapshot of its OS disk before, a disk made of it afterwards.
+"""Rollback of a virtual machine by disk: an incremental snapshot of its OS disk before, a disk made of it afterwards.
 
 https://learn.microsoft.com/azure/virtual-machines/disks-incremental-snapshots
 """

@@ -13,7 +13,7 @@ def group_of(resource_id: str) -> str:
 
 
 def swap(arm: Arm, machine_id: str, run: str, creation: Mapping[str, str]) -> None:
-    """The machine runs again, from a new OS disk that is made as `creation` says; the disk that it had is kept."""
+    """The machine runs again, from a new OS disk that is made by `creation`; the disk that it had is kept."""
     machine = arm.call("GET", machine_id, api=COMPUTE)
     name = f"{machine['name'].lower()}-os-{run.lower()}"
     body = {"location": machine["location"], "properties": {"creationData": dict(creation)}}

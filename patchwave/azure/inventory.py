@@ -62,7 +62,7 @@ class Inventory(Model):
 
     `hosts` are what a wave patches. `left_alone` are not Patchwave's to patch: Windows, a method that is not carried
     out, no fleet. `problems` belong to a fleet and cannot be used: no address, switched off, a row that makes no sense.
-    `missing` names declared hosts that Azure does not list, and scale sets that lack some; `partial` says which
+    `missing` names declared hosts that Azure does not list, and scale sets that lack some; `partial` names which
     subscriptions and scale sets could not be read. Plan, seal and SLA use `hosts` and show the rest; a wave takes
     `whole()`. `power` is the state of each host, such as running or connected.
     """

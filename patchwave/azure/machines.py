@@ -57,10 +57,10 @@ _NAME = TypeAdapter(HostName)
 
 @dataclass
 class Machine:
-    """One machine; `fleet` is None where only the stack's tag says that it belongs here.
+    """One machine; `fleet` is None where only the stack's tag claims it.
 
-    Without `details` its row is strange, as `problem` says. `address_problem` says why it has no address of its own.
-    `pooled` says whether a balancer's pool holds one of its interfaces, None when that is not known.
+    Without `details` its row is strange, with its `problem`. `address_problem` is why it has no address of its own.
+    `pooled`: whether a balancer's pool holds one of its interfaces, None when that is not known.
     """
 
     id: str
@@ -87,7 +87,7 @@ class Machine:
 
     @property
     def is_windows(self) -> bool:
-        """As the disk or the agent says; an old agent tells it by the system's name only."""
+        """By the disk or the agent; an old agent reports only the system's name."""
         return self.details is not None and "windows" in f"{self.details.os_type or self.details.os}".lower()
 
 
@@ -106,7 +106,7 @@ class Answer:
 
 
 def sort(rows: Iterable[Mapping[str, Any]], claims: Claims) -> Answer:
-    """What the rows say; machines in the order of their ids, those of other people left out."""
+    """The machines of the rows, in the order of their ids, those of other people left out."""
     answer = Answer()
     interfaces: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     pooled: set[str] = set()
@@ -182,7 +182,7 @@ def once(machines: Sequence[Machine]) -> tuple[list[Machine], list[str]]:
     """Each machine once, and a note for each that Azure lists both as a virtual machine and with Arc.
 
     They are the same when they have one SMBIOS number. Where one of the two has none, the computer's name must be the
-    same, and an address or what the agent says of its cloud: Azure keeps no other link between the two.
+    same, and an address or what the agent reports of its cloud: Azure keeps no other link between the two.
     """
     numbered: dict[UUID, Machine] = {}
     named: dict[str, list[Machine]] = defaultdict(list)
@@ -228,7 +228,7 @@ def _computer(machine: Machine) -> str:
 
 
 def qualify(machines: Sequence[Machine]) -> list[str]:
-    """Gives machines of one name a longer one, and says so: with their group, then their subscription, then a digest.
+    """Gives machines of one name a longer one, with a note: with their group, then their subscription, then a digest.
 
     The result depends on the ids alone.
     """

@@ -1,4 +1,4 @@
-"""A virtual machine's way back by snapshot: a restore point before, its OS disk swapped in afterwards.
+"""Rollback of a virtual machine by restore point: a restore point before, its OS disk swapped in afterwards.
 
 https://learn.microsoft.com/azure/virtual-machines/virtual-machines-create-restore-points
 """

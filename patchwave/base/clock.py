@@ -1,4 +1,4 @@
-"""The one place that asks for the time; a rehearsal moves it, and only against the sandbox."""
+"""The one place that reads the clock; a rehearsal moves it, and only against the sandbox."""
 
 import ipaddress
 import os

@@ -1,4 +1,4 @@
-"""Files that people write: a strict part of YAML, believed only after a closed model has parsed them.
+"""Files that people write: a strict part of YAML, used only after a closed model has parsed them.
 
 One document of mappings, lists and scalars in UTF-8, at most `LARGEST` bytes and `NODES` values, aliases counted as
 often as they are used. A plain scalar is text unless it is null, true, false or a decimal number: times and dates are

@@ -2,7 +2,7 @@
 
 
 class PatchwaveError(Exception):
-    """One line that says what, where and the fix; `code` is the process's exit code."""
+    """One line: what, where, the fix; `code` is the process's exit code."""
 
     code = 1
 

@@ -1,4 +1,4 @@
-"""The base of everything that a human writes down and the program believes."""
+"""The base of the typed models that files of people are parsed into."""
 
 from collections.abc import Iterator
 from typing import Any

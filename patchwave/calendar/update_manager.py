@@ -145,9 +145,9 @@ class Schedule(Model):
 
 @cache
 def schedule(window: Window, starts_on: date, scope: Scope = "InGuestPatch") -> Schedule:
-    """The window as the service is told of it, from a day on; each of its runs lies at the start of an opening.
+    """The window in the service's terms, from a day on; each of its runs lies at the start of an opening.
 
-    ValueError says what the service cannot be told, and the fix. It counts no freezes: see `frozen`.
+    ValueError names what the service cannot express, and the fix. It counts no freezes: see `frozen`.
     """
     if not 2000 <= starts_on.year <= 2999:
         raise ValueError(f"{starts_on} is out of the years 2000 to 2999: begin the schedule on a real day")
@@ -193,7 +193,7 @@ def parts(window: Window, rings: Sequence[str], starts_on: date) -> list[Part]:
     """The window shared among rings, each of which begins when the one before it has ended.
 
     A ring has the service's shortest run and the last ring what is left. In a window that is too short for that,
-    rings begin as far apart as it lets them, `LEAD` at least; ValueError says what it would need.
+    rings begin as far apart as it lets them, `LEAD` at least; ValueError names what it would need.
     """
     shortest = LIMITS["InGuestPatch"][0]
     after = len(rings) - 1

@@ -178,7 +178,7 @@ class Stretch(Model):
 
 
 class Freeze(Stretch):
-    """A stretch in which nothing is disrupted, whatever the windows say.
+    """A stretch in which nothing is disrupted, whatever the windows allow.
 
     A soft freeze holds routine work, and break-glass lifts it. A hard one holds routine work without exception, and
     emergencies unless break-glass lifts it for them.
@@ -224,7 +224,7 @@ class Calendar(Model):
     """The union of the windows, recurring and extra, less the freezes that nothing lifts.
 
     The emergency lane needs no window and heeds hard freezes only. `soak` is how long a release must have been good on
-    the stack before, where that is longer than the standard asks.
+    the stack before, where that is longer than the standard's.
     """
 
     windows: Annotated[tuple[Window, ...], Field(min_length=1)]

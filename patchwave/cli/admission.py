@@ -87,7 +87,7 @@ def show_approvals(
             lacks = f"missing ({one['missing']})" if one["missing"] else "missing"
             out.print(f"  {one['role']:<20} {one['person'] or lacks}")
     if not shown["lists"]:
-        out.print("no approval is asked")
+        out.print("no approval is needed")
     for file in shown["files"]:
         verdict = f"refused, {file['refused']}" if file["refused"] else "good"
         kind = f"{file['kind']}, until {file['expires']}: " if file["kind"] else ""
@@ -133,7 +133,7 @@ def record_step(
     person: As = None,
     key: Key = None,
 ) -> None:
-    """Records a step as done, signed; one that says how it is proved is refused until it is."""
+    """Records a step as done, signed; one with a proof is refused until that is there."""
     root, now = project(), clock.now()
     rules = load_standard(root).emergency
     known = {one.id: one for one in rules.steps}

@@ -177,10 +177,10 @@ def clock_check(skew: Callable[[], timedelta], allowed: timedelta) -> Check:
         seconds = skew().total_seconds()
     except PatchwaveError as error:
         return Check(name="clock", state="unknown", detail=str(error))
-    says = f"{abs(seconds):.0f} s {'ahead of' if seconds > 0 else 'behind'} Azure's"
+    drift = f"{abs(seconds):.0f} s {'ahead of' if seconds > 0 else 'behind'} Azure's"
     if abs(seconds) <= allowed.total_seconds() + 1:
-        return Check(name="clock", state="ok", detail=says)
-    fix = f"{says}, {allowed.total_seconds():.0f} s are allowed: let it follow a time server"
+        return Check(name="clock", state="ok", detail=drift)
+    fix = f"{drift}, {allowed.total_seconds():.0f} s are allowed: let it follow a time server"
     return Check(name="clock", state="missing", detail=fix)
 
 
@@ -193,7 +193,7 @@ def inventory_checks(inventory: Inventory) -> Iterator[Check]:
 
 
 def needs(settings: Settings, hosts: Sequence[Host]) -> list[Need]:
-    """What waves of these fleets and services do in Azure beyond reading: repairs, ways back, balancers."""
+    """What waves of these fleets and services do in Azure beyond reading: repairs, rollbacks, balancers."""
     found: dict[Need, None] = {}
     for name, fleet in settings.fleets.items():
         ids = [host.id for host in hosts if host.fleet == name]
@@ -217,7 +217,7 @@ def needs(settings: Settings, hosts: Sequence[Host]) -> list[Need]:
 
 
 def right_checks(wanted: Iterable[Need], permissions: Callable[[str], Sequence[Permission]]) -> Iterator[Check]:
-    """Whether the identity has each right; unknown where Azure does not say, or a narrower scope may have given it."""
+    """Whether the identity has each right; unknown where only a narrower scope may have given it."""
     known: dict[str, Sequence[Permission] | str] = {}
     for need in wanted:
         if need.scope not in known:
@@ -229,7 +229,7 @@ def right_checks(wanted: Iterable[Need], permissions: Callable[[str], Sequence[P
         state: Literal["ok", "missing", "unknown"] = "ok"
         detail = f"may on {need.scope}"
         if isinstance(given, str):
-            state, detail = "unknown", f"Azure does not say whether it may: {given}"
+            state, detail = "unknown", f"Azure does not show whether it may: {given}"
         elif lacking := [action for action in need.actions if not may(action, given)]:
             state, where = ("missing", "there") if need.exact else ("unknown", "there, unless it has one below")
             detail = f"lacks {', '.join(lacking)} on {need.scope}: give the runner a role with it {where}"
@@ -281,7 +281,7 @@ class ThisRunner:
             answer = httpx.head(endpoint, timeout=CONNECT)
             return datetime.now(UTC) - parsedate_to_datetime(answer.headers["Date"])
         except (httpx.HTTPError, KeyError, ValueError) as error:
-            raise Failed(f"{endpoint} does not tell the time ({error}): is it reachable from here?") from None
+            raise Failed(f"{endpoint} does not give its time ({error}): is it reachable from here?") from None
 
     def inventory(self, stack: StackName, settings: Settings) -> Inventory:
         """The one query that all commands use."""
@@ -297,7 +297,7 @@ class ThisRunner:
             raise Failed(f"{scope}: its permissions are in no form that is known") from None
 
     def reach(self, host: Host) -> None:
-        """By the ssh configuration, at Azure's address where that gives none; nobody is asked for a password."""
+        """By the ssh configuration, at Azure's address where that gives none; never with a password prompt."""
         config = self.environ.get("PATCHWAVE_SSH_CONFIG")
         ssh = ["ssh", *(["-F", config] if config else [])]
         known = _run([*ssh, "-G", "--", host.name], host.name).splitlines()
@@ -313,7 +313,7 @@ class ThisRunner:
         message = b"patchwave doctor"
         signature = signing.sign(message, Path(key), NAMESPACE)
         if problem := signing.objection(message, signature, NAMESPACE, identity=IDENTITY, signers=signers):
-            raise Failed(f"{key}: a signature would not be believed, {problem}")
+            raise Failed(f"{key}: its signatures would not verify, {problem}")
         return f"{key}, listed for {IDENTITY}"
 
 

@@ -134,7 +134,7 @@ def show_plan(stack: Stack, as_json: Json = False) -> None:
     for note in made["notes"]:
         out.print(f"note: {note}")
     for miss in made["missed"]:
-        out.print(miss["says"])
+        out.print(miss["summary"])
 
 
 @app.command()

@@ -109,11 +109,9 @@ def attach(
     stack: Stack,
     criterion: Annotated[str, typer.Option(help="a criterion of the standard with `proof: record`")],
     result: Annotated[Literal["pass", "fail"], typer.Option(help="how it went")],
-    by: Annotated[str, typer.Option(help="who vouches for it, as policy/allowed_signers names them")],
+    by: Annotated[str, typer.Option(help="who signs it, as policy/allowed_signers names them")],
     file: Annotated[Path | None, typer.Option(help="what shows it, kept with the evidence")] = None,
-    key: Annotated[
-        Path | None, typer.Option(help="the SSH key of who vouches; git's user.signingkey otherwise")
-    ] = None,
+    key: Annotated[Path | None, typer.Option(help="the SSH key of who signs; git's user.signingkey otherwise")] = None,
     release_id: ReleaseOption = None,
     as_json: Json = False,
 ) -> None:
@@ -121,7 +119,7 @@ def attach(
     root = project()
     known = [one.name for one in load_standard(root).stacks[stack].criteria if one.proof == "record"]
     if criterion not in known:
-        raise UsageError(f"--criterion {criterion!r}: the standard asks of {stack} for {', '.join(known) or 'none'}")
+        raise UsageError(f"--criterion {criterion!r}: the criteria of {stack} are {', '.join(known) or 'none'}")
     chosen = release.load(root, release_id_of(stack, release_id))
     place = promotion.folder(root, stack, chosen.id)
     shown = evidence.summary(evidence.read(place))
@@ -139,7 +137,7 @@ def attach(
 
 @app.command(name="criteria")
 def show_criteria(stack: Stack, release_id: ReleaseOption = None, as_json: Json = False) -> None:
-    """What the standard asks of a wave on the stack before its release goes on, and what of it is met."""
+    """The criteria that a wave on the stack must meet before its release goes on, and which are met."""
     root = project()
     chosen = release.load(root, release_id_of(stack, release_id))
     standard = load_standard(root)

@@ -26,10 +26,10 @@ def wave(
 
 @app.command()
 def stop(stack: Stack, reason: Annotated[str, typer.Option(help="why, for the evidence")] = "no reason given") -> None:
-    """Stops the line: the running wave ends before its next batch."""
+    """Stops the running wave before its next batch."""
     place = project() / "evidence" / "patching" / stack
     place.mkdir(parents=True, exist_ok=True)
     draft = place / f".{STOP}"
     draft.write_text(json.dumps({"by": getpass.getuser(), "reason": reason}), encoding="utf-8")
     draft.replace(place / STOP)
-    out.print(f"{stack}: the line stops before the next batch")
+    out.print(f"{stack}: the wave stops before its next batch")

@@ -68,7 +68,7 @@ def print_table(head: list[str], rows: list[list[str]]) -> None:
 
 
 def print_unanswered(scans: Scans) -> None:
-    """The hosts of which a result says nothing, each with the reason."""
+    """The hosts that a result leaves out, each with the reason."""
     for line in (*(f"{row['name']}: {row['reason']}" for row in scans.rows), *scans.lacks):
         out.print(f"no answer  {line}")
 

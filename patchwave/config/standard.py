@@ -156,7 +156,7 @@ class LatencyCriterion(Model):
 class RecordCriterion(Model):
     """Somebody attached a signed result of that name, at least `after` the wave's end.
 
-    `only_for` asks for it only when the release holds a critical fix, or a package whose data goes back by a dump.
+    `only_for` requires it only when the release holds a critical fix, or a package whose data goes back by a dump.
     """
 
     proof: Literal["record"]
@@ -171,9 +171,9 @@ Criterion = Annotated[
 
 
 class StackRules(Model):
-    """What the standard asks of one stack.
+    """The standard's rules for one stack.
 
-    Extra windows stay within `extra_window` and are told of `notice` ahead; `criteria` must be met before a release
+    Extra windows stay within `extra_window` and are announced `notice` ahead; `criteria` must be met before a release
     goes on to the next stack.
     """
 
@@ -232,7 +232,7 @@ class Criteria(Model):
 
 
 class Step(Model):
-    """One step of the emergency plan; at most one of `release`, `approves` and `deploys` says how it is proved.
+    """One step of the emergency plan; at most one of `release`, `approves` and `deploys` is its proof.
 
     `release` names the release that brings the fix, `approves` has the approvals of a stack, `deploys` has the
     evidence of a succeeded wave on a stack. Any other step is vouched for by who records it.
@@ -347,7 +347,7 @@ class Targets(Model):
 
 
 class Communications(Model):
-    """Who is told of a stack's wave, how soon after it, and when nobody is disturbed with what can be told earlier.
+    """Who is notified of a stack's wave, how soon after it, and the quiet hours: what would be due then is due before.
 
     How long ahead is the stack's `notice`.
     """
@@ -399,7 +399,7 @@ class SeverityRules(Model):
         return next((row for row in self.sla if cvss >= row.cvss_from), self.sla[-1])
 
     def severity(self, cvss: float | None, *, exploited: bool = False) -> Severity:
-        """The severity of a score; one that is missing or exploited counts as the standard says."""
+        """The severity of a score; one that is missing or exploited counts by `unscored` and `exploited`."""
         scored = self.unscored if cvss is None else self.row(cvss).severity
         return self.worst([scored, self.exploited.counts_as]) if exploited else scored
 
@@ -437,9 +437,9 @@ class Standard(SeverityRules):
 
     @model_validator(mode="after")
     def _somebody_holds_each_role(self) -> Self:
-        asked = {role for row in self.sla for role in row.approvers}
-        asked |= {*self.emergency.approvers, *self.approvals.break_glass_approvers}
-        if missing := sorted(asked - self.roles.keys()):
+        needed = {role for row in self.sla for role in row.approvers}
+        needed |= {*self.emergency.approvers, *self.approvals.break_glass_approvers}
+        if missing := sorted(needed - self.roles.keys()):
             raise ValueError(f"roles names nobody for {', '.join(missing)}: an approval of theirs could never be given")
         return self
 

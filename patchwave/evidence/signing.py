@@ -56,7 +56,7 @@ def git_setting(project: Path, setting: str) -> str | None:
 
 
 def sign(message: bytes, key: Path, namespace: str) -> str:
-    """The armoured signature of a message; Failed says why the key cannot sign."""
+    """The armoured signature of a message; Failed when the key cannot sign."""
     done = _ssh_keygen(["-Y", "sign", "-f", str(key), "-n", namespace], message)
     if done.returncode != 0:
         raise Failed(f"cannot sign with {key}: {_last_line(done.stderr)}")

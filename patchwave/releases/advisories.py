@@ -1,4 +1,4 @@
-"""What is publicly known of vulnerabilities, as a file in git: asked without a network, changed by `feeds` only."""
+"""What is publicly known of vulnerabilities, as a file in git: read without a network, changed by `feeds` only."""
 
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime
@@ -60,7 +60,7 @@ class Store(Model):
 
 
 class Knowledge(NamedTuple):
-    """A store as it is asked: scores and exploitation by CVE, publication and CVEs by source package and version."""
+    """A store as it is read: scores and exploitation by CVE, publication and CVEs by source package and version."""
 
     scores: Mapping[str, float]
     exploited: frozenset[str]
@@ -83,7 +83,7 @@ class Assessment(Model):
 def assess(
     source: str, version: str, cves: Iterable[str], published: datetime, knowledge: Knowledge, standard: Standard
 ) -> Assessment:
-    """A fix joined with what is known; `published` counts unless a notice tells when the fix came out.
+    """A fix joined with what is known; `published` counts unless a notice dates the fix.
 
     The worst of its CVEs decides; one without a score counts as the standard's `unscored`, and so does a fix that
     names no CVE.

@@ -1,4 +1,4 @@
-"""Brings the field's public files into the advisory store; nothing in them is believed before it has been parsed.
+"""Brings the field's public files into the advisory store; nothing in them is used before it has been parsed.
 
 OSV records (https://ossf.github.io/osv-schema/), one a JSON file, a folder or a zip of them, and CISA's catalogue of
 known exploited vulnerabilities (https://www.cisa.gov/known-exploited-vulnerabilities-catalog).
@@ -68,7 +68,7 @@ class OsvPackage(Model):
 
 
 class Affected(Model):
-    """What a record says of one package."""
+    """One package of a record."""
 
     package: OsvPackage | None = None
     severity: tuple[Severity, ...] | None = None

@@ -76,7 +76,7 @@ def taken_back(records: Sequence[Record]) -> tuple[Entry, ...]:
 
 
 def load(project: Path) -> Quarantine:
-    """The project's list; Refused when it does not parse, because nothing could be said to be free of it."""
+    """The project's list; Refused when it does not parse, because then no version is known to be free."""
     path = _path(project)
     try:
         return Quarantine.model_validate_json(path.read_bytes())

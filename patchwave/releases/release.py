@@ -151,8 +151,8 @@ def every(project: Path) -> tuple[Release, ...]:
 class Pending(Model):
     """An update that one host's package manager offers; `from` is None for a package that comes along new.
 
-    `origin`, `label` and `suite` say whether it is a security update: of apt they are the archive's own; dnf's origin
-    is `dnf`, its suite the repository, and its label `security` where a security advisory of updateinfo asks for it.
+    `origin`, `label` and `suite` tell security updates from others: of apt they are the archive's own; dnf's origin
+    is `dnf`, its suite the repository, and its label `security` where a security advisory of updateinfo names it.
     """
 
     method: Method = "apt"

@@ -1,4 +1,4 @@
-"""Waivers: one typed object in git says what need not be patched, where, why, for how long and who agreed.
+"""Waivers: one typed object in git for what need not be patched, where, why, for how long and who agreed.
 
 Everything that follows from it is a function of the waivers and an instant, so that at its expiry all of it goes back
 together: the hold on a host, Update Manager's exclusion, the scanner's ignored finding, the paused due time, the line
@@ -142,14 +142,14 @@ class Waiver(Model):
 
 
 class Found(Model):
-    """A waiver as it stands in git; `problem` says why it is none, or wider than the standard allows."""
+    """A waiver as it stands in git; `problem` is why it is malformed, or wider than the standard allows."""
 
     id: str
     waiver: Waiver | None
     problem: str | None
 
     def concerns(self, stack: StackName) -> bool:
-        """Whether it is for a stack, or nobody can say."""
+        """Whether it is for a stack, or may be: a malformed one has no scope."""
         return self.waiver is None or stack in self.waiver.scope.stacks
 
     def state(self, now: datetime) -> State:
@@ -356,12 +356,12 @@ def trivy_ignores(
         for package, advisory in _fixes(release):
             for cve in advisory.cves if waiver.covers(package, advisory) else ():
                 packages.setdefault(cve, set()).add(package)
-        said = {"statement": f"{waiver.id}: {waiver.reason}", "expired_at": clock.iso(waiver.expires)}
+        common = {"statement": f"{waiver.id}: {waiver.reason}", "expired_at": clock.iso(waiver.expires)}
         if waiver.scope.packages is not None:
-            rows += [{"id": cve, "purls": _purls(packages[cve]), **said} for cve in sorted(packages)]
+            rows += [{"id": cve, "purls": _purls(packages[cve]), **common} for cve in sorted(packages)]
         else:
             cves = {ref for ref in waiver.scope.advisories or () if ref.startswith("CVE-")}
-            rows += [{"id": cve, **said} for cve in sorted(cves | set(packages))]
+            rows += [{"id": cve, **common} for cve in sorted(cves | set(packages))]
     return {"vulnerabilities": rows}
 
 
@@ -374,7 +374,7 @@ def pauses(
 ) -> Callable[[Host, str, Advisory, datetime], tuple[datetime, bool]]:
     """When a fix of a package on a host is due with the time of its waivers left out, and whether it may wait now.
 
-    It is asked with the instant at which the fix is due without them.
+    `due` is the instant at which the fix is due without them.
     """
     mine = [waiver for waiver in waivers if stack in waiver.scope.stacks]
 

@@ -128,7 +128,7 @@ def count_of(limit: CountOrPercent, live: int) -> int:
 
 
 def objections(hosts: Sequence[Host], settings: Settings) -> Iterator[str]:
-    """Why these hosts cannot be patched as the settings say, each with its fix; nothing when they can."""
+    """Why these hosts cannot be patched by the settings, each with its fix; nothing when they can."""
     by_fleet: Mapping[str, list[Host]] = {name: [h for h in hosts if h.fleet == name] for name in settings.fleets}
     for name, fleet in settings.fleets.items():
         if fleet.carried_out and not by_fleet[name]:

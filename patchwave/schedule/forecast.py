@@ -36,7 +36,7 @@ class Before(NamedTuple):
 class Forecast(NamedTuple):
     """All that the due times of a release on a stack depend on, but for its hosts.
 
-    `advisories` are the release's as they count now; `emergency` says that an open emergency is bound to it. `waivers`
+    `advisories` are the release's as they count now; `emergency`: an open emergency is bound to it. `waivers`
     are all that there are, past ones too, and `kept` those that the stack relies on.
     """
 
@@ -123,7 +123,7 @@ def forecast(
 
 
 def _urgent(advisory: Advisory, criteria: Criteria) -> bool:
-    """Whether a fix meets what can be known of the criteria without asking anybody."""
+    """Whether a fix meets the criteria as far as that is known from data."""
     known = advisory.exploited or not criteria.exploit_available
     return known and advisory.cvss is not None and advisory.cvss >= criteria.cvss_from
 
@@ -243,8 +243,8 @@ def _before(
     source = standard.stacks[stack].promoted_from
     while source is not None:
         proof = promotion.prove(project, source, release.id, signing.allowed_signers(project, environ))
-        believed = proof.problem is None and (clock.is_sandbox(environ) or not proof.rehearsal)
-        if believed and (proof.outcome, proof.digest) == ("succeeded", release.digest):
+        counts = proof.problem is None and (clock.is_sandbox(environ) or not proof.rehearsal)
+        if counts and (proof.outcome, proof.digest) == ("succeeded", release.digest):
             return Before(tuple(waves), proof.ended)
         settings = load_stack(project, source).settings
         hosts = _declared(source, settings, ())

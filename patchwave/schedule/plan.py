@@ -148,5 +148,5 @@ def _missed(miss: Miss, seen: Forecast) -> dict[str, Any]:
         "due": clock.iso(miss.fix.due),
         "earliest": miss.earliest and clock.iso(miss.earliest),
         "remedy": None if miss.remedy is None else [change._asdict() for change in miss.remedy],
-        "says": seen.line(miss),
+        "summary": seen.line(miss),
     }

@@ -1,4 +1,4 @@
-"""What hosts have and are offered, asked on the spot; a host without a usable answer is named and stops nobody."""
+"""What hosts have installed and are offered, scanned now; a host without a usable answer is named, the others count."""
 
 import json
 from collections.abc import Mapping
@@ -48,7 +48,7 @@ class Scans(NamedTuple):
 
 
 def scan(project: Path, inventory: Inventory, *, refresh: bool) -> Scans:
-    """Asks every host; `refresh` has it read its package sources first, and changes nothing else."""
+    """Scans every host; `refresh` reads its package sources anew first, and changes nothing else."""
     hosts = inventory.hosts
     results = ansible.run(project, "scan", hosts, variables={"pw_refresh": refresh}) if hosts else {}
     return answers(inventory, results)

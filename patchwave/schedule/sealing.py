@@ -55,7 +55,7 @@ def seal(project: Path, stack: StackName, now: datetime, author: str, waivers: S
     """The release of what the stack's hosts are offered, less what is in quarantine or too young.
 
     A release that has these versions, and is not done yet, is named again, unless one of its fixes has turned out to
-    be more severe than it says. What its waivers leave pending on a host asks for no other release.
+    be more severe than it says. What its waivers leave pending on a host needs no other release.
     """
     file, standard = load_stack(project, stack), load_standard(project)
     inventory = discover(stack, file.settings)
@@ -130,7 +130,7 @@ def still_holds(known: Release, updates: Mapping[Key, Pending], now: datetime) -
 
 
 def understated(known: Release, knowledge: Knowledge, standard: Standard) -> bool:
-    """Whether a fix of a release counts as more severe now than the release says."""
+    """Whether a fix of a release counts as more severe now than in the release."""
     pairs = ((one.severity, current(one, knowledge, standard).severity) for one in known.advisories)
     return any(standard.worst([sealed, now]) != sealed for sealed, now in pairs)
 
@@ -159,7 +159,7 @@ def _changelogs(
 
 
 def _wanted(update: Pending, updates: Mapping[Key, Pending]) -> dict[str, str]:
-    """A package with the version after which its changelog is news; its source's other packages tell when it is new."""
+    """A package with the version since which its changelog counts; for a new one that of a package of its source."""
     siblings = [one.from_ for one in updates.values() if one.source == update.source and one.from_ is not None]
     since = update.from_ or (siblings[0] if siblings else update.to)
     return {"name": update.name, "arch": update.arch, "from": since, "to": update.to}

@@ -18,7 +18,7 @@ State = Literal["fixed", "due", "overdue", "waived", "fix-unavailable", "undated
 
 
 class Fix(NamedTuple):
-    """The version of a package that fixes an advisory; not `dated` where nothing tells since when there is a fix."""
+    """The version of a package that fixes an advisory; not `dated` where nothing dates the fix."""
 
     package: str
     version: str
@@ -82,7 +82,7 @@ def sealed_fixes(releases: Iterable[Release], knowledge: Knowledge, standard: St
 def unsealed_fixes(
     pending: Iterable[Pending], sealed: Iterable[Fix], knowledge: Knowledge, standard: Standard, at: datetime
 ) -> list[Fix]:
-    """The security updates that hosts are offered and no release brings yet, with what a notice tells of them."""
+    """The security updates that hosts are offered and no release brings yet, with what notices hold about them."""
     known = {((fix.method, fix.package), fix.version) for fix in sealed}
     found: dict[tuple[Key, str], Fix] = {}
     for update in pending:

@@ -153,7 +153,7 @@ class Question(NamedTuple):
     """A chain of waves, the last of which is that of the stack in question.
 
     `proved` is when the stack before the first one ended its wave. `remedies` may be used, the smallest first;
-    `urgent` advisories may take the emergency lane, and in it the chain runs already where `emergency` says so.
+    `urgent` advisories may take the emergency lane, and in it the chain runs already with `emergency`.
     """
 
     waves: tuple[StackWave, ...]
@@ -205,7 +205,7 @@ def misses(question: Question) -> list[Miss]:
 
 
 class _WaveChoice(NamedTuple):
-    """What one stack's file says, as far as it may be changed; `extra` admits a window of the wave's own."""
+    """What one stack's file decides, as far as it may be changed; `extra` admits a window of the wave's own."""
 
     limits: tuple[int, ...]
     soak: timedelta

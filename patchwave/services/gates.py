@@ -28,10 +28,11 @@ PATIENCE = 60.0
 class Sample(Model):
     """What a gate has measured over a stretch of time.
 
-    An `http` gate counts answers and their median; any other measures once, and `problem` says why that is not well.
+    An `http` gate counts its requests and the median time of good answers; any other measures
+    once, `problem` is why it does not pass.
     """
 
-    asked: int
+    requests: int
     failed: int
     median_ms: float | None = None
     problem: str | None = None
@@ -39,7 +40,7 @@ class Sample(Model):
     @property
     def error_percent(self) -> float:
         """The share of answers that failed; without an answer all of them."""
-        return 100 * self.failed / self.asked if self.asked else 100.0
+        return 100 * self.failed / self.requests if self.requests else 100.0
 
 
 class Reading(Model):
@@ -86,14 +87,14 @@ def _counted(reading: Reading, rollback: Rollback) -> Judgement:
     before, during, after = reading.before, reading.during, reading.after
     least = enough(rollback)
     for when, sample in (("before", before), ("after", after)):
-        if sample.asked < least:
+        if sample.requests < least:
             return Judgement(
-                passed=False, reason=f"{sample.asked} answers {when} the batch, {least} are needed: no evidence"
+                passed=False, reason=f"{sample.requests} answers {when} the batch, {least} are needed: no evidence"
             )
     allowed = rollback.error_rate_increase_percent
     for when, sample in (("during", during), ("after", after)):
         increase = sample.error_percent - before.error_percent
-        if sample.asked and increase > allowed:
+        if sample.requests and increase > allowed:
             return Judgement(
                 passed=False, reason=f"error rate rose by {increase:.1f} % {when} the batch, {allowed} % are allowed"
             )
@@ -105,7 +106,7 @@ def _counted(reading: Reading, rollback: Rollback) -> Judgement:
         return Judgement(passed=False, reason=reason)
     return Judgement(
         passed=True,
-        reason=f"{after.asked} answers, median {after.median_ms:.0f} ms, {during.failed} failed meanwhile",
+        reason=f"{after.requests} answers, median {after.median_ms:.0f} ms, {during.failed} failed meanwhile",
     )
 
 
@@ -127,7 +128,7 @@ class Meter(Protocol):
 
 
 class HttpMeter:
-    """Asks as a user does, about ten times a second, in a thread of its own."""
+    """Sends requests as a user does, about ten times a second, in a thread of its own."""
 
     counted = True
 
@@ -162,7 +163,7 @@ class HttpMeter:
             times, failed = self._times, self._failed
             self._times, self._failed = [], 0
         median = statistics.median(times) * 1000 if times else None
-        return Sample(asked=len(times) + failed, failed=failed, median_ms=median)
+        return Sample(requests=len(times) + failed, failed=failed, median_ms=median)
 
     def _ask(self) -> None:
         gate = self._gate
@@ -190,7 +191,7 @@ class HttpMeter:
 
 
 class OnceMeter:
-    """A gate that is measured by one question before and one after a batch."""
+    """A gate that is measured once before and once after a batch."""
 
     counted = False
 
@@ -206,11 +207,11 @@ class OnceMeter:
         return None
 
     def sample(self, at_least: int) -> Sample:
-        """One measurement; none while a batch is away, for which nothing is asked for."""
+        """One measurement; none where `at_least` is 0, while a batch is away."""
         if at_least == 0:
-            return Sample(asked=0, failed=0)
+            return Sample(requests=0, failed=0)
         problem = self.problem()
-        return Sample(asked=1, failed=int(problem is not None), problem=problem)
+        return Sample(requests=1, failed=int(problem is not None), problem=problem)
 
     def problem(self) -> str | None:
         """Why the gate is not well, None where it is."""
@@ -252,7 +253,7 @@ class CommandMeter(OnceMeter):
 
 
 class PrometheusMeter(OnceMeter):
-    """Asks a Prometheus for one number."""
+    """Queries Prometheus for one number."""
 
     def __init__(self, gate: PrometheusGate) -> None:
         super().__init__(f"prometheus {gate.query}")
@@ -279,7 +280,7 @@ class PrometheusMeter(OnceMeter):
 
 
 class LogAnalyticsMeter(OnceMeter):
-    """Asks a Log Analytics workspace for one number."""
+    """Queries a Log Analytics workspace for one number."""
 
     def __init__(self, gate: LogAnalyticsGate, query: "LogQuery") -> None:
         super().__init__(f"log_analytics {gate.workspace_id}")
@@ -315,7 +316,7 @@ def _above(value: float, at_most: float) -> str | None:
 def meters(
     gates: Sequence[Gate], *, project: Path, public: Sequence[str], query: LogQuery
 ) -> list[HttpMeter | CommandMeter | PrometheusMeter | LogAnalyticsMeter]:
-    """One meter for each gate; an http gate without a url asks each of the service's public addresses."""
+    """One meter for each gate; an http gate without a url requests each of the service's public addresses."""
     made: list[HttpMeter | CommandMeter | PrometheusMeter | LogAnalyticsMeter] = []
     for gate in gates:
         match gate:

@@ -1,4 +1,4 @@
-"""What hosts answer: believed only as far as it parses; a strange answer is a problem of that host alone."""
+"""What hosts answer: used only as far as it parses; an answer that does not is a problem of that host alone."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -121,5 +121,5 @@ def figures(line: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def why(result: HostResult) -> str:
-    """Why a host's result is not what was asked for."""
+    """Why a host's result is not that of the step."""
     return one_line(result.problem or f"it reported only {', '.join(result.steps) or 'nothing'}")

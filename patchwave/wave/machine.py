@@ -178,7 +178,7 @@ def _ending(journal: Journal, order: Order) -> tuple[Outcome, str] | None:
             return "failed", f"{name} is not fit to be patched ({problem}): fix it and run again"
     if "protect" in journal.done and journal.unprotected:
         name, problem = next(iter(journal.unprotected.items()))
-        return "failed", f"{name} has no way back ({problem}): nothing was changed, fix it and run again"
+        return "failed", f"{name} cannot be rolled back ({problem}): nothing was changed, fix it and run again"
     for tried in journal.batches.values():
         if tried.passed is False:
             lost = any(journal.restored[name][0] == "failed-unrestored" for name in tried.hosts)

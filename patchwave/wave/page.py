@@ -421,7 +421,7 @@ def _host_works(host: str, mine: Sequence[Record], stages: Sequence[Stage]) -> I
 
 
 def _placed(stage: Work, steps: Sequence[Record]) -> Iterator[Work]:
-    """The steps of one host in one phase, end to end; those told in the same instant share the phase evenly."""
+    """The steps of one host in one phase, end to end; those reported in the same instant share the phase evenly."""
     since = stage.start
     together = len({record.at for record in steps}) == 1 and len(steps) > 1
     for record in steps:
@@ -477,7 +477,7 @@ def _rebooted(data: Mapping[str, Any]) -> bool:
 
 
 def _sources(hosts: Sequence[Mapping[str, Any]], release: Release | None) -> list[Source]:
-    """Package changes over all hosts, grouped by source package where the release tells it."""
+    """Package changes over all hosts, grouped by source package where the release has it."""
     moves: dict[str, dict[tuple[str | None, str | None], list[str]]] = {}
     for host in hosts:
         for package in sorted({*host["before"], *host["after"]}):
@@ -498,7 +498,7 @@ def _sources(hosts: Sequence[Mapping[str, Any]], release: Release | None) -> lis
 
 
 class Event(NamedTuple):
-    """A decision worth reading: a gate, a way back, or a step that failed."""
+    """An event that a reader should see: a gate, a rollback, or a step that failed."""
 
     at: str
     tone: str
@@ -537,7 +537,7 @@ def _samples(data: Mapping[str, Any]) -> list[tuple[str, str]]:
             sample = reading[when]
             median = sample["median_ms"]
             speed = f", median {median:.0f} ms" if median is not None else ""
-            words.append((when, f"{sample['asked']} asked, {sample['failed']} failed{speed}"))
+            words.append((when, f"{sample['requests']} requests, {sample['failed']} failed{speed}"))
     return words
 
 

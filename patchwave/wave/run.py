@@ -1,4 +1,4 @@
-"""Carries an order out: asks the machine what is next, does it, and records what came of it before the next.
+"""Carries an order out: takes the machine's next action, does it, and records the result before the one after.
 
 Each phase is a process of its own and may be killed at any point: what has been done stands in the evidence and on the
 hosts under the run's id, and the next process goes on from there.

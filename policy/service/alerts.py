@@ -1,4 +1,4 @@
-"""What Azure Monitor refuses of alerts, of those who are told, and of workbooks."""
+"""What Azure Monitor refuses of alerts, of receivers, and of workbooks."""
 
 import json
 import uuid

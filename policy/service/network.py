@@ -99,7 +99,7 @@ def endpoints_are_probed_within_the_ranges(props: Props) -> Iterator[str]:
 
 @refuses(PROFILE, source=MONITORING)
 def endpoints_are_probed_for_a_path(props: Props) -> Iterator[str]:
-    """Over HTTP and HTTPS a path is asked for, over TCP none can be."""
+    """Over HTTP and HTTPS a path is needed, over TCP none is possible."""
     protocol, path = (at(props, "monitorConfig", key) for key in ("protocol", "path"))
     if protocol not in ("HTTP", "HTTPS", "TCP"):
         yield f"monitorConfig.protocol is {protocol!r}: set HTTP, HTTPS or TCP"

@@ -75,14 +75,14 @@ def only_uniform_sets_take_back_failed_instances(props: Props) -> Iterator[str]:
 def rolling_upgrades_see_health(props: Props) -> Iterator[str]:
     """A rolling upgrade needs a health probe or the health extension."""
     if at(props, "upgradePolicy", "mode") == "Rolling" and not (_extensions(props) or _probed(props)):
-        yield "upgradePolicy.mode is Rolling and nothing tells health: add the ApplicationHealth extension"
+        yield "upgradePolicy.mode is Rolling and nothing reports health: add the ApplicationHealth extension"
 
 
 @refuses(SCALE_SET, source=UPGRADE)
 def image_upgrades_see_health(props: Props) -> Iterator[str]:
     """An automatic image upgrade needs a health probe or the health extension."""
     if _upgrades_itself(props) and not (_extensions(props) or _probed(props)):
-        yield "enableAutomaticOSUpgrade is true and nothing tells health: add the ApplicationHealth extension"
+        yield "enableAutomaticOSUpgrade is true and nothing reports health: add the ApplicationHealth extension"
 
 
 @refuses(SCALE_SET, source=HEALTH)
@@ -156,7 +156,7 @@ def surging_excludes_image_upgrades_of_flexible_sets(props: Props) -> Iterator[s
 
 @refuses(SCALE_SET, source=HEALTH)
 def health_is_asked_by_a_known_protocol(props: Props) -> Iterator[str]:
-    """Over http and https a path is asked for, over tcp a port is, and no path."""
+    """Over http and https a path is needed, over tcp a port, and no path."""
     for extension in _extensions(props):
         settings = at(extension, "settings")
         protocol, path, port = (at(settings, key) for key in ("protocol", "requestPath", "port"))
@@ -185,7 +185,7 @@ def health_is_asked_within_the_ranges(props: Props) -> Iterator[str]:
 def repairs_see_health(props: Props) -> Iterator[str]:
     """What repairs unhealthy instances needs to know which ones are."""
     if at(props, "automaticRepairsPolicy", "enabled") is True and not (_extensions(props) or _probed(props)):
-        yield "automaticRepairsPolicy is enabled and nothing tells health: add the ApplicationHealth extension"
+        yield "automaticRepairsPolicy is enabled and nothing reports health: add the ApplicationHealth extension"
 
 
 @refuses(SCALE_SET, source=REPAIRS)

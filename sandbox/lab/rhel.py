@@ -116,8 +116,9 @@ def layers(sandbox: Sandbox, tell: Tell = lambda line: None) -> tuple[Path, ...]
     bottom = base.made(sandbox, "rhel", origin, PACKAGES, RECIPE, tell)
     with tempfile.TemporaryDirectory(prefix="patchwave-rpm-") as scratch:
         files = [build(one, Path(scratch)) for one in FIRST]
-        content = hashlib.sha256(json.dumps([str(bottom), FIRST]).encode()).hexdigest()[:12]
-        script = 'cp "$@" "$root/tmp/"; chroot "$root" sh -c "rpm --install /tmp/*.rpm; rm /tmp/*.rpm"'
+        script = 'cp "$@" "$root/tmp/"; chroot "$root" sh -c "rpm --install /tmp/*.rpm; rm /tmp/*.rpm"; '
+        script += 'chroot "$root" systemctl --quiet enable kiosk.service'
+        content = hashlib.sha256(json.dumps([str(bottom), FIRST, script]).encode()).hexdigest()[:12]
         return base.layered(sandbox, f"rhel-{content}", bottom, script, [str(file) for file in files], tell)
 
 

@@ -122,14 +122,14 @@ def test_dev_waits_for_every_step_before_it_and_then_needs_no_window(case: Case)
     case.step("notified", "affected", "assessed", "ticket", hours=1)
     case.emergency("step", "fix-obtained", "--release", case.lab.release(), hours=1.2)
     assert case.overdue(1.9) == []
-    assert case.overdue(2.1) == ["leaders-told"]
-    assert "lacks leaders-told" in case.up("dev", hours=2.2, code=3)
+    assert case.overdue(2.1) == ["leaders-notified"]
+    assert "lacks leaders-notified" in case.up("dev", hours=2.2, code=3)
     assert case.lab.records() == []
-    case.step("leaders-told", hours=2.3)
+    case.step("leaders-notified", hours=2.3)
     case.up("dev", hours=2.5)
     case.step("dev-tested", "deployment-planned", "rollback-identified", "message-drafted", hours=3)
     states = {row["step"]: row["state"] for row in case.shown("emergency", "show", hours=3)["steps"]}
-    assert (states["leaders-told"], states["dev-tested"]) == ("late", "done")
+    assert (states["leaders-notified"], states["dev-tested"]) == ("late", "done")
 
 
 def test_staging_has_it_after_an_hour(case: Case) -> None:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from patchwave.authorization import approvals
-from patchwave.authorization.approvals import Approval, Asked, Found
+from patchwave.authorization.approvals import Approval, Found, Request
 from patchwave.base.errors import Failed, Refused, UsageError
 from patchwave.evidence import signing
 from tests.unit.builders import NOW, STANDARD, make_keys
@@ -45,7 +45,7 @@ def approval(person: str = "cto@dcmms.com", role: str = "CTO", **changed: Any) -
     return Approval.model_validate(fields | changed)
 
 
-def asked(**changed: Any) -> Asked:
+def request(**changed: Any) -> Request:
     fields = {
         "stack": "prod",
         "digest": DIGEST,
@@ -56,7 +56,7 @@ def asked(**changed: Any) -> Asked:
         "valid": STANDARD.approvals.valid,
         "rehearsal": False,
     }
-    return Asked.model_validate(fields | changed)
+    return Request.model_validate(fields | changed)
 
 
 def give(project: Path, keys: Path, given: Approval, key: str | None = None) -> Path:
@@ -67,9 +67,9 @@ def read(project: Path, keys: Path, at: datetime = NOW) -> tuple[Found, ...]:
     return approvals.read(project, RELEASE, "prod", keys / "signers", at)
 
 
-def only(project: Path, keys: Path, wanted: Asked | None = None) -> str | None:
+def only(project: Path, keys: Path, wanted: Request | None = None) -> str | None:
     (found,) = read(project, keys)
-    return approvals.objection(found, wanted or asked())
+    return approvals.objection(found, wanted or request())
 
 
 def test_what_was_signed_counts(tmp_path: Path, keys: Path) -> None:
@@ -77,7 +77,7 @@ def test_what_was_signed_counts(tmp_path: Path, keys: Path) -> None:
     assert path == tmp_path / "approvals" / RELEASE / "prod.cto.cto-dcmms-com.json"
     assert only(tmp_path, keys) is None
     give(tmp_path, keys, approval("ciso@dcmms.com", "CISO"))
-    counted = approvals.count(CRITICAL, read(tmp_path, keys), asked(), "normal")
+    counted = approvals.count(CRITICAL, read(tmp_path, keys), request(), "normal")
     assert counted.counted == {"CISO": "ciso@dcmms.com", "CTO": "cto@dcmms.com"}
     assert counted.missing == {}
 
@@ -220,7 +220,7 @@ def test_a_good_signature_counts_for_what_it_says_only(
     given: Mapping[str, Any], wanted: Mapping[str, Any], says: str | None
 ) -> None:
     found = Found(file="f", sha256="0" * 64, approval=approval(**given), problem=None)
-    problem = approvals.objection(found, asked(**wanted))
+    problem = approvals.objection(found, request(**wanted))
     assert (problem is None) if says is None else (says in str(problem))
 
 
@@ -228,7 +228,7 @@ def test_one_person_with_two_roles_counts_once(tmp_path: Path, keys: Path) -> No
     roles = {**STANDARD.roles, "CISO": ("cto@dcmms.com",)}
     give(tmp_path, keys, approval())
     give(tmp_path, keys, approval(role="CISO"))
-    counted = approvals.count(CRITICAL, read(tmp_path, keys), asked(roles=roles), "normal")
+    counted = approvals.count(CRITICAL, read(tmp_path, keys), request(roles=roles), "normal")
     assert len(counted.counted) == 1
     assert list(counted.missing.values()) == ["cto@dcmms.com counts for another role"]
 
@@ -246,7 +246,7 @@ def test_one_person_with_two_roles_counts_once(tmp_path: Path, keys: Path) -> No
 def test_a_stronger_approval_counts_for_a_weaker_one(given: Any, wanted: Any, counts: bool) -> None:
     signed = approval(kind=given, expires=NOW + timedelta(hours=20))
     found = Found(file="prod.cto.x.json", sha256="0" * 64, approval=signed, problem=None)
-    counted = approvals.count(["CTO"], [found], asked(), wanted)
+    counted = approvals.count(["CTO"], [found], request(), wanted)
     assert (counted.missing == {}) == counts
     if not counts:
         assert f"it is {given}, {wanted} is needed" in counted.missing["CTO"]
@@ -296,4 +296,4 @@ def test_a_copy_for_another_release_is_for_another_digest(tmp_path: Path, keys: 
     give(tmp_path, keys, approval())
     shutil.copytree(tmp_path / "approvals" / RELEASE, tmp_path / "approvals" / "2026-11-23.1")
     (found,) = approvals.read(tmp_path, "2026-11-23.1", "prod", keys / "signers", NOW)
-    assert "it is for digest" in str(approvals.objection(found, asked(digest="e" * 64)))
+    assert "it is for digest" in str(approvals.objection(found, request(digest="e" * 64)))

@@ -205,7 +205,7 @@ def byte(folder: Path, records: list[dict[str, Any]]) -> None:
         (other_step, "record 2: its signature does not fit"),
         (other_digest, "record 3: its signature does not fit"),
         (other_time, "record 3: it was signed for Mon 2026-11-23 12:00 UTC"),
-        (repeated, "record 4: it says again what an earlier one said"),
+        (repeated, "record 4: it repeats an earlier entry"),
         (stranger, "record 2: it is signed by SHA256:"),
         (byte, "record 1: hash does not match its content"),
     ],

@@ -28,7 +28,7 @@ from patchwave.services.gates import (
 )
 
 ROLLBACK = Rollback(error_rate_increase_percent=5, latency_increase_percent=30, latency_floor_ms=100)
-GOOD = Sample(asked=60, failed=0, median_ms=20.0)
+GOOD = Sample(requests=60, failed=0, median_ms=20.0)
 
 
 def reading(before: Sample = GOOD, during: Sample = GOOD, after: Sample = GOOD) -> Reading:
@@ -40,9 +40,15 @@ def reading(before: Sample = GOOD, during: Sample = GOOD, after: Sample = GOOD) 
     [
         ([], "the service names no gate, its hosts are healthy"),
         ([reading()], "60 answers, median 20 ms, 0 failed meanwhile"),
-        ([reading(during=Sample(asked=100, failed=5, median_ms=20.0))], "60 answers, median 20 ms, 5 failed meanwhile"),
-        ([reading(during=Sample(asked=0, failed=0))], "60 answers, median 20 ms, 0 failed meanwhile"),
-        ([reading(after=Sample(asked=60, failed=0, median_ms=110.0))], "60 answers, median 110 ms, 0 failed meanwhile"),
+        (
+            [reading(during=Sample(requests=100, failed=5, median_ms=20.0))],
+            "60 answers, median 20 ms, 5 failed meanwhile",
+        ),
+        ([reading(during=Sample(requests=0, failed=0))], "60 answers, median 20 ms, 0 failed meanwhile"),
+        (
+            [reading(after=Sample(requests=60, failed=0, median_ms=110.0))],
+            "60 answers, median 110 ms, 0 failed meanwhile",
+        ),
     ],
 )
 def test_a_gate_passes_with(readings: list[Reading], reason: str) -> None:
@@ -53,12 +59,15 @@ def test_a_gate_passes_with(readings: list[Reading], reason: str) -> None:
 @pytest.mark.parametrize(
     ("found", "reason"),
     [
-        (reading(before=Sample(asked=19, failed=0, median_ms=20.0)), "19 answers before the batch, 20 are needed"),
-        (reading(after=Sample(asked=0, failed=0)), "0 answers after the batch, 20 are needed"),
-        (reading(during=Sample(asked=100, failed=6, median_ms=20.0)), "error rate rose by 6.0 % during the batch"),
-        (reading(after=Sample(asked=60, failed=60)), "error rate rose by 100.0 % after the batch"),
-        (reading(after=Sample(asked=60, failed=0, median_ms=1000.0)), "median latency rose from 20 to 1000 ms"),
-        (reading(before=Sample(asked=60, failed=60), after=Sample(asked=60, failed=60)), "no good answer to compare"),
+        (reading(before=Sample(requests=19, failed=0, median_ms=20.0)), "19 answers before the batch, 20 are needed"),
+        (reading(after=Sample(requests=0, failed=0)), "0 answers after the batch, 20 are needed"),
+        (reading(during=Sample(requests=100, failed=6, median_ms=20.0)), "error rate rose by 6.0 % during the batch"),
+        (reading(after=Sample(requests=60, failed=60)), "error rate rose by 100.0 % after the batch"),
+        (reading(after=Sample(requests=60, failed=0, median_ms=1000.0)), "median latency rose from 20 to 1000 ms"),
+        (
+            reading(before=Sample(requests=60, failed=60), after=Sample(requests=60, failed=60)),
+            "no good answer to compare",
+        ),
     ],
 )
 def test_a_gate_does_not_pass_with(found: Reading, reason: str) -> None:
@@ -127,9 +136,9 @@ def test_an_http_gate_asks_as_it_is_set(gate: dict[str, Any], path: str, good: b
         meter._pause = 0.001
         with Watch([meter], least=10) as watch:
             (found,) = watch.readings()
-    assert found.before.asked >= 10
+    assert found.before.requests >= 10
     assert (found.before.failed == 0) == good
-    assert (found.after.failed == found.after.asked) == (not good)
+    assert (found.after.failed == found.after.requests) == (not good)
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,7 @@ class Teller:
         reason = (
             "60 answers, median 4 ms, 0 failed meanwhile" if passed else f"{len(failing)} of {len(hosts)} unhealthy"
         )
-        good = {"asked": 60, "failed": 0, "median_ms": 3.9}
+        good = {"requests": 60, "failed": 0, "median_ms": 3.9}
         readings = [
             {"gate": "http", "counted": True, "before": good, "during": good, "after": good | {"median_ms": 4.2}}
         ]

@@ -537,7 +537,7 @@ def test_a_soak_that_the_clock_shortened_is_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "role", "person", "error", "says"),
     [
-        ("normal", "Team Lead", "team-lead@dcmms.com", UsageError, "no normal approval is asked from 'Team Lead'"),
+        ("normal", "Team Lead", "team-lead@dcmms.com", UsageError, "no normal approval is needed from 'Team Lead'"),
         ("emergency", "CTO", "cto@dcmms.com", Refused, "no open emergency is bound"),
         ("normal", "CTO", "ciso@dcmms.com", Refused, "ciso@dcmms.com is not CTO by the standard"),
         ("normal", "CTO", "nobody", UsageError, "person"),
@@ -560,7 +560,7 @@ def test_an_approval_lasts_as_long_as_the_standard_says() -> None:
     given = signatures.draft(inputs(), "break-glass", "CTO", "cto@dcmms.com", "go")
     assert given.expires - given.at == STANDARD.approvals.valid.break_glass
     found = approvals.Found(file="f", sha256="0" * 64, approval=given, problem=None)
-    assert approvals.objection(found, inputs().asked) is None
+    assert approvals.objection(found, inputs().request) is None
 
 
 def test_the_clock_moves_only_against_the_sandbox() -> None:

@@ -482,7 +482,7 @@ def test_connections_of_other_machines_are_waited_for_and_no_others(tmp_path, mo
     monkeypatch.setattr(traffic, "PAUSE", 0.01)
     balanced = way("balancer", port=80)
     table(tmp_path, monkeypatch, (PLATFORM, "01"), (LOOPBACK, "01"), (SOMEBODY, "06"))
-    assert "nobody is connected" in traffic.drain(balanced, RUN, live=True).detail
+    assert "no client is connected" in traffic.drain(balanced, RUN, live=True).detail
     table(tmp_path, monkeypatch, (SOMEBODY, "01"))
     outcome = traffic.drain(balanced, RUN, live=True)
     assert "1 connection left after 0.3 s" in outcome.detail
@@ -495,7 +495,7 @@ def test_a_host_is_back_when_somebody_connects_anew(tmp_path, monkeypatch):
     balanced = way("balancer", port=80, settle="PT0.5S")
     table(tmp_path, monkeypatch, (SOMEBODY, "06"))
     wait = traffic.put_back(balanced, live=True, was_drained=True)
-    assert "nobody has connected yet" in wait().detail
+    assert "no client has connected yet" in wait().detail
     table(tmp_path, monkeypatch, (SOMEBODY, "06"), ("0A09000A:C350", "01"))
     assert "the balancer uses it" in wait().detail
 

@@ -436,10 +436,10 @@ def test_an_emergency_from_its_advisory_to_the_permission_for_prod(
     assert "add --release" in step("fix-obtained", hours=2.5, code=2)
     step("fix-obtained", "--release", RELEASE.id, hours=2.5)
     shown = json.loads(run("emergency", "show", "--json", hours=3))
-    assert (shown["overdue"], shown["digest"], shown["problem"]) == (["leaders-told"], RELEASE.digest, None)
+    assert (shown["overdue"], shown["digest"], shown["problem"]) == (["leaders-notified"], RELEASE.digest, None)
 
-    assert "lacks leaders-told" in line(*decided(project, "dev", begin + 3 * HOUR))
-    step("leaders-told", hours=3)
+    assert "lacks leaders-notified" in line(*decided(project, "dev", begin + 3 * HOUR))
+    step("leaders-notified", hours=3)
     assert decision.decide(asks(project, "dev", begin + 3 * HOUR)).lane == "emergency"
     assert decision.decide(asks(project, "dev", begin + 3 * HOUR)).allowed
     assert "has no evidence from dev" in step("dev-tested", hours=4, code=3)

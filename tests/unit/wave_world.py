@@ -200,8 +200,8 @@ class World:
         yield self
 
     def readings(self) -> Sequence[Reading]:
-        good = Sample(asked=30, failed=0, median_ms=20.0)
-        bad = Sample(asked=30, failed=30, median_ms=None)
+        good = Sample(requests=30, failed=0, median_ms=20.0)
+        bad = Sample(requests=30, failed=30, median_ms=None)
         after = bad if self.watched in self.bad_gates else good
         return [Reading(gate="http", counted=True, before=good, during=good, after=after)]
 

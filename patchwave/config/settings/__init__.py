@@ -134,7 +134,7 @@ class Settings(Model):
             public = any(isinstance(fleet.hosts, SlotHosts) for fleet in mine.values())
             if any(gate.driver == "http" and gate.url is None for gate in service.gates) and not public:
                 raise ValueError(
-                    f"services.{name}.gates: no fleet of it has a public address of its own: name the url that is asked"
+                    f"services.{name}.gates: no fleet of it has a public address of its own: name the gate's url"
                 )
         return self
 
@@ -187,7 +187,7 @@ class Settings(Model):
 
     @model_validator(mode="after")
     def _schedules_can_be_declared(self) -> Self:
-        """Every window that Azure keeps can be said in its words, as the program will have to say it."""
+        """Every window can be expressed as a schedule of Azure's, as the program will declare it."""
         since, where = self.starts_on, ""
         try:
             if self.maintenance:

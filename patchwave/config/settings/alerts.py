@@ -1,4 +1,4 @@
-"""Who is told when a wave leaves a host behind, and how long logs are kept."""
+"""Who is notified when a wave leaves a host behind, and how long logs are kept."""
 
 from typing import Annotated
 

@@ -71,7 +71,7 @@ class Ring(Model):
     batch: Positive
 
     def of(self, count: int) -> int | None:
-        """How many of a fleet's hosts the ring asks for; None for all that are left."""
+        """How many of a fleet's hosts the ring takes; None for all that are left."""
         if self.hosts == "rest":
             return None
         return self.hosts if isinstance(self.hosts, int) else ceil(count * int(self.hosts[:-1]) / 100)
@@ -149,7 +149,7 @@ class Fleet(Model):
 
 
 def assign(rings: tuple[Ring, ...], hosts: dict[str, bool]) -> dict[str, str]:
-    """The ring of each host of a fleet, by name; the values say which hosts users reach, and those go first."""
+    """The ring of each host of a fleet, by name; the values are whether users reach the host, and those go first."""
     ordered = deque(sorted(hosts, key=lambda name: (not hosts[name], name)))
     found: dict[str, str] = {}
     for ring in rings:

@@ -24,7 +24,7 @@ class GalleryImage(Model):
 
 
 class MarketplaceImage(Model):
-    """An image of the Marketplace; one with a plan asks for its terms to be accepted before.
+    """An image of the Marketplace; one with a plan needs its terms accepted before.
 
     https://learn.microsoft.com/azure/virtual-machines/marketplace-images
     """

@@ -1,4 +1,4 @@
-"""What is left to Update Manager: since when, which updates, with which reboots, and who is told.
+"""What is left to Update Manager: since when, which updates, with which reboots, and who is notified.
 
 The value lists are the service's own; it compiles the windows in which this happens.
 https://learn.microsoft.com/azure/update-manager/manage-vms-programmatically

@@ -42,9 +42,9 @@ class Network(Model):
 
 
 class Probe(Model):
-    """What the load balancer and the health extension both ask; the ranges are those that both of them take.
+    """What the load balancer and the health extension both probe; the ranges are those that both of them take.
 
-    With `rich`, the answer is JSON whose `ApplicationHealthState` says how the instance is; else its status does.
+    With `rich`, the answer is JSON whose `ApplicationHealthState` decides; else its status does.
     https://learn.microsoft.com/azure/virtual-machine-scale-sets/virtual-machine-scale-sets-health-extension
     """
 
@@ -58,7 +58,7 @@ class Probe(Model):
     @model_validator(mode="after")
     def _path_where_one_is_asked(self) -> Self:
         if (self.protocol == "tcp") == (self.path is not None):
-            raise ValueError(f"probe: protocol {self.protocol} asks {'no path' if self.path else 'a path'}")
+            raise ValueError(f"probe: protocol {self.protocol} takes {'no path' if self.path else 'a path: write one'}")
         if self.protocol == "tcp" and self.rich:
             raise ValueError("probe: protocol tcp has no answer that could be rich")
         return self

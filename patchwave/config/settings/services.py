@@ -42,7 +42,7 @@ class JsonValue(Model):
 
 
 class BalancerTraffic(Model):
-    """The administrative state of the host's addresses in its load balancer's pools; asks nothing of the application.
+    """The administrative state of the host's addresses in its load balancer's pools; needs nothing of the application.
 
     `pools` are backend pool ids where they are not those that the host's interface is in by itself. After the change,
     `settle` is the longest that connections to `port` are waited for: for the last to end, or for a new one to come.
@@ -194,7 +194,7 @@ class Hooks(Model):
 
 
 class HttpGate(Model):
-    """What users see, asked from the runner all the while a batch is away: errors and latency against the baseline.
+    """What users see, requested from the runner all the while a batch is away: errors and latency against the baseline.
 
     `url` is the stack's public address where none is named. A redirect is followed at most `redirects` times.
     """
@@ -244,8 +244,7 @@ class Service(Model):
     """What runs on the hosts of one or more fleets.
 
     `units` stand in the order in which they are stopped. `patch_after` names services whose hosts come first in each
-    ring. `max_unavailable` is how many of its hosts that users reach may be away at once; `100%` says that nobody needs
-    to answer meanwhile.
+    ring. `max_unavailable` is how many of its hosts that users reach may be away at once; `100%` allows all.
     """
 
     units: tuple[Unit, ...] = ()
@@ -261,7 +260,7 @@ class Service(Model):
     @model_validator(mode="after")
     def _units_where_they_are_asked(self) -> Self:
         if not self.units and any(check.driver == "systemd" for check in self.health.checks):
-            raise ValueError("health: the driver systemd asks the units of the service: name some in units")
+            raise ValueError("health: the driver systemd checks the units of the service: name some in units")
         return self
 
 

@@ -57,7 +57,7 @@ class Repairs(Model):
 
 
 class TrafficManager(Model):
-    """Each slot's share of new name lookups; weight 0 takes the slot out. A lookup is believed for `ttl`.
+    """Each slot's share of new name lookups; weight 0 takes the slot out. A lookup is cached for `ttl`.
 
     https://learn.microsoft.com/azure/traffic-manager/traffic-manager-routing-methods#weighted-traffic-routing-method
     """

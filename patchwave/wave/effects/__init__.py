@@ -79,7 +79,7 @@ class Effects(Protocol):
         ...
 
     def stop_requested(self) -> Stop | None:
-        """Takes a stop that was asked for since the last call."""
+        """Takes a stop that was requested since the last call."""
         ...
 
     def send(self, table: str, rows: Sequence[HostRow | RunRow]) -> bool:

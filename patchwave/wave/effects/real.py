@@ -65,7 +65,7 @@ class RealEffects:
         return {"shift_seconds": int(shift.total_seconds()), "real_time": clock.iso(self.real_time())}
 
     def discover(self) -> Inventory:
-        """What Resource Graph says."""
+        """The hosts by Resource Graph."""
         return discover(self.order.stack, self.order.settings, self.environ)
 
     def decide(self, before: str, needs: timedelta, earlier: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -93,7 +93,7 @@ class RealEffects:
     def snapshot(self, host: Host, run: str) -> str:
         """Takes the point or snapshot of this run and lets old ones expire."""
         snapshots = self.order.settings.snapshots
-        assert snapshots, "the settings ask for a section of snapshots where a fleet needs one"
+        assert snapshots, "the settings are refused where a fleet needs snapshots and has none"
         way = SNAPSHOTS[self._rollback(host)]
         with Arm(self.environ) as arm:
             if way is restore_points and self.order.settings.fleets[host.fleet].hosts.source == "vm":
@@ -135,9 +135,9 @@ class RealEffects:
         """Takes the file that `patchwave stop` leaves."""
         path = self.folder.parent / STOP
         try:
-            asked = json.loads(path.read_text(encoding="utf-8"))
+            found = json.loads(path.read_text(encoding="utf-8"))
             path.unlink()
-            return Stop(by=str(asked["by"]), reason=str(asked["reason"]))
+            return Stop(by=str(found["by"]), reason=str(found["reason"]))
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError):

@@ -10,7 +10,7 @@ DOCUMENTATION = """
 name: patchwave
 short_description: Root as root is, by sudo as anybody else
 description:
-  - The user is known to the ssh configuration alone, so it is the host that tells whether sudo is needed. Sudo must
+  - The user is known to the ssh configuration alone, so whether sudo is needed shows on the host. Sudo must
     not need a password.
 options:
   become_user:

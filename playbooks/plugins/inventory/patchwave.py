@@ -22,7 +22,7 @@ DOCUMENTATION = """
 name: patchwave
 short_description: The hosts of a Patchwave stack
 description:
-  - Reads the hosts that the wave has planned from E(PATCHWAVE_INVENTORY_FILE), or asks Resource Graph for those
+  - Reads the hosts that the wave has planned from E(PATCHWAVE_INVENTORY_FILE), or queries Resource Graph for those
     of E(PATCHWAVE_STACK). The ssh configuration that E(PATCHWAVE_SSH_CONFIG) names, else ssh's own, decides user,
     port, proxy and keys by the host's name, and its address where it sets HostName; else Azure's is used.
 options:
@@ -46,7 +46,7 @@ def planned() -> tuple[Host, ...]:
     elif stack:
         hosts = discover(stack, load_stack(Path(__file__).resolve().parents[3], stack).settings).hosts
     else:
-        raise AnsibleParserError(f"neither {FILE} nor PATCHWAVE_STACK is set: say whose hosts are meant")
+        raise AnsibleParserError(f"neither {FILE} nor PATCHWAVE_STACK is set: name a stack by the latter")
     if not hosts:
         raise AnsibleParserError("the inventory has no host: a wave over nothing is an error")
     return hosts

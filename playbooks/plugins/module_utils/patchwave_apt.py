@@ -1,4 +1,4 @@
-"""apt and dpkg without surprises: locks waited for, breaks fixed, a transaction changes exactly what it says."""
+"""apt and dpkg without surprises: locks waited for, breaks fixed, a transaction changes exactly what was planned."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def lock_free(locks: Sequence[str] = LOCKS) -> tuple[str, int, str] | None:
 
 
 def wait_for_locks(timeout: float, locks: Sequence[str] = LOCKS) -> float:
-    """Returns the seconds until nobody held the package manager; past the timeout a StepError names the holder."""
+    """Returns the seconds until the package manager was free; past the timeout a StepError names the holder."""
     return wait_until_free(lambda: lock_free(locks), timeout)
 
 
@@ -135,7 +135,7 @@ def interrupted() -> str:
 
 
 def repairable() -> bool:
-    """Whether dpkg says that it can finish what was left undone."""
+    """Whether dpkg can finish what was left undone, by its own audit."""
     return run(["dpkg", "--configure", "-a", "--no-act"], timeout=60).code == 0
 
 
@@ -320,7 +320,7 @@ def deb_fields(path: Path) -> tuple[str, str, str]:
 
 
 def verified(path: Path, name: str, version: str, arch: str, sha256: str) -> None:
-    """Refuses a package file that was not promised or that says of itself that it is another package."""
+    """Refuses a package file that was not promised or that is another package by its own control data."""
     untouched(path, sha256)
     if (fields := deb_fields(path)) != (name, version, arch):
         raise StepError(f"{path.name} contains {' '.join(fields)} and not {name} {version} {arch}: refuse it")
@@ -419,7 +419,7 @@ def waiting_kernel(running: str) -> str:
 
 
 def reboot_notices() -> list[str]:
-    """What the distribution's own flag says of a reboot."""
+    """The distribution's own flag that a reboot is needed."""
     if not FLAG.exists():
         return []
     with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""Configuration trees: an archive that keeps every attribute, and a way back that loses nobody's edit."""
+"""Configuration trees: an archive that keeps every attribute, and a restore that loses no other edit."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ class Cluster:
 
 @dataclass(frozen=True)
 class Database:
-    """A named database on this host: `state` is primary, standby or absent, `detail` says more in one line."""
+    """A named database on this host: `state` is primary, standby or absent, `detail` explains it in one line."""
 
     name: str
     state: str
@@ -75,7 +75,7 @@ def _starts_by_itself(cluster: str, folder: Path = Path("/etc/postgresql")) -> b
 
 
 def find(setting: Mapping[str, Any]) -> Database:
-    """Where a database of the settings is on this host; a cluster that cannot be asked is a StepError."""
+    """Where a database of the settings is on this host; a cluster that cannot be queried is a StepError."""
     name, wanted, port = setting["database"], setting["cluster"], setting["port"]
     if shutil.which("psql", path=ENVIRONMENT["PATH"]) is None:
         return Database(name, "absent", "PostgreSQL is not on this host")

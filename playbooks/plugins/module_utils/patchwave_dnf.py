@@ -196,7 +196,7 @@ def lock_free() -> tuple[str, int, str] | None:
 
 
 def wait_for_locks(timeout: float) -> float:
-    """Returns the seconds until nobody held the package manager; past the timeout a StepError names the holder."""
+    """Returns the seconds until the package manager was free; past the timeout a StepError names the holder."""
     return wait_until_free(lock_free, timeout)
 
 
@@ -467,7 +467,7 @@ def file_name(name: str, version: str, arch: str) -> str:
 
 
 def verified(path: Path, name: str, version: str, arch: str, sha256: str) -> None:
-    """Refuses a package file that was not promised or that says of itself that it is another package."""
+    """Refuses a package file that was not promised or that is another package by its own header."""
     untouched(path, sha256)
     header = _header_of(path)
     if (fields := (header["name"], _evr(header), header["arch"])) != (name, version, arch):
@@ -669,9 +669,9 @@ def _sorting(version: str) -> Any:
 
 
 def reboot_notices() -> list[str]:
-    """The core packages for whose change needs-restarting asks for a reboot; its exit code is that of any failure."""
-    said = run(["dnf", "-q", "--disablerepo=*", "needs-restarting", "-r"], timeout=60).out
-    names = re.findall(r"^\s+\* (\S+)$", said, re.MULTILINE)
+    """The core packages for whose change needs-restarting wants a reboot; its exit code is that of any failure."""
+    listed = run(["dnf", "-q", "--disablerepo=*", "needs-restarting", "-r"], timeout=60).out
+    names = re.findall(r"^\s+\* (\S+)$", listed, re.MULTILINE)
     return [f"needs-restarting names {', '.join(names)}"] if names else []
 
 

@@ -1,4 +1,4 @@
-"""Whether the service of a host is well: what each kind of check asks, and how often it must answer well in a row."""
+"""Whether the service of a host is well: what each kind of check does, and how often it must succeed in a row."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LARGEST = 1 << 16
 
 @dataclass(frozen=True)
 class Answer:
-    """What one HTTP request gave; `status` is 0 where nothing answered, and `error` says why."""
+    """What one HTTP request gave; `status` is 0 where nothing answered, and `error` is the reason."""
 
     status: int = 0
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -51,7 +51,7 @@ class Answer:
 
 
 class _Tls(http.client.HTTPSConnection):
-    """A connection whose certificate is checked for the name that is asked for, not for the address."""
+    """A connection whose certificate is checked for the requested name, not for the address."""
 
     def __init__(self, server: str, port: int, timeout: float, context: ssl.SSLContext, name: str) -> None:
         super().__init__(server, port, timeout=timeout, context=context)
@@ -223,7 +223,7 @@ def sample(
     samples: int | None = None,
     deadline: float | None = None,
 ) -> Health:
-    """Asks all checks until all were well so many times in a row, or the deadline passes."""
+    """Runs all checks until all succeeded so many times in a row, or the deadline passes."""
     samples, interval = samples or health["samples"], seconds(health["interval"])
     until = time.monotonic() + (seconds(health["deadline"]) if deadline is None else deadline)
     row: list[float | None] = []
@@ -260,9 +260,9 @@ def _median(row: Sequence[float | None]) -> float | None:
 
 
 def proves_nothing(health: Mapping[str, Any]) -> str:
-    """Why a check would be well whatever is asked, or an empty string.
+    """Why a check would succeed for any path, or an empty string.
 
-    Checks of a JSON value or a header ask a path that no service has; a plain page may well answer anything.
+    Checks of a JSON value or a header are tried on a path that no service has; a plain page may answer any path.
     """
     for check in health["checks"]:
         if check["driver"] == "http" and (check["json_value"] or check["header"]):

@@ -1,4 +1,4 @@
-"""Holds that waivers put on packages: a marker on the host tells them from those that somebody else has set."""
+"""Holds that waivers put on packages: a marker on the host separates them from those that others have set."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def changes(
 ) -> tuple[dict[str, str], dict[str, str], list[str]]:
     """The marker to be, what is put on hold and what is lifted.
 
-    A hold of ours stays while its waiver counts here and no release says otherwise; one of somebody else is never ours.
+    A hold of ours stays while its waiver counts here and no release lifts it; one that others set is never ours.
     """
     stays = {key: by for key, by in ours.items() if by in waivers and _name(key) not in release}
     due = {key: wanted[_name(key)] for key in installed if _name(key) in wanted}

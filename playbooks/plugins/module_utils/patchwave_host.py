@@ -38,7 +38,7 @@ ENVIRONMENT = {
 
 
 class StepError(Exception):
-    """One line that says what, where and the fix; `detail` goes into the step's result beside it."""
+    """One line: what, where, the fix; `detail` goes into the step's result beside it."""
 
     def __init__(self, message: str, **detail: Any) -> None:
         super().__init__(message)
@@ -62,7 +62,7 @@ class Done:
 
 
 def last_line(text: str) -> str:
-    """The last line that is an error, else the last line that says anything."""
+    """The last line that is an error, else the last line with text."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     errors = [
         line
@@ -83,7 +83,7 @@ def run(
     environment: Mapping[str, str] | None = None,
     cwd: Path = Path("/"),
 ) -> Done:
-    """Runs a command without a shell or a terminal; past its time the whole session is killed and a StepError says so.
+    """Runs a command without a shell or a terminal; past its time the whole session is killed with a StepError.
 
     Output goes to files, so a daemon that inherits them cannot keep the step waiting.
     """

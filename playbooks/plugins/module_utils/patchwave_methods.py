@@ -46,7 +46,7 @@ class Packages(Protocol):
         """The newest installed kernel, when it is newer than the running one."""
 
     def reboot_notices(self) -> list[str]:
-        """What the distribution's own tool or flag says of a reboot, a reason each."""
+        """What the distribution's own tool or flag gives as reasons for a reboot."""
 
     def placed_at(self, name: str) -> float:
         """When a package's files were put in place, as Unix time; 0 when it is not installed."""
@@ -75,7 +75,7 @@ class Packages(Protocol):
         """Brings the lists of all package sources up to date."""
 
     def wait_for_locks(self, timeout: float) -> float:
-        """The seconds until nobody held the package manager."""
+        """The seconds until the package manager was free."""
 
     def wait_for_orphans(self, timeout: float) -> list[str]:
         """Returns when no package's script runs any more, with those waited for."""
@@ -128,7 +128,7 @@ class Packages(Protocol):
         """The number under which the package manager knows the run's transaction, where it numbers them."""
 
     def unfinished(self, folder: Path) -> bool:
-        """Whether a run's transaction was cut off and the package database cannot tell what it lacks."""
+        """Whether a run's transaction was cut off and the package database does not show what it lacks."""
 
     def undo(
         self,

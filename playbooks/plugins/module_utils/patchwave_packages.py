@@ -29,7 +29,7 @@ def lock_holder(path: str) -> tuple[int, str] | None:
 
 
 def wait_until_free(held: Callable[[], tuple[str, int, str] | None], timeout: float) -> float:
-    """Returns the seconds until nobody held a lock; past the timeout a StepError names the holder."""
+    """Returns the seconds until every lock was free; past the timeout a StepError names the holder."""
     started = time.monotonic()
     while holder := held():
         if time.monotonic() - started >= timeout:

@@ -13,7 +13,7 @@ from ansible.module_utils.patchwave_units import mapped_files, unit_of
 
 
 def reasons(names: Iterable[str], packages: Packages) -> list[str]:
-    """Why this boot must end: what the distribution says, a newer kernel, core packages, replaced libraries in use."""
+    """Why this boot must end: the distribution's notice, a newer kernel, core packages, replaced libraries in use."""
     found = packages.reboot_notices()
     if kernel := newer_kernel(packages):
         found.append(kernel)

@@ -50,7 +50,7 @@ def listening(port: int) -> list[str]:
 
 
 def clients(port: int, *states: str) -> set[tuple[str, int]]:
-    """Who is connected to a port from another machine; the platform's probes are nobody."""
+    """Who is connected to a port from another machine; the platform's probes do not count."""
     return {
         one.remote
         for one in connections()

@@ -16,12 +16,12 @@ from ansible.module_utils.patchwave_sockets import ESTABLISHED, TIME_WAIT, clien
 MARKER = ROOT / "drained"
 SOMEONE_ELSE = "someone else"
 PAUSE = 0.2
-# A connection may begin between two looks at the sockets; nobody in so many looks is nobody.
+# A connection may begin between two looks at the sockets; so many looks without one mean that none is left.
 QUIET = 5
 
 
 class Marker:
-    """The file that says which run has taken the host out of service; with the driver `flag` it drains by itself."""
+    """The file that names the run that drained the host; with the driver `flag` the file itself drains it."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -63,10 +63,10 @@ class Outcome:
 
 
 def drain(traffic: Mapping[str, Any], run_id: str, *, live: bool, silent_ok: bool = False) -> Outcome:
-    """Takes the host out of service and waits until nobody is served there, if users' requests reach it.
+    """Takes the host out of service and waits until no client is served there, if users' requests reach it.
 
     With the driver `balancer` the runner has changed the pools before. `silent_ok` gives up early on a service that
-    tells nothing of itself, because it is down. A StepError where the driver cannot do its part.
+    gives no statistics, because it is down. A StepError where the driver cannot do its part.
     """
     marker = Marker.of(traffic)
     statistics = _Statistics(traffic)
@@ -127,7 +127,7 @@ def _gone(traffic: Mapping[str, Any]) -> Outcome:
         left = len(clients(traffic["port"], ESTABLISHED))
         quiet = 0 if left else quiet + 1
         if quiet >= QUIET:
-            return Outcome("out of service, nobody is connected")
+            return Outcome("out of service, no client is connected")
         if time.monotonic() >= until:
             cut = f"{count(left, 'connection')} left" if left else "connections came and went"
             return Outcome(f"out of service, {cut} after {seconds(traffic['settle']):g} s")
@@ -135,13 +135,13 @@ def _gone(traffic: Mapping[str, Any]) -> Outcome:
 
 
 def _come(traffic: Mapping[str, Any], before: set[tuple[str, int]]) -> Outcome:
-    """Waits until somebody has connected anew, or for the time in which a balancer has certainly probed."""
+    """Waits until a client has connected anew, or for the time in which a balancer has certainly probed."""
     until = time.monotonic() + seconds(traffic["settle"])
     while time.monotonic() < until:
         if clients(traffic["port"], ESTABLISHED, TIME_WAIT) - before:
             return Outcome("in service, the balancer uses it")
         time.sleep(PAUSE)
-    return Outcome("in service, nobody has connected yet")
+    return Outcome("in service, no client has connected yet")
 
 
 Complaint = Callable[[Mapping[str, int], Mapping[str, int], int], str]

@@ -14,7 +14,7 @@ from ansible.module_utils.patchwave_versions import UNIT, exact
 
 UNIT_TIMEOUT = 120.0
 SLACK = 1.0
-# Modules of these are read into a process without being mapped, so only the packages' names tell.
+# Modules of these are read into a process without being mapped, so only the packages' names show that.
 INTERPRETED = ("python3", "ruby", "node-", "php")
 
 

@@ -107,7 +107,7 @@ class Item:
     to: str
     sha256: str
     size: int
-    new: bool  # the release says that it was not installed before: it may come along as a dependency
+    new: bool  # by the release it was not installed before: it may come along as a dependency
     reversibility: str
 
     spelling: Spelling = DEB
@@ -211,7 +211,7 @@ class Action:
 
 
 def parse_simulation(text: str, native: str) -> list[Action]:
-    """What apt says it would do, in its order."""
+    """What apt would do by its simulation, in its order."""
     actions = []
     for line in text.splitlines():
         if found := _ACTION.match(line):

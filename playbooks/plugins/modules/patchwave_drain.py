@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Takes a host out of service and waits until nobody is being served there."""
+"""Takes a host out of service and waits until no client is served there."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ansible.module_utils.patchwave_options import METHOD, RELEASE, RUN, SERVICE
 
 DOCUMENTATION = """
 module: patchwave_drain
-short_description: Takes a host out of service and waits until nobody is being served there
+short_description: Takes a host out of service and waits until no client is served there
 description:
   - Takes the host out of its balancer's choice by the service's driver, waits on a host that users reach, and runs
     the service's hooks of before a change. A host to which the release brings nothing, or that the run has already

@@ -164,7 +164,7 @@ def available(packages: Packages, plan: Plan, installed: Mapping[str, Installed]
             problems.append(f"{item.name} {item.to} is offered with another sha256 than the release's")
     for (name, version, arch), key in old.items():
         if (name, version, arch) not in known and not packages.cached(name, version, arch, ROOT):
-            problems.append(f"{key} {version}, the way back, is offered no more and kept nowhere")
+            problems.append(f"{key} {version}, the version to go back to, is offered no more and kept nowhere")
     return not problems, "; ".join(problems[:3]) or f"{count(len(items), 'package')}, new and old"
 
 
@@ -262,7 +262,7 @@ def work(params: dict[str, Any]) -> dict[str, Any]:
 
 
 def waivers(packages: Packages, holds: Mapping[str, Any], release: Mapping[str, Any]) -> tuple[bool, str]:
-    """The holds that waivers ask for are there, and no others of ours."""
+    """The holds of the waivers are there, and no others of ours."""
     names = [item.name for item in release_items(release, packages.SPELLING)]
     with host_lock("preflight"):
         installed = packages.installed_packages(packages.native_architecture())

@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Makes sure of the way back before anything changes."""
+"""Keeps what a rollback needs before anything changes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ansible.module_utils.patchwave_versions import Installed, Item
 
 DOCUMENTATION = """
 module: patchwave_protect
-short_description: Makes sure of the way back before anything changes
+short_description: Keeps what a rollback needs before anything changes
 description:
   - Keeps the new and the installed versions of what the release changes on the host, each with a verified
     digest, an archive of the configuration, a dump of each database whose primary is here, and the latency of
@@ -71,7 +71,7 @@ def gather(
         else:
             missing.append((name, version, arch))
     if missing and (problem := packages.download(missing, folder, timeout=timeout)):
-        raise StepError(f"{len(missing)} packages cannot be had: {problem}: without them there is no way back")
+        raise StepError(f"{len(missing)} packages cannot be had: {problem}: without them the host cannot go back")
     return [
         {"key": key, "name": name, "version": version, "arch": arch, "file": packages.file_name(name, version, arch)}
         for key, name, version, arch in wanted
@@ -139,7 +139,7 @@ def protect(params: dict[str, Any], journal: Journal) -> dict[str, Any]:
     new = gather(packages, journal.folder / "new", wanted, timeout)
     digests = {key: item.sha256 for key, item in coming.items()}
     promised(packages, new, journal.folder / "new", digests, "the release")
-    old = ways_back(packages, journal, {key: installed[key] for key in plan.upgrades}, timeout)
+    old = old_packages(packages, journal, {key: installed[key] for key in plan.upgrades}, timeout)
     roots = config.paths(service["config_paths"])
     archive: dict[str, Any] = {}
     if roots:
@@ -166,7 +166,7 @@ def protect(params: dict[str, Any], journal: Journal) -> dict[str, Any]:
     }
 
 
-def ways_back(
+def old_packages(
     packages: Packages, journal: Journal, installed: Mapping[str, Installed], timeout: float
 ) -> list[dict[str, Any]]:
     """The installed versions' package files, against the signed lists where these still know them."""

@@ -48,7 +48,7 @@ config:
   description: Configuration paths that were restored, removed or left because somebody edited them.
   type: dict
   returned: success
-beyond: {description: Changed packages for which a downgrade is no full way back., type: list, returned: success}
+beyond: {description: Changed packages that a downgrade alone does not take back fully., type: list, returned: success}
 """
 
 
@@ -155,7 +155,7 @@ def restore_config(journal: Journal, kept: dict[str, Any]) -> dict[str, list[str
     now = config.manifest(record["roots"])
     restore, remove, left = config.changes(record["before"], record.get("start", now), record.get("after", now), now)
     if "after" not in record:
-        # The step was killed, so nobody knows who added these files.
+        # The step was killed, so it is unknown who added these files.
         remove, left = [], [*left, *remove]
     config.restore(archive, restore, journal.folder, timeout=120)
     return {"restored": restore, "removed": config.remove(remove), "left": left}

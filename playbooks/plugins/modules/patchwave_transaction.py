@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Brings a host exactly to a release's versions, or says in one line why not."""
+"""Brings a host exactly to a release's versions, or fails with one line."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def work(params: dict[str, Any]) -> dict[str, Any]:
 
 
 def already_current(params: dict[str, Any], packages: Packages, plan: Plan) -> dict[str, Any]:
-    """Nothing to bring: the host is as it was, and says so."""
+    """Nothing to bring: the host is as it was."""
     why = reboot.reasons(plan.current, packages)
     return {
         "state": "already-current",
@@ -113,7 +113,7 @@ def protected(journal: Journal, plan: Plan, digest: str | None) -> dict[str, Any
         if new.get(key) != (item.to, item.sha256):
             raise StepError(f"{key} {item.to} is not kept with the release's sha256: run protect.yml again")
         if key not in old or kept["before"].get(key) != version:
-            raise StepError(f"{key} {version} has no protected way back: run protect.yml again under a new run id")
+            raise StepError(f"{key} {version} is not kept for a rollback: run protect.yml again under a new run id")
     return kept
 
 
@@ -205,7 +205,7 @@ def change(
 
 
 def remember_configuration(journal: Journal) -> None:
-    """Writes down how the run leaves the configuration, so that later edits can be told from the run's own."""
+    """Writes down how the run leaves the configuration, so that later edits differ visibly from the run's own."""
     record = journal.read("config")
     if record and "start" in record:
         record["after"] = config.manifest(record["roots"])

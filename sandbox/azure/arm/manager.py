@@ -322,7 +322,7 @@ class Manager:
                     raise group_not_found(target.group)
                 return Answer(204)
             if row.type == INSTANCES:
-                raise bad_request("OperationNotAllowed", "Lower the capacity of the scale set to remove an instance.")
+                return self._remove_instance(row)
             kind = self._kind(target)
             if kind.type == "Microsoft.Resources/resourceGroups":
                 references.check_deletable(row, self.store)
@@ -341,6 +341,20 @@ class Manager:
                 return Answer(200, readback.farewell(row))
             operation = self.store.begin(row.key, "delete")
         return self.operations.accepted(kind, self.operations.carry_out(operation, row.type))
+
+    def _remove_instance(self, row: Row) -> Answer:
+        """An instance goes, and its scale set's capacity with it; its number is never given again."""
+        scale_set = self.store.get(row.parent)
+        if scale_set is None or row.deleting:
+            return Answer(204)
+        row.deleting = True
+        row.properties["provisioningState"] = "Deleting"
+        scale_set.body["sku"]["capacity"] -= 1
+        self.store.put(row)
+        self.store.put(scale_set)
+        operation = self.store.begin(scale_set.key, "put")
+        kind = BY_TYPE[scale_set.type]
+        return self.operations.accepted(kind, self.operations.carry_out(operation, scale_set.type))
 
     # GET
 
