@@ -6,13 +6,15 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests.laboratory import Laboratory, laboratory
 
 # The same examples each time, few of them; `HYPOTHESIS_PROFILE=nightly` looks for new ones.
-settings.register_profile("fast", max_examples=60, deadline=None, derandomize=True)
-settings.register_profile("nightly", max_examples=3000, deadline=None)
+settings.register_profile(
+    "fast", max_examples=25, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+)
+settings.register_profile("nightly", max_examples=3000, deadline=None, suppress_health_check=list(HealthCheck))
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
 
 LISTS = (

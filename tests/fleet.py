@@ -83,9 +83,8 @@ def with_fleets(project: Path, into: Path, stack: str = "prod") -> Path:
     shutil.copytree(project, into)
     path = into / f"Pulumi.{stack}.yaml"
     document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    document["config"]["patchwave:settings"]["fleets"] = FLEETS
-    for service in document["config"]["patchwave:settings"]["services"].values():
-        service["gates"] = []
+    settings = document["config"]["patchwave:settings"]
+    settings |= {"fleets": FLEETS, "services": {"desk": settings["services"]["desk"] | {"gates": []}}}
     path.write_text(yaml.safe_dump(document), encoding="utf-8")
     return into
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 import pytest
@@ -64,10 +65,12 @@ def test_resource_graph_answers_its_client(standing: Standing) -> None:
 def test_rows_uploaded_by_the_ingestion_client_reach_their_table(standing: Standing) -> None:
     endpoint = standing.to.monitor.data_collection_endpoints.get(RG, "dce").logs_ingestion.endpoint
     rule = standing.to.monitor.data_collection_rules.get(RG, "dcr").immutable_id
-    rows = [{"TimeGenerated": f"2026-11-24T06:{n:02d}:00Z", "Host": f"host-{n}"} for n in range(50)]
+    now = datetime.now(UTC).replace(microsecond=0)
+    times = [(now - timedelta(minutes=n)).isoformat().replace("+00:00", "Z") for n in range(50)]
+    rows = [{"TimeGenerated": at, "Host": f"host-{n}"} for n, at in enumerate(times)]
     standing.to.ingestion(endpoint).upload(rule, "Custom-Wave", rows)
     kept = standing.endpoints.store.logged(WORKSPACE, "Wave_CL")
-    assert [row["TimeGenerated"] for row in kept] == [row["TimeGenerated"] for row in rows]
+    assert sorted(row["TimeGenerated"] for row in kept) == sorted(times)
 
 
 def test_built_in_roles_are_found_by_name(standing: Standing) -> None:
@@ -147,5 +150,5 @@ def test_a_throttled_client_waits_as_it_is_told_and_gets_everything() -> None:
     with endpoints(Conditions(share=0.02, failing=0.1, seed=3)) as (sandbox, _, _), Clients(sandbox.endpoint) as to:
         began = time.monotonic()
         answers = [[one.name for one in to.resource.resource_groups.list()] for _ in range(8)]
-        assert answers == [["shared-images", "sites"]] * 8
+        assert answers == [["shared-images"]] * 8
         assert time.monotonic() - began >= 3, "five at once, and one a second"

@@ -98,6 +98,8 @@ def stack(traffic: dict[str, Any] | None = None, **fleets: Any) -> Settings:
     """The desk's dev stack with these fleets instead of its own, and another traffic driver where one is given."""
     plain = desk_settings().model_dump(mode="json")
     plain["fleets"] = fleets or plain["fleets"]
+    run = {one["service"] for one in plain["fleets"].values()}
+    plain["services"] = {name: one for name, one in plain["services"].items() if name in run}
     plain["services"]["desk"] |= {"gates": [], "traffic": traffic or plain["services"]["desk"]["traffic"]}
     return parsed(plain)
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -69,8 +70,19 @@ def declare_stack(
     stack: str, release: str | None = None, change: Change | None = None, project: Path = FIXTURE
 ) -> list[Declared]:
     """What `__main__` declares in a project for a stack file as it stands there, or with some settings changed."""
+    if release or change or project != FIXTURE:
+        return _declare_stack(stack, release, change or {}, project)
+    return _declare_fixture(stack)
+
+
+@cache
+def _declare_fixture(stack: str) -> list[Declared]:
+    return _declare_stack(stack, None, {}, FIXTURE)
+
+
+def _declare_stack(stack: str, release: str | None, change: Change, project: Path) -> list[Declared]:
     file = yaml.safe_load((project / f"Pulumi.{stack}.yaml").read_text(encoding="utf-8"))["config"]
-    file["patchwave:settings"] = changed(file["patchwave:settings"], change or {})
+    file["patchwave:settings"] = changed(file["patchwave:settings"], change)
     config = {key: value if isinstance(value, str) else json.dumps(value) for key, value in file.items()}
     config.pop("patchwave:release", None)
     if release:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sandbox.azure.language import kql
@@ -36,7 +36,6 @@ def run(tables: dict[str, kql.Table], query: str, *, most: int = 100, seconds: f
     return kql.run(tables, query, most=most, seconds=seconds).rows
 
 
-@settings(max_examples=40, deadline=None)
 @given(ROWS)
 def test_what_goes_in_comes_out(rows: list[list[Any]]) -> None:
     found = kql.run({"T": kql.Table(COLUMNS, rows)}, "T", most=100, seconds=20)

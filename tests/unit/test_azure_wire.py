@@ -9,7 +9,7 @@ from typing import Any
 
 import pulumi_azure_native
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pulumi import _types
 
@@ -75,7 +75,6 @@ def inputs(shape: str, depth: int = 3) -> st.SearchStrategy[dict[str, Any]]:
 
 @pytest.mark.parametrize("kind", KINDS, ids=IDS)
 def test_unfolding_and_folding_give_back_what_was_declared(kind: Kind) -> None:
-    @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
     @given(inputs(kind.shape))
     def check(declared: dict[str, Any]) -> None:
         body = wire().unfold(declared, kind.shape)

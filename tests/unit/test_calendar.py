@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from typer.testing import CliRunner
@@ -79,7 +79,6 @@ def calendars(draw: st.DrawFn) -> tuple[Calendar, datetime]:
     return Calendar(windows=tuple(several), freezes=tuple(freezes), break_glass=tuple(glass)), instant
 
 
-@settings(max_examples=200, deadline=None)
 @given(calendars(), st.sampled_from(("routine", "emergency")))
 def test_allow_less_deny_is_what_every_minute_says(drawn: tuple[Calendar, datetime], lane: Lane) -> None:
     calendar, instant = drawn
@@ -95,7 +94,6 @@ def test_allow_less_deny_is_what_every_minute_says(drawn: tuple[Calendar, dateti
                 assert not open_by_model(calendar, verdict.closes, lane)
 
 
-@settings(max_examples=100, deadline=None)
 @given(calendars(), st.sampled_from(("routine", "emergency")))
 def test_openings_are_disjoint_ordered_and_as_long_as_they_can_be(drawn: tuple[Calendar, datetime], lane: Lane) -> None:
     calendar, instant = drawn
@@ -112,7 +110,6 @@ def test_openings_are_disjoint_ordered_and_as_long_as_they_can_be(drawn: tuple[C
             assert not open_by_model(calendar, opening.closes, lane)
 
 
-@settings(max_examples=50, deadline=None)
 @given(windows, st.dates(date(2026, 1, 1), date(2036, 1, 1)))
 def test_a_recurrence_falls_on_its_days_from_the_day_it_is_asked_about(window: Window, since: date) -> None:
     year = (since + timedelta(days=i) for i in range(400))
@@ -120,7 +117,6 @@ def test_a_recurrence_falls_on_its_days_from_the_day_it_is_asked_about(window: W
     assert list(itertools.islice(window.recurrence.days(since), len(wanted))) == wanted
 
 
-@settings(max_examples=25, deadline=None)
 @given(windows)
 def test_a_window_opens_on_each_of_its_days_for_ten_years_and_on_no_other(window: Window) -> None:
     days = (BEGIN.date() + timedelta(days=i) for i in range(-30, (END - BEGIN).days + 30))

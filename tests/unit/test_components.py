@@ -292,8 +292,8 @@ def test_schedules_select_the_fleets_left_to_update_manager_by_ring_and_no_other
         for ring in ("canary", "rest")
         for fleet, tags in (("machines", mine), ("sites", theirs))
     }
-    rings = [one.props["tags"]["patchwave-ring"] for one in of(declared, "VirtualMachine")]
-    assert rings == ["canary", "rest", "rest"]
+    rings = {one.props["vmName"]: one.props["tags"]["patchwave-ring"] for one in of(declared, "VirtualMachine")}
+    assert rings == {"dev-machines-0": "canary", "dev-machines-1": "rest", "dev-machines-2": "rest"}
 
 
 def test_a_fleet_of_one_ring_needs_no_ring_tag_and_one_without_groups_is_found_everywhere() -> None:

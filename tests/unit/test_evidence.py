@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from patchwave import cli
 from patchwave.base.errors import Failed, UsageError
 from patchwave.evidence.chain import FILE, GENESIS, SIGNATURE, Chain, read, sign, summary, verify
+from tests.unit.builders import copy_desk
 
 NINE = datetime(2026, 11, 23, 9, tzinfo=UTC)
-on_disk = settings(deadline=None)  # a flush takes as long as the disk is busy
 RUN = "20261123T090000Z-1a2b"
 
 json_values = st.recursive(
@@ -82,7 +82,6 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("scratch")
 
 
-@on_disk
 @given(st.lists(payloads, min_size=1, max_size=4))
 def test_what_was_appended_is_read_back(tmp_path_factory: pytest.TempPathFactory, data: list[dict[str, Any]]) -> None:
     folder = write(tmp_path_factory.mktemp("any"), *data)
@@ -93,7 +92,6 @@ def test_what_was_appended_is_read_back(tmp_path_factory: pytest.TempPathFactory
     assert verify(folder, None).signed == "in-progress"
 
 
-@settings(on_disk, max_examples=500)
 @given(where=st.data(), flip=st.integers(1, 255))
 def test_any_changed_byte_is_found_and_named(
     scratch: Path, intact: list[bytes], where: st.DataObject, flip: int
@@ -107,7 +105,6 @@ def test_any_changed_byte_is_found_and_named(
     assert line + 1 in named, found
 
 
-@on_disk
 @given(st.data())
 def test_a_dropped_record_is_found_at_its_place(scratch: Path, intact: list[bytes], draw: st.DataObject) -> None:
     gone = draw.draw(st.integers(0, len(intact) - 2))
@@ -116,7 +113,6 @@ def test_a_dropped_record_is_found_at_its_place(scratch: Path, intact: list[byte
     assert found == f"record {gone + 2} (line {gone + 1}): {follows}"
 
 
-@on_disk
 @given(st.data())
 def test_reordered_records_are_found_at_the_first_that_moved(
     scratch: Path, intact: list[bytes], draw: st.DataObject
@@ -128,7 +124,6 @@ def test_reordered_records_are_found_at_the_first_that_moved(
     )
 
 
-@on_disk
 @given(st.data())
 def test_an_inserted_record_is_found(scratch: Path, intact: list[bytes], draw: st.DataObject) -> None:
     at = draw.draw(st.integers(0, len(intact)))
@@ -136,7 +131,6 @@ def test_an_inserted_record_is_found(scratch: Path, intact: list[bytes], draw: s
     assert f"line {at + 1}" in problem(scratch, [*intact[:at], copied, *intact[at:]])
 
 
-@on_disk
 @given(cut=st.integers(1, 60))
 def test_a_torn_tail_is_found_and_nothing_is_appended_to_it(scratch: Path, intact: list[bytes], cut: int) -> None:
     assert problem(scratch, [*intact[:-1], intact[-1][:-cut]]) == f"line {len(intact)} is torn"
@@ -341,7 +335,7 @@ def test_the_chain_can_be_copied_away_and_still_verifies(tmp_path: Path, keys: P
 @pytest.fixture
 def project(tmp_path: Path, keys: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project whose dev stack has one signed wave, as the command line finds it."""
-    (tmp_path / "Pulumi.yaml").write_text("name: patchwave\n")
+    copy_desk(tmp_path)
     place = tmp_path / "evidence" / "patching" / "dev" / "2026-11-22.1"
     sign(wave(place, states={"dev-blue-0": "patched", "dev-blue-1": "held"}), keys / "runner")
     monkeypatch.chdir(tmp_path)

@@ -7,7 +7,6 @@ from uuid import UUID
 
 import pytest
 from hypothesis import given
-from hypothesis import settings as configured
 from hypothesis import strategies as st
 
 from patchwave.azure.claims import Claims
@@ -67,7 +66,6 @@ def test_created_and_tagged_machines_become_hosts_of_their_fleets() -> None:
     assert made.whole() == made.hosts
 
 
-@configured(deadline=None)
 @given(st.permutations(desk()))
 def test_the_order_of_the_rows_changes_nothing(rows: list[Row]) -> None:
     assert read(rows, Claims("dev", desk_settings(), SUB)) == found(*desk())
@@ -469,7 +467,6 @@ def _of_many_fleets() -> Settings:
     return stack(traffic, shop=fleet("vm", **wide), sites=fleet("arc", **wide), sets=sets)
 
 
-@configured(deadline=None)
 @given(ROWS.filter(lambda rows: not any(one["scale_set"] and one["tags"] == {"env": "prod"} for one in rows)))
 def test_every_machine_is_in_one_list_whatever_the_rows_say(drawn: list[Row]) -> None:
     """Machines of other people are in none, and one that is listed twice is in the list of the virtual machine."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from patchwave.base.errors import Failed
@@ -407,7 +407,6 @@ def test_hostile_words_stay_words(tmp_path: Path, hostile: str, story: Story) ->
     assert "51317" not in seen.text
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 5000)), min_size=1, max_size=12))
 def test_time_is_drawn_in_order_and_never_outside(spans: list[tuple[int, int]]) -> None:
     works = [Work("patch", NINE + timedelta(seconds=a), NINE + timedelta(seconds=a + b)) for a, b in spans]

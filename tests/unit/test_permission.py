@@ -482,7 +482,6 @@ def test_a_permission_has_everything_that_it_needs(asked: Inputs) -> None:
     assert timedelta(0) < HOUR <= asked.at - asked.proof.ended <= VALID
 
 
-@settings(max_examples=25)
 @given(asked=anything())
 def test_a_decision_can_be_made_again_from_its_recorded_inputs(asked: Inputs) -> None:
     recorded = json.loads(canonical(asked.model_dump(mode="json")))

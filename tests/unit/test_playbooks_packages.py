@@ -4,7 +4,7 @@ import shutil
 import subprocess
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from patchwave.methods.versions import reaches, rpm_order
@@ -32,7 +32,6 @@ def have(name, version, *, arch="amd64", held=False, status="installed"):
 
 
 @pytest.mark.skipif(not shutil.which("dpkg"), reason="dpkg is the judge and is not on this machine")
-@settings(max_examples=60, deadline=None)
 @given(VERSIONS, VERSIONS)
 def test_versions_are_ordered_as_dpkg_orders_them(left, right):
     order = versions.compare(left, right)
@@ -297,7 +296,6 @@ RPM_VERSIONS = st.from_regex(r"[0-9a-z]{1,3}([.~^_][0-9a-z]{1,3}){0,3}", fullmat
 
 
 @pytest.mark.skipif(not shutil.which("rpm"), reason="rpm is the judge and is not on this machine")
-@settings(max_examples=60, deadline=None)
 @given(RPM_VERSIONS, RPM_VERSIONS)
 def test_rpm_versions_are_ordered_as_rpm_orders_them(left, right):
     said = subprocess.run(

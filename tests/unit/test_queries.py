@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from patchwave.wave.exports import TABLES, HostRow, RunRow, columns, table
@@ -183,7 +183,6 @@ def shares(rows: Sequence[HostRow], by: Callable[[HostRow], tuple[str, str]], go
     }
 
 
-@settings(max_examples=25, deadline=None)
 @given(HISTORIES)
 def test_over_any_history_the_last_wave_of_each_host_counts(rows: list[HostRow]) -> None:
     last = newest(rows)
@@ -200,7 +199,6 @@ def test_over_any_history_the_last_wave_of_each_host_counts(rows: list[HostRow])
     assert rates == shares(last, lambda row: (row.Stack, row.Fleet), set(COMPLIANT))
 
 
-@settings(max_examples=25, deadline=None)
 @given(HISTORIES)
 def test_over_any_history_each_change_counts_once_in_its_month(rows: list[HostRow]) -> None:
     changed = [row for row in rows if row.State in CHANGED]

@@ -52,10 +52,10 @@ def test_one_stack_may_come_before_several() -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"fleets.web.hosts.live": "red"}, "fleets.web.hosts.slots.live"),
-        ({"fleets.web.hosts.instances": "2"}, "fleets.web.hosts.slots.instances"),
+        ({"fleets.web.hosts.live": "red"}, "fleets.web.hosts.live"),
+        ({"fleets.web.hosts.instances": "2"}, "fleets.web.hosts.instances"),
         ({"fleets.web.hosts.colour": "blue"}, "there is no such key here"),
-        ({"fleets.web.service": "desks"}, "fleets.web.service is 'desks': name one of services: desk"),
+        ({"fleets.web.service": "desks"}, "fleets.web.service is 'desks': name one of services: branch, desk"),
         ({"services.idle": {"traffic": {"driver": "none"}, "health": {"checks": [{"driver": "tcp", "port": 1}]}}},
          "services.idle is run by no fleet"),
         ({"services.desk.patch_after": ["desk"]}, "services: desk after desk is a circle"),
@@ -67,7 +67,7 @@ def test_one_stack_may_come_before_several() -> None:
           "fleets.south": ARC | {"hosts": {"source": "scale_set", "ids": [f"{SETS.upper()}/A"]}, "method": "apt"}},
          "fleets north and south both claim"),
         ({"fleets.north": ARC | {"hosts": {"source": "scale_set", "ids": [f"{GROUP}/virtualMachines/a"]}}}, "ids.0"),
-        ({"services.desk.traffic": BALANCER}, "driver balancer on fleet sites: Azure's pools hold no Arc machine"),
+        ({"services.branch.traffic": BALANCER}, "driver balancer on fleet sites: Azure's pools hold no Arc machine"),
         ({"services.desk.units": []}, "name some in units"),
         ({"services.desk.units": ["nginx; reboot"]}, "services.desk.units.0"),
         ({"services.desk.max_unavailable": "0%"}, "services.desk.max_unavailable"),

@@ -6,7 +6,7 @@ from itertools import combinations, product
 from typing import NamedTuple
 from unittest.mock import patch
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from patchwave.calendar.windows import WEEKDAYS, Calendar, Opening, Weekly, Window
@@ -286,7 +286,6 @@ def adjusted_by(case: Case, changes: Sequence[Change]) -> Adjusted:
     return found
 
 
-@settings(max_examples=150, deadline=None)
 @given(cases(), st.sampled_from([solver.MOST_TRIED, solver.MOST_TRIED, 0]))
 def test_what_is_missed_and_the_smallest_remedy_are_those_of_every_wave_played_out(case: Case, tried: int) -> None:
     with patch.object(solver, "MOST_TRIED", tried):
@@ -317,7 +316,6 @@ def test_what_is_missed_and_the_smallest_remedy_are_those_of_every_wave_played_o
 ZONES = ("Etc/UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "America/Havana")
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     zone=st.sampled_from(ZONES),
     hour=st.integers(0, 23),

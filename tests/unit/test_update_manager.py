@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -84,7 +84,6 @@ def test_a_zone_without_a_windows_name_is_refused_with_the_mend(zone: str) -> No
         schedule(weekly("Monday", zone=zone), TODAY)
 
 
-@settings(max_examples=150, deadline=None)
 @given(long_enough, days)
 def test_ten_years_of_runs_are_the_windows_own_openings_at_the_services_length(window: Window, begins: date) -> None:
     made = compiled(window, begins)
@@ -106,7 +105,6 @@ def compiled(window: Window, begins: date) -> Schedule:
     return schedule(window, begins)
 
 
-@settings(max_examples=25, deadline=None)
 @given(long_enough, days)
 def test_in_doubt_are_exactly_the_starts_that_a_clock_does_not_show_once(window: Window, begins: date) -> None:
     zone = time_zone(window.zone)
@@ -300,7 +298,6 @@ RINGS = ("canary", "early", "rest", "late")
 apart = st.tuples(windows, st.integers(1, 4)).filter(lambda one: one[0].duration >= SHORTEST + LEAD * (one[1] - 1))
 
 
-@settings(max_examples=100, deadline=None)
 @given(apart, days)
 def test_each_ring_runs_in_the_window_after_the_ring_before(given: tuple[Window, int], begins: date) -> None:
     window, count = given
