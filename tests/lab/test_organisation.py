@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import socket
 import threading
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ LIVE = {"grid-qa-edge-green-0", "grid-qa-edge-green-1", "pages-qa-4", "pages-qa-
 DEBIAN = ["db-0", "db-1", *EDGE, "pages-qa-4", "pages-qa-7"]
 HOSTS = sorted([*DEBIAN, "kiosk-0"])
 WINDOWS = {"panel-0", "reports-0"}
+GATE = "- {driver: http, status: [200]}"
 STATES = """
 from patchwave.azure.client import Arm
 group = "/subscriptions/{}/resourceGroups/{}/providers/Microsoft.Network/loadBalancers/{}/backendAddressPools/{}"
@@ -61,13 +63,14 @@ def grid(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsed]:
         edge = json.loads(lab.run("pulumi", "stack", "output", "urls", "--json", "--stack", "qa"))["edge"]
         pages = re.search(r"frontend \S*pages\S*\n(?:  .*\n)*?  bind (\S+)", (balancer / "haproxy.cfg").read_text())
         assert pages
-        with (
-            lab.requests(edge) as edge_heard,
-            lab.requests(f"http://{pages[1]}/") as pages_heard,
-            watched(balancer) as away,
-        ):
-            printed = lab.sandbox("up", "--stack", "qa", limit=30 * MINUTES)
-        yield Rehearsed(lab, printed, {"edge": edge_heard, "pages": pages_heard}, away)
+        with lab.edited(GATE, f'{GATE}\n          - {{driver: http, url: "http://{pages[1]}/"}}', "Pulumi.qa.yaml"):
+            with (
+                lab.requests(edge) as of_edge,
+                lab.requests(f"http://{pages[1]}/") as of_pages,
+                watched(balancer) as away,
+            ):
+                printed = lab.sandbox("up", "--stack", "qa", limit=30 * MINUTES)
+            yield Rehearsed(lab, printed, {"edge": of_edge, "pages": of_pages}, away)
 
 
 @contextmanager
@@ -100,6 +103,10 @@ def servers(balancer: Path) -> str:
         while part := connection.recv(65536):
             answer += part
     return answer.decode()
+
+
+def sql(grid: Rehearsed, host: str, query: str) -> str:
+    return grid.lab.ssh(host, f"cd /; runuser -u postgres -- psql -qXAt shop -c {shlex.quote(query)}")
 
 
 def sealed(grid: Rehearsed, method: str) -> dict[str, str]:
@@ -135,11 +142,10 @@ def test_dnf_on_the_plants_host_agrees(grid: Rehearsed) -> None:
 
 def test_the_replica_goes_before_its_primary_and_follows_it_afterwards(grid: Rehearsed) -> None:
     assert grid.places("db-1")[1] < grid.places("db-0")[0]
-    ask = "cd /; runuser -u postgres -- psql -qXAt shop -c"
-    grid.lab.ssh("db-0", ask + ' "insert into articles values (101, now()::text)"')
-    assert grid.lab.ssh("db-0", ask + ' "select state from pg_stat_replication"') == "streaming\n"
-    there = ask + ' "select max(id) from articles where pg_is_in_recovery()"'
-    wait_until(lambda: grid.lab.ssh("db-1", there) == "101\n", 10, "the row on the replica")
+    sql(grid, "db-0", "insert into articles values (101, now()::text)")
+    assert sql(grid, "db-0", "select state from pg_stat_replication") == "streaming\n"
+    there = "select max(id) from articles where pg_is_in_recovery()"
+    wait_until(lambda: sql(grid, "db-1", there) == "101\n", 10, "the row on the replica")
 
 
 def test_a_live_instance_goes_first_and_never_two_at_once(grid: Rehearsed) -> None:
