@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
@@ -65,11 +66,10 @@ def sign(message: bytes, key: Path, namespace: str) -> str:
 
 def fingerprint(message: bytes, signature: str, namespace: str) -> str | None:
     """Which key made the signature over exactly this message for this purpose, None when it does not fit."""
-    with _file(signature) as path:
-        fits = _ssh_keygen(["-Y", "check-novalidate", "-n", namespace, "-s", path], message)
-    if fits.returncode != 0:
+    fits, printed = _verified(message, signature, ("check-novalidate", "-n", namespace))
+    if not fits:
         return None
-    found = _FINGERPRINT.search((fits.stdout + fits.stderr).decode("utf-8", "replace"))
+    found = _FINGERPRINT.search(printed)
     return found.group() if found else "an unnamed key"
 
 
@@ -77,10 +77,9 @@ def vouched(
     message: bytes, signature: str, namespace: str, *, identity: str, signers: Path, at: datetime | None = None
 ) -> bool:
     """Whether the list gives this identity the key that signed, for this purpose, valid at that instant (now)."""
-    when = [] if at is None else ["-O", f"verify-time={at.astimezone(UTC):%Y%m%d%H%M%S}"]
-    with _file(signature) as path:
-        arguments = ["-Y", "verify", "-f", str(signers), "-I", identity, "-n", namespace, "-s", path, *when]
-        return _ssh_keygen(arguments, message).returncode == 0
+    time = f"verify-time={(at or datetime.now(UTC)).astimezone(UTC):%Y%m%d%H%M%S}"
+    listed = signers.read_text(encoding="utf-8", errors="surrogateescape") if signers.is_file() else ""
+    return _verified(message, signature, ("verify", "-I", identity, "-n", namespace, "-O", time), listed)[0]
 
 
 def objection(
@@ -97,10 +96,19 @@ def objection(
     return f"it is signed by {made_by}, which {signers.name} does not list for {identity}"
 
 
+@lru_cache(maxsize=1024)
+def _verified(message: bytes, signature: str, arguments: tuple[str, ...], listed: str = "") -> tuple[bool, str]:
+    """Whether `ssh-keygen -Y` agrees, and what it prints: the same for the same texts and time, so it runs once."""
+    with _file(signature) as path, _file(listed) as signers:
+        named = ["-f", signers] if listed else []
+        done = _ssh_keygen(["-Y", *arguments, "-s", path, *named], message)
+    return done.returncode == 0, (done.stdout + done.stderr).decode("utf-8", "replace")
+
+
 @contextmanager
-def _file(signature: str) -> Iterator[str]:
-    with NamedTemporaryFile("w", encoding="utf-8", prefix="patchwave-", suffix=".sig") as file:
-        file.write(signature)
+def _file(text: str) -> Iterator[str]:
+    with NamedTemporaryFile("w", encoding="utf-8", errors="surrogateescape", prefix="patchwave-") as file:
+        file.write(text)
         file.flush()
         yield file.name
 

@@ -30,6 +30,7 @@ from components.alerts import table_columns
 from patchwave.azure.client import Arm
 from patchwave.base.errors import Failed
 from patchwave.wave.exports import TABLES, HostRow, stream, table
+from sandbox.azure.queries import logs
 from sandbox.azure.resources.ids import SUBSCRIPTION
 from tests.kusto import printed_client
 from tests.unit.azure_emulator import GROUP, LOCATION, ROOT, Emulator, located, served
@@ -210,22 +211,26 @@ def test_statistics_are_there_when_asked_for(queries: LogsQueryClient, filled: s
     assert queries.query_workspace(filled, "Wave_CL", timespan=None).statistics is None
 
 
-def test_more_rows_than_an_answer_holds_are_cut(azure: Emulator, filled: str) -> None:
-    answer = raw(azure, filled, {"query": "range x from 1 to 500001 step 1"})
-    assert len(answer["tables"][0]["rows"]) == 500_000
+def test_more_rows_than_an_answer_holds_are_cut(azure: Emulator, filled: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "MOST_ROWS", 500)
+    answer = raw(azure, filled, {"query": "range x from 1 to 501 step 1"})
+    assert len(answer["tables"][0]["rows"]) == 500
     assert answer["error"]["code"] == "PartialError"
-    assert "set limit of 500000 records" in answer["error"]["details"][0]["innererror"]["message"]
+    assert "set limit of 500 records" in answer["error"]["details"][0]["innererror"]["message"]
 
 
-def test_more_bytes_than_an_answer_holds_are_a_partial_result(queries: LogsQueryClient, filled: str) -> None:
-    text = "range x from 1 to 800 step 1 | extend Long = strrep('0123456789', 10000)"
+def test_more_bytes_than_an_answer_holds_are_a_partial_result(
+    queries: LogsQueryClient, filled: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "MOST_BYTES", 640_000)
+    text = "range x from 1 to 800 step 1 | extend Long = strrep('0123456789', 100)"
     found = queries.query_workspace(filled, text, timespan=None)
     assert isinstance(found, LogsQueryPartialResult)
-    assert len(found.partial_data[0].rows) == 64_000_000 // len(json.dumps([100, "x" * 100_000]))
+    assert len(found.partial_data[0].rows) == 640_000 // len(json.dumps([100, "x" * 1000]))
     assert found.partial_error
     assert found.partial_error.code == "PartialError"
     assert found.partial_error.details
-    assert "set limit of 64000000 bytes" in found.partial_error.details[0]["innererror"]["message"]
+    assert "set limit of 640000 bytes" in found.partial_error.details[0]["innererror"]["message"]
 
 
 # What is refused

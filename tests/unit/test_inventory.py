@@ -58,8 +58,8 @@ def test_created_and_tagged_machines_become_hosts_of_their_fleets() -> None:
         "dev-web-blue-1": ("10.0.1.5", "vmss", "web", "rest", "blue", True, "Linux"),
         "dev-web-green-0": ("10.0.2.4", "vmss", "web", "rest", "green", False, "Linux"),
         "dev-web-green-1": ("10.0.2.5", "vmss", "web", "rest", "green", False, "Linux"),
-        "dev-machines-0": ("10.0.0.5", "vm", "machines", "canary", None, True, "Linux"),
-        "site-0": ("10.0.0.9", "arc", "sites", "canary", None, True, "Debian 12"),
+        "dev-machines-0": ("10.0.0.5", "vm", "machines", "canary", None, False, "Linux"),
+        "site-0": ("10.0.0.9", "arc", "sites", "canary", None, False, "Debian 12"),
     }
     assert (made.complete, made.notes, made.lacks) == (True, (), ())
     assert (made.power["dev-machines-0"], made.power["site-0"]) == ("running", "connected")
