@@ -171,7 +171,7 @@ def test_a_newer_catalogue_replaces_and_an_older_one_is_refused(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("document", "says"),
+    ("document", "message"),
     [
         (vulnerability(colour="red"), r"0\.json: colour: there is no such key here"),
         (vulnerability(modified="yesterday"), r"0\.json: modified: "),
@@ -191,11 +191,11 @@ def test_a_newer_catalogue_replaces_and_an_older_one_is_refused(tmp_path: Path) 
     ],
 )
 def test_what_does_not_parse_is_named_by_file_and_field_and_leaves_the_store_alone(
-    tmp_path: Path, document: dict[str, Any], says: str
+    tmp_path: Path, document: dict[str, Any], message: str
 ) -> None:
     known(tmp_path, vulnerability())
     before = (tmp_path / FILE).read_bytes()
-    with pytest.raises(UsageError, match=says):
+    with pytest.raises(UsageError, match=message):
         known(tmp_path, document)
     assert (tmp_path / FILE).read_bytes() == before
 

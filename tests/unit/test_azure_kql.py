@@ -154,8 +154,8 @@ def test_a_query_ends_also_when_its_time_is_up_before_the_engine_begins() -> Non
 
 
 def test_a_query_is_judged_without_being_carried_out() -> None:
-    asked = "range x from 1 to 1000000000000 step 1 | summarize n = count(), most = tostring(max(x))"
-    assert kql.check(asked, {}) == [("n", "long"), ("most", "string")]
+    wanted = "range x from 1 to 1000000000000 step 1 | summarize n = count(), most = tostring(max(x))"
+    assert kql.check(wanted, {}) == [("n", "long"), ("most", "string")]
 
 
 def test_ten_thousand_rows_are_all_there() -> None:

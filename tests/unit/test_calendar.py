@@ -207,9 +207,9 @@ def test_windows_answers_like_the_timetable(row: str, monkeypatch: pytest.Monkey
     stack, at, answer, then = row[4:13].strip(), row[13:35].strip(), row[35:81].strip(), row[81:].strip()
     monkeypatch.chdir(FIXTURE)
     ran = CliRunner().invoke(app, ["windows", "--stack", stack, "--at", at, "--json"])
-    said = json.loads(ran.stdout)
-    assert (f"open until {when(said['closes'])}" if said["open"] else "closed") == answer.split("  ")[0]
-    assert when(said["next"][0]["opens"]) == then
+    shown = json.loads(ran.stdout)
+    assert (f"open until {when(shown['closes'])}" if shown["open"] else "closed") == answer.split("  ")[0]
+    assert when(shown["next"][0]["opens"]) == then
 
 
 def test_windows_names_where_update_manager_differs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -358,7 +358,7 @@ SECOND_TUESDAY = {"every": "month", "week": "second", "weekday": "Tuesday"}
 
 
 @pytest.mark.parametrize(
-    ("window", "says"),
+    ("window", "message"),
     [
         ({"zone": "Mars/Olympus"}, "zone: 'Mars/Olympus' is not an IANA time zone: write one such as"),
         ({"zone": "localtime"}, "zone: 'localtime' is not an IANA time zone"),
@@ -377,11 +377,11 @@ SECOND_TUESDAY = {"every": "month", "week": "second", "weekday": "Tuesday"}
         ({"recurrence": SECOND_TUESDAY | {"week": "fifth"}}, "'first', 'second', 'third', 'fourth' or 'last'"),
     ],
 )
-def test_an_impossible_window_is_refused_in_one_line(window: dict[str, object], says: str) -> None:
+def test_an_impossible_window_is_refused_in_one_line(window: dict[str, object], message: str) -> None:
     assert Window.model_validate_json(json.dumps(GOOD_WINDOW))
     with pytest.raises(ValidationError) as caught:
         Window.model_validate_json(json.dumps(GOOD_WINDOW | window))
-    assert says in (line := first_problem(caught.value))
+    assert message in (line := first_problem(caught.value))
     assert "\n" not in line
 
 
@@ -390,7 +390,7 @@ YEAR = {"starts": "2026-12-18T00:00:00Z", "ends": "2027-12-27T00:00:00Z"}
 
 
 @pytest.mark.parametrize(
-    ("calendar", "says"),
+    ("calendar", "message"),
     [
         ({"windows": []}, "windows: Tuple should have at least 1 item"),
         ({"freezes": [FREEZE | {"ends": "2026-12-18T00:00:00Z"}]}, "'year end' ends before it starts: swap"),
@@ -430,11 +430,11 @@ YEAR = {"starts": "2026-12-18T00:00:00Z", "ends": "2027-12-27T00:00:00Z"}
         ({"break_glass": [FREEZE | {"owner": "Kim"}]}, "lasts 17 days, 0:00:00: at most 1 day, or end the freeze"),
     ],
 )
-def test_an_impossible_calendar_is_refused_in_one_line(calendar: dict[str, object], says: str) -> None:
+def test_an_impossible_calendar_is_refused_in_one_line(calendar: dict[str, object], message: str) -> None:
     assert Calendar.model_validate_json(json.dumps({"windows": [GOOD_WINDOW], "freezes": [FREEZE]}))
     with pytest.raises(ValidationError) as caught:
         Calendar.model_validate_json(json.dumps({"windows": [GOOD_WINDOW]} | calendar))
-    assert says in (line := first_problem(caught.value))
+    assert message in (line := first_problem(caught.value))
     assert "\n" not in line
 
 

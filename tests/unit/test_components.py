@@ -192,8 +192,8 @@ def test_the_balancer_the_extension_and_users_ask_by_the_same_probe(
     declared = declare_stack(
         "dev", change={**PORTS, **{f"{WEB}.balancer.probe.{key}": it for key, it in probe.items()}}
     )
-    (asked,) = of(declared, "LoadBalancer")[0].props["probes"]
-    assert (asked["protocol"], asked.get("requestPath")) == balancer
+    (wanted,) = of(declared, "LoadBalancer")[0].props["probes"]
+    assert (wanted["protocol"], wanted.get("requestPath")) == balancer
     profile = of(declared, "VirtualMachineScaleSet")[0].props["virtualMachineProfile"]
     (health,) = profile["extensionProfile"]["extensions"]
     found = health["settings"]

@@ -201,8 +201,8 @@ def test_a_clock_that_runs_backwards_within_a_run_is_named(tmp_path: Path, back:
     folder = write(tmp_path, {}, {}, {})
     with Chain.open(folder) as chain:
         chain.append("host", RUN, {}, at=NINE + timedelta(seconds=2) - back)
-    said = verify(folder, None).problem or ""
-    assert (said == "record 4: dated 2 s before what it follows, the clock ran backwards") == named
+    message = verify(folder, None).problem or ""
+    assert (message == "record 4: dated 2 s before what it follows, the clock ran backwards") == named
 
 
 def test_another_run_may_be_dated_earlier(tmp_path: Path) -> None:
@@ -370,6 +370,6 @@ def test_the_command_line_names_the_record_of_one_changed_byte(
     content = (project / FILE).read_bytes()
     (project / FILE).write_bytes(content.replace(b"held", b"hele", 1))
     assert command(monkeypatch, "evidence", "verify") == 1
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1
-    assert "record 3: hash does not match its content" in said
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    assert "record 3: hash does not match its content" in message

@@ -73,10 +73,10 @@ TWICE = {
 OTHERS = [signed("ciso@dcmms.com", "CISO", digest="e" * 64), signed("cto@dcmms.com", "CTO", digest="e" * 64)]
 
 
-def refusal(asked: Inputs) -> str:
-    decision = decide(asked)
+def refusal(wanted: Inputs) -> str:
+    decision = decide(wanted)
     assert decision.allowed == (decision.refusals == ())
-    return "" if decision.allowed else line(asked, decision)
+    return "" if decision.allowed else line(wanted, decision)
 
 
 def test_what_everything_allows_is_allowed() -> None:
@@ -87,7 +87,7 @@ def test_what_everything_allows_is_allowed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changed", "about", "says"),
+    ("changed", "about", "message"),
     [
         ({"at": OUTSIDE}, "calendar", "outside every window: run again at Sun 2027-01-17 02:00 UTC"),
         ({"needs": 5 * HOUR}, "calendar", "240 min left in the window"),
@@ -114,13 +114,13 @@ def test_what_everything_allows_is_allowed() -> None:
         (TWICE, "approvals", "(cto@dcmms.com counts for another role)"),
     ],
 )  # fmt: skip
-def test_each_reason_alone_refuses_and_is_named(changed: dict[str, Any], about: Aspect, says: str) -> None:
-    asked = inputs(**changed)
-    assert {one.about for one in decide(asked).refusals} == {about}
-    said = refusal(asked)
-    assert said.startswith(f"prod: patching is refused at {clock.spell(asked.at)}, ")
-    assert says in said
-    assert "\n" not in said
+def test_each_reason_alone_refuses_and_is_named(changed: dict[str, Any], about: Aspect, message: str) -> None:
+    wanted = inputs(**changed)
+    assert {one.about for one in decide(wanted).refusals} == {about}
+    output = refusal(wanted)
+    assert output.startswith(f"prod: patching is refused at {clock.spell(wanted.at)}, ")
+    assert message in output
+    assert "\n" not in output
 
 
 @pytest.mark.parametrize("ended", [IN_WINDOW - SOAK, IN_WINDOW - VALID])
@@ -137,8 +137,10 @@ def test_a_stack_may_ask_for_a_longer_soak_and_none_is_taken_that_is_shorter() -
 
 
 def test_a_refusal_names_every_reason_on_one_line() -> None:
-    said = refusal(inputs(at=OUTSIDE, proof=None, approvals=()))
-    assert all(word in said for word in ("outside every window", "no evidence from staging", "missing from CISO, CTO"))
+    output = refusal(inputs(at=OUTSIDE, proof=None, approvals=()))
+    assert all(
+        word in output for word in ("outside every window", "no evidence from staging", "missing from CISO, CTO")
+    )
 
 
 @pytest.mark.parametrize(
@@ -167,8 +169,8 @@ def test_each_severity_of_a_release_brings_its_approvers(severities: tuple[Any, 
 def test_a_fix_never_counts_as_less_than_its_score(sealed_as: Any, cvss: float | None, counts: str) -> None:
     plain = release()
     advisory = plain.advisories[0].model_copy(update={"severity": sealed_as, "cvss": cvss})
-    asked = subject(plain.model_copy(update={"advisories": (advisory,)}), STANDARD)
-    assert asked.severities == (counts,)
+    wanted = subject(plain.model_copy(update={"advisories": (advisory,)}), STANDARD)
+    assert wanted.severities == (counts,)
 
 
 def test_a_package_without_an_advisory_counts_as_unscored() -> None:
@@ -244,7 +246,7 @@ def test_an_emergency_needs_no_window_and_a_shorter_soak() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changed", "says"),
+    ("changed", "message"),
     [
         ({"approvals": signed_by_all()}, "it is normal, emergency is needed"),
         ({"approvals": signed_by_all("emergency")[1:]}, "emergency approval is missing from CISO"),
@@ -260,8 +262,8 @@ def test_an_emergency_needs_no_window_and_a_shorter_soak() -> None:
         ({"emergency": critical_emergency(digest=None)}, "outside every window"),
     ],
 )  # fmt: skip
-def test_the_emergency_lane_refuses_with_its_reason(changed: dict[str, Any], says: str) -> None:
-    assert says in refusal(urgent(**changed))
+def test_the_emergency_lane_refuses_with_its_reason(changed: dict[str, Any], message: str) -> None:
+    assert message in refusal(urgent(**changed))
 
 
 @pytest.mark.parametrize(
@@ -280,14 +282,14 @@ def test_approvals_are_complete_for_the_lane_that_is_open(calendar: Calendar, ki
 
 
 def test_a_refusal_in_the_emergency_lane_names_what_lifts_the_freeze() -> None:
-    said = refusal(urgent(calendar=frozen(HARD)))
-    assert "lift it with calendar.break_glass in Pulumi.prod.yaml, or run again at Wed 2026-12-16 02:00 UTC" in said
+    output = refusal(urgent(calendar=frozen(HARD)))
+    assert "lift it with calendar.break_glass in Pulumi.prod.yaml, or run again at Wed 2026-12-16 02:00 UTC" in output
 
 
 def test_from_the_minute_that_a_refusal_names_the_soak_is_over() -> None:
     fresh = proof(IN_WINDOW - SOAK + timedelta(seconds=30))
-    said = refusal(inputs(proof=fresh))
-    assert "run again from Sun 2026-12-13 02:01 UTC" in said
+    output = refusal(inputs(proof=fresh))
+    assert "run again from Sun 2026-12-13 02:01 UTC" in output
     assert refusal(inputs(proof=fresh, at=IN_WINDOW + timedelta(minutes=1))) == ""
 
 
@@ -307,9 +309,9 @@ def test_inside_a_hard_freeze_only_an_emergency_with_break_glass_goes_on() -> No
 def test_dev_needs_the_steps_before_its_own_and_no_approvals() -> None:
     before = {step.id for step in STANDARD.emergency.before("dev")}
     done = tuple(one for one in critical_emergency().done if one.step in before)
-    asked = inputs("dev", at=OUTSIDE, approvals=(), emergency=critical_emergency(done=done))
-    assert (refusal(asked), decide(asked).lane) == ("", "emergency")
-    assert "lacks fix-obtained" in refusal(asked.model_copy(update={"emergency": critical_emergency(done=done[:-1])}))
+    wanted = inputs("dev", at=OUTSIDE, approvals=(), emergency=critical_emergency(done=done))
+    assert (refusal(wanted), decide(wanted).lane) == ("", "emergency")
+    assert "lacks fix-obtained" in refusal(wanted.model_copy(update={"emergency": critical_emergency(done=done[:-1])}))
 
 
 APPROVERS = [(people[0], role) for role, people in STANDARD.roles.items()]
@@ -348,87 +350,87 @@ PROBLEM = OFTEN.map(lambda often: None if often else "its signature does not fit
 Worse = Callable[[Inputs, st.DataObject], dict[str, Any]]
 
 
-def more_freezes(asked: Inputs, draw: st.DataObject) -> dict[str, Any]:
+def more_freezes(wanted: Inputs, draw: st.DataObject) -> dict[str, Any]:
     freeze = draw.draw(st.sampled_from([SOFT, HARD]))
-    own = asked.settings.calendar
+    own = wanted.settings.calendar
     calendar = own.model_copy(update={"freezes": (*own.freezes, freeze)})
-    return {"settings": asked.settings.model_copy(update={"calendar": calendar})}
+    return {"settings": wanted.settings.model_copy(update={"calendar": calendar})}
 
 
-def frozen_by_the_standard(asked: Inputs, draw: st.DataObject) -> dict[str, Any]:
+def frozen_by_the_standard(wanted: Inputs, draw: st.DataObject) -> dict[str, Any]:
     freeze = StandardFreeze(**draw.draw(st.sampled_from([SOFT, HARD])).model_dump())
-    return {"standard": asked.standard.model_copy(update={"freezes": (freeze,)})}
+    return {"standard": wanted.standard.model_copy(update={"freezes": (freeze,)})}
 
 
-def another_standard(asked: Inputs, draw: st.DataObject) -> dict[str, Any]:
+def another_standard(wanted: Inputs, draw: st.DataObject) -> dict[str, Any]:
     return {"ordered_standard": "f" * 64}
 
 
-def looser(asked: Inputs, draw: st.DataObject) -> dict[str, Any]:
-    own = asked.settings.calendar
+def looser(wanted: Inputs, draw: st.DataObject) -> dict[str, Any]:
+    own = wanted.settings.calendar
     calendar = own.model_copy(update={"windows": (*own.windows, patch_sunday(timedelta(hours=5)))})
-    return {"settings": asked.settings.model_copy(update={"calendar": calendar})}
+    return {"settings": wanted.settings.model_copy(update={"calendar": calendar})}
 
 
-def fewer_approvals(asked: Inputs, draw: st.DataObject) -> dict[str, Any]:
-    kept = [one for one in asked.approvals if draw.draw(OFTEN)]
+def fewer_approvals(wanted: Inputs, draw: st.DataObject) -> dict[str, Any]:
+    kept = [one for one in wanted.approvals if draw.draw(OFTEN)]
     return {"approvals": tuple(kept)}
 
 
-def worse_approvals(asked: Inputs, draw: st.DataObject) -> dict[str, Any]:
+def worse_approvals(wanted: Inputs, draw: st.DataObject) -> dict[str, Any]:
     return {
-        "approvals": tuple(o.model_copy(update={"problem": draw.draw(PROBLEM) or o.problem}) for o in asked.approvals)
+        "approvals": tuple(o.model_copy(update={"problem": draw.draw(PROBLEM) or o.problem}) for o in wanted.approvals)
     }
 
 
-def no_proof(asked: Inputs, draw: st.DataObject) -> dict[str, Any]:
+def no_proof(wanted: Inputs, draw: st.DataObject) -> dict[str, Any]:
     return {"proof": None}
 
 
-def failed_proof(asked: Inputs, draw: st.DataObject) -> dict[str, Any]:
-    return {"proof": asked.proof and asked.proof.model_copy(update={"outcome": "rolled-back"})}
+def failed_proof(wanted: Inputs, draw: st.DataObject) -> dict[str, Any]:
+    return {"proof": wanted.proof and wanted.proof.model_copy(update={"outcome": "rolled-back"})}
 
 
-def no_emergency(asked: Inputs, draw: st.DataObject) -> dict[str, Any]:
+def no_emergency(wanted: Inputs, draw: st.DataObject) -> dict[str, Any]:
     return {"emergency": None}
 
 
-def fewer_steps(asked: Inputs, draw: st.DataObject) -> dict[str, Any]:
-    one = asked.emergency
+def fewer_steps(wanted: Inputs, draw: st.DataObject) -> dict[str, Any]:
+    one = wanted.emergency
     return {"emergency": one and one.model_copy(update={"done": one.done[: draw.draw(st.integers(0, len(one.done)))]})}
 
 
-def closed_emergency(asked: Inputs, draw: st.DataObject) -> dict[str, Any]:
-    return {"emergency": asked.emergency and asked.emergency.model_copy(update={"closed": asked.at})}
+def closed_emergency(wanted: Inputs, draw: st.DataObject) -> dict[str, Any]:
+    return {"emergency": wanted.emergency and wanted.emergency.model_copy(update={"closed": wanted.at})}
 
 
-def longer(asked: Inputs, draw: st.DataObject) -> dict[str, Any]:
-    return {"needs": asked.needs + draw.draw(st.sampled_from([HOUR, 30 * HOUR]))}
+def longer(wanted: Inputs, draw: st.DataObject) -> dict[str, Any]:
+    return {"needs": wanted.needs + draw.draw(st.sampled_from([HOUR, 30 * HOUR]))}
 
 
-def by_an_approver(asked: Inputs, draw: st.DataObject) -> dict[str, Any]:
+def by_an_approver(wanted: Inputs, draw: st.DataObject) -> dict[str, Any]:
     author = draw.draw(st.sampled_from(APPROVERS))[0]
-    return {"release": asked.release.model_copy(update={"author": author})}
+    return {"release": wanted.release.model_copy(update={"author": author})}
 
 
-def more_severe(asked: Inputs, draw: st.DataObject) -> dict[str, Any]:
-    return {"release": asked.release.model_copy(update={"severities": ("critical", "low")})}
+def more_severe(wanted: Inputs, draw: st.DataObject) -> dict[str, Any]:
+    return {"release": wanted.release.model_copy(update={"severities": ("critical", "low")})}
 
 
-def taken_back(asked: Inputs, draw: st.DataObject) -> dict[str, Any]:
+def taken_back(wanted: Inputs, draw: st.DataObject) -> dict[str, Any]:
     entry = Entry(
         package="openssl", version="2", stack="dev", release=RELEASE_ID, run="run-1", at=IN_WINDOW, reason="a: 503"
     )
     return {"quarantined": (entry,)}
 
 
-def unmet_criterion(asked: Inputs, draw: st.DataObject) -> dict[str, Any]:
+def unmet_criterion(wanted: Inputs, draw: st.DataObject) -> dict[str, Any]:
     state = draw.draw(st.sampled_from(["missing", "failed", "stale"]))
     finding = Finding(stack="staging", name="integration-tests", proof="record", state=state, detail="nobody")
-    return {"criteria": (*asked.criteria, finding)}
+    return {"criteria": (*wanted.criteria, finding)}
 
 
-def gone_waiver(asked: Inputs, draw: st.DataObject) -> dict[str, Any]:
+def gone_waiver(wanted: Inputs, draw: st.DataObject) -> dict[str, Any]:
     return {"waivers": (waivers.Found(id="W-1", waiver=None, problem="there is no such file in waivers/"),)}
 
 
@@ -453,48 +455,48 @@ WORSE: list[Worse] = [
 ]
 
 
-@given(asked=anything(), change=st.sampled_from(WORSE), draw=st.data())
+@given(wanted=anything(), change=st.sampled_from(WORSE), draw=st.data())
 def test_a_reason_more_never_turns_a_refusal_into_a_permission(
-    asked: Inputs, change: Worse, draw: st.DataObject
+    wanted: Inputs, change: Worse, draw: st.DataObject
 ) -> None:
-    worse = asked.model_copy(update=change(asked, draw))
-    if not decide(asked).allowed:
+    worse = wanted.model_copy(update=change(wanted, draw))
+    if not decide(wanted).allowed:
         assert not decide(worse).allowed
 
 
-@given(asked=anything())
-def test_a_permission_has_everything_that_it_needs(asked: Inputs) -> None:
-    decision = decide(asked)
+@given(wanted=anything())
+def test_a_permission_has_everything_that_it_needs(wanted: Inputs) -> None:
+    decision = decide(wanted)
     if not decision.allowed:
         return
     emergency = decision.lane == "emergency"
-    hard = [one for one in asked.calendar.freezes if one.kind == "hard"]
-    assert not hard or (emergency and asked.calendar.break_glass)
-    assert not asked.calendar.freezes or emergency or asked.calendar.break_glass
-    assert emergency or asked.at < IN_WINDOW + 4 * HOUR
+    hard = [one for one in wanted.calendar.freezes if one.kind == "hard"]
+    assert not hard or (emergency and wanted.calendar.break_glass)
+    assert not wanted.calendar.freezes or emergency or wanted.calendar.break_glass
+    assert emergency or wanted.at < IN_WINDOW + 4 * HOUR
     assert len(set(decision.approved.values())) == len(decision.approved)
-    assert set(needed(asked, decision.lane)) <= set(decision.approved)
-    assert asked.release.author not in decision.approved.values()
-    good = {one.approval.person for one in asked.approvals if one.approval and one.problem is None}
+    assert set(needed(wanted, decision.lane)) <= set(decision.approved)
+    assert wanted.release.author not in decision.approved.values()
+    good = {one.approval.person for one in wanted.approvals if one.approval and one.problem is None}
     assert set(decision.approved.values()) <= good
-    assert asked.proof is not None
-    assert asked.proof.ended is not None
-    assert timedelta(0) < HOUR <= asked.at - asked.proof.ended <= VALID
+    assert wanted.proof is not None
+    assert wanted.proof.ended is not None
+    assert timedelta(0) < HOUR <= wanted.at - wanted.proof.ended <= VALID
 
 
-@given(asked=anything())
-def test_a_decision_can_be_made_again_from_its_recorded_inputs(asked: Inputs) -> None:
-    recorded = json.loads(canonical(asked.model_dump(mode="json")))
+@given(wanted=anything())
+def test_a_decision_can_be_made_again_from_its_recorded_inputs(wanted: Inputs) -> None:
+    recorded = json.loads(canonical(wanted.model_dump(mode="json")))
     again = Inputs.model_validate_json(json.dumps(recorded))
-    assert again == asked
-    assert decide(again) == decide(asked)
+    assert again == wanted
+    assert decide(again) == decide(wanted)
 
 
 @pytest.mark.parametrize("lane", ["routine", "emergency"])
 @pytest.mark.parametrize("allowed", [True, False])
 def test_each_answer_occurs_in_each_lane(lane: str, allowed: bool) -> None:
-    def is_it(asked: Inputs) -> bool:
-        decision = decide(asked)
+    def is_it(wanted: Inputs) -> bool:
+        decision = decide(wanted)
         return (decision.lane, decision.allowed) == (lane, allowed)
 
     find(anything(), is_it, settings=settings(max_examples=2000, phases=[Phase.generate]))
@@ -535,7 +537,7 @@ def test_a_soak_that_the_clock_shortened_is_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "role", "person", "error", "says"),
+    ("kind", "role", "person", "error", "message"),
     [
         ("normal", "Team Lead", "team-lead@dcmms.com", UsageError, "no normal approval is needed from 'Team Lead'"),
         ("emergency", "CTO", "cto@dcmms.com", Refused, "no open emergency is bound"),
@@ -544,9 +546,9 @@ def test_a_soak_that_the_clock_shortened_is_said(tmp_path: Path) -> None:
     ],
 )
 def test_what_nobody_asks_for_is_not_signed(
-    kind: Any, role: str, person: str, error: type[Exception], says: str
+    kind: Any, role: str, person: str, error: type[Exception], message: str
 ) -> None:
-    with pytest.raises(error, match=says):
+    with pytest.raises(error, match=message):
         signatures.draft(inputs(), kind, role, person, "")
 
 

@@ -35,8 +35,8 @@ def have(name, version, *, arch="amd64", held=False, status="installed"):
 @given(VERSIONS, VERSIONS)
 def test_versions_are_ordered_as_dpkg_orders_them(left, right):
     order = versions.compare(left, right)
-    said = "lt" if order < 0 else "gt" if order > 0 else "eq"
-    assert subprocess.run(["dpkg", "--compare-versions", left, said, right], check=False).returncode == 0
+    shown = "lt" if order < 0 else "gt" if order > 0 else "eq"
+    assert subprocess.run(["dpkg", "--compare-versions", left, shown, right], check=False).returncode == 0
 
 
 @given(VERSIONS, VERSIONS, VERSIONS)
@@ -282,13 +282,13 @@ def test_no_changelog_breaks_the_reader(text):
 
 
 def test_a_failed_script_is_named_and_not_only_its_exit_code():
-    said = (
+    shown = (
         "dpkg: error processing package fieldops-desk (--configure):\n"
         " installed fieldops-desk package post-installation script subprocess returned error exit status 1\n"
         "Errors were encountered while processing:\n fieldops-desk\n"
         "E: Sub-process /usr/bin/dpkg returned an error code (1)\n"
     )
-    assert apt.complaint(said).startswith("fieldops-desk: installed fieldops-desk package post-installation script")
+    assert apt.complaint(shown).startswith("fieldops-desk: installed fieldops-desk package post-installation script")
     assert apt.complaint("", "E: Unable to lock\n") == "E: Unable to lock"
 
 
@@ -298,13 +298,13 @@ RPM_VERSIONS = st.from_regex(r"[0-9a-z]{1,3}([.~^_][0-9a-z]{1,3}){0,3}", fullmat
 @pytest.mark.skipif(not shutil.which("rpm"), reason="rpm is the judge and is not on this machine")
 @given(RPM_VERSIONS, RPM_VERSIONS)
 def test_rpm_versions_are_ordered_as_rpm_orders_them(left, right):
-    said = subprocess.run(
+    shown = subprocess.run(
         ["rpm", "--eval", f'%{{lua: print(rpm.vercmp("{left}", "{right}"))}}'],
         capture_output=True,
         text=True,
         check=True,
     )
-    assert rpm_order(f"{left}-1", f"{right}-1") == int(said.stdout)
+    assert rpm_order(f"{left}-1", f"{right}-1") == int(shown.stdout)
 
 
 @pytest.mark.parametrize(

@@ -121,15 +121,15 @@ def test_the_workbook_shows_every_query_under_its_question(declared: list[Declar
 
 
 def test_the_alerts_ask_for_hosts_that_need_somebody(declared: list[Declared]) -> None:
-    asked = {
+    wanted = {
         Path(d.name).stem.removeprefix("dev-alerts-"): d.props["criteria"]["allOf"][0]["query"]
         for d in declared
         if d.type.endswith("ScheduledQueryRule")
     }
-    for name, text in asked.items():
+    for name, text in wanted.items():
         path = PROJECT / "components" / "queries" / f"{name.replace('-', '_')}.kql"
         assert path.read_text(encoding="utf-8").strip() == text
-    assert {"noncompliant-hosts", "unrestored-hosts"} <= set(asked)
+    assert {"noncompliant-hosts", "unrestored-hosts"} <= set(wanted)
 
 
 # Hosts

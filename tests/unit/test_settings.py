@@ -50,7 +50,7 @@ def test_one_stack_may_come_before_several() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "message"),
     [
         ({"fleets.web.hosts.live": "red"}, "fleets.web.hosts.live"),
         ({"fleets.web.hosts.instances": "2"}, "fleets.web.hosts.instances"),
@@ -93,13 +93,13 @@ def test_one_stack_may_come_before_several() -> None:
         ({"preflight.clock_skew": "10 s"}, "write an ISO 8601 duration such as PT2H"),
     ],
 )  # fmt: skip
-def test_a_wrong_decision_is_named_in_one_line(change: Change, says: str) -> None:
+def test_a_wrong_decision_is_named_in_one_line(change: Change, message: str) -> None:
     with pytest.raises(UsageError) as caught:
         dev(change)
-    said = str(caught.value)
-    assert says in said
-    assert said.startswith("Pulumi.dev.yaml:")
-    assert "\n" not in said
+    shown = str(caught.value)
+    assert message in shown
+    assert shown.startswith("Pulumi.dev.yaml:")
+    assert "\n" not in shown
     assert dev({})
 
 
@@ -119,7 +119,7 @@ def test_a_refusal_names_the_line_of_its_key(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         ("", "config has no patchwave:settings object"),
         ("- config\n", "config has no patchwave:settings object"),
@@ -131,11 +131,11 @@ def test_a_refusal_names_the_line_of_its_key(tmp_path: Path) -> None:
         ("config:\n  patchwave:settings: {}\n  patchwave:waivers: W-1\n", ":3: patchwave:waivers must be a list"),
     ],
 )
-def test_a_stack_file_of_another_form_is_refused(tmp_path: Path, text: str, says: str) -> None:
+def test_a_stack_file_of_another_form_is_refused(tmp_path: Path, text: str, message: str) -> None:
     (copy_desk(tmp_path) / "Pulumi.dev.yaml").write_text(text, encoding="utf-8")
     with pytest.raises(UsageError) as caught:
         load_stack(tmp_path, "dev")
-    assert says in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize("stack", ["qa", "../dev", ""])
@@ -149,7 +149,7 @@ PLAN = "emergency.plan"
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "message"),
     [
         ({"stacks.prod.promoted_from": "qa"}, "stacks.prod.promoted_from names 'qa': name one of stacks"),
         ({"stacks.dev.promoted_from": "prod"}, "is a circle of promotion"),
@@ -171,12 +171,12 @@ PLAN = "emergency.plan"
         ({"stacks": {}}, "stacks"),
     ],
 )  # fmt: skip
-def test_a_standard_that_contradicts_itself_is_refused(tmp_path: Path, change: Change, says: str) -> None:
+def test_a_standard_that_contradicts_itself_is_refused(tmp_path: Path, change: Change, message: str) -> None:
     path = copy_desk(tmp_path) / "policy" / "standard.yaml"
     path.write_text(yaml.safe_dump(changed(RULES, change)), encoding="utf-8")
     with pytest.raises(UsageError) as caught:
         load_standard(tmp_path)
-    assert says in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -281,7 +281,7 @@ UPGRADE = {
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "message"),
     [
         ({"calendar.windows": [NIGHT]}, "calendar.windows: runs 02:00-04:00: keep it within 09:00-17:00"),
         ({"calendar.extra": [{"starts": "2026-12-05T09:00:00Z", "ends": "2026-12-05T10:00:00Z", "reason": "x"}]},
@@ -293,9 +293,9 @@ UPGRADE = {
         ({"fleets.web.hosts.rolling.max_unhealthy_upgraded_percent": 21}, "set at most 20"),
     ],
 )  # fmt: skip
-def test_what_is_looser_than_the_standard_is_named_with_its_fix(change: Change, says: str | None) -> None:
+def test_what_is_looser_than_the_standard_is_named_with_its_fix(change: Change, message: str | None) -> None:
     found = list(complaints(dev(change), STANDARD, "dev"))
-    assert [says in one for one in found if says][:1] == [True] * bool(says), found
+    assert [message in one for one in found if message][:1] == [True] * bool(message), found
 
 
 def test_a_failure_budget_is_held_against_the_hosts_that_are_created() -> None:
@@ -310,8 +310,8 @@ def test_restore_points_are_kept_until_the_release_may_go_on() -> None:
     own = settings("staging")
     assert own.snapshots is not None
     short = own.model_copy(update={"snapshots": own.snapshots.model_copy(update={"keep": timedelta(days=1)})})
-    (said,) = complaints(short, STANDARD, "staging")
-    assert "snapshots.keep: 1 day, 0:00:00 is less than the soak of 2 days" in said
+    (shown,) = complaints(short, STANDARD, "staging")
+    assert "snapshots.keep: 1 day, 0:00:00 is less than the soak of 2 days" in shown
 
 
 def test_break_glass_may_meet_a_freeze_of_the_standard() -> None:

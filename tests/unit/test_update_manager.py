@@ -243,7 +243,7 @@ GOOD = {
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "says"),
+    ("field", "value", "message"),
     [
         ("start_date_time", "2026-12-01T02:00", "write YYYY-MM-DD hh:mm"),
         ("start_date_time", "2026-02-30 02:00", "day is out of range for month"),
@@ -262,26 +262,26 @@ GOOD = {
         ("recur_every", "1Week Mondays", "write a rhythm such as"),
     ],
 )
-def test_words_that_the_service_does_not_know_are_refused_in_one_line(field: str, value: object, says: str) -> None:
+def test_words_that_the_service_does_not_know_are_refused_in_one_line(field: str, value: object, message: str) -> None:
     assert list(itertools.islice(Schedule.model_validate(GOOD).openings(), 1))
     with pytest.raises(ValidationError) as caught:
         Schedule.model_validate(GOOD | {field: value})
-    assert says in (line := first_problem(caught.value))
+    assert message in (line := first_problem(caught.value))
     assert field in line
     assert "\n" not in line
 
 
 @pytest.mark.parametrize(
-    ("changed", "says"),
+    ("changed", "message"),
     [
         ({"duration": "04:59"}, "duration 04:59: write 05:00 to 23:59 for OSImage"),
         ({"recur_every": "1Month day1"}, "recur_every '1Month day1': images roll by the day or week"),
     ],
 )
-def test_what_scale_sets_do_not_take_is_refused(changed: dict[str, str], says: str) -> None:
+def test_what_scale_sets_do_not_take_is_refused(changed: dict[str, str], message: str) -> None:
     images = GOOD | {"scope": "OSImage", "duration": "05:00"}
     assert Schedule.model_validate(images)
-    with pytest.raises(ValidationError, match=re.escape(says)):
+    with pytest.raises(ValidationError, match=re.escape(message)):
         Schedule.model_validate(images | changed)
 
 
@@ -330,7 +330,7 @@ def shared_among(window: Window, rings: tuple[str, ...], begins: date) -> list[P
 
 
 @pytest.mark.parametrize(
-    ("duration", "told"),
+    ("duration", "expected"),
     [
         ("4:00", "02:00+01:30 03:30+02:30"),
         ("3:00", "02:00+01:30 03:30+01:30"),
@@ -339,10 +339,10 @@ def shared_among(window: Window, rings: tuple[str, ...], begins: date) -> list[P
         ("8:00", "02:00+01:30 03:30+03:55"),
     ],
 )
-def test_a_window_is_shared_like_the_timetable(duration: str, told: str) -> None:
+def test_a_window_is_shared_like_the_timetable(duration: str, expected: str) -> None:
     hours, minutes = map(int, duration.split(":"))
     shared = parts(patch_sunday(duration=timedelta(hours=hours, minutes=minutes)), ["canary", "rest"], TODAY)
-    assert " ".join(f"{p.schedule.start_date_time[11:]}+{p.schedule.duration}" for p in shared) == told
+    assert " ".join(f"{p.schedule.start_date_time[11:]}+{p.schedule.duration}" for p in shared) == expected
 
 
 def test_a_window_that_is_too_short_for_its_rings_is_refused_with_what_it_needs() -> None:
@@ -353,7 +353,7 @@ def test_a_window_that_is_too_short_for_its_rings_is_refused_with_what_it_needs(
 
 
 @pytest.mark.parametrize(
-    ("window", "told"),
+    ("window", "expected"),
     [
         (weekly("Saturday", starts=time(23), duration=4 * HOUR), ["1Week Saturday", "1Week Sunday"]),
         (weekly("Sunday", starts=time(23), duration=4 * HOUR), ["1Week Sunday", "1Week Monday"]),
@@ -363,9 +363,9 @@ def test_a_window_that_is_too_short_for_its_rings_is_refused_with_what_it_needs(
         ),
     ],
 )
-def test_a_ring_that_begins_after_midnight_begins_on_the_next_day(window: Window, told: list[str]) -> None:
+def test_a_ring_that_begins_after_midnight_begins_on_the_next_day(window: Window, expected: list[str]) -> None:
     first, second = parts(window, RINGS[:2], TODAY)
-    assert [first.schedule.recur_every, second.schedule.recur_every] == told
+    assert [first.schedule.recur_every, second.schedule.recur_every] == expected
     assert (first.schedule.start_date_time, second.schedule.start_date_time) == ("2026-12-01 23:00", "2026-12-02 00:30")
     runs = zip(first.schedule.openings(), second.schedule.openings(), strict=True)
     assert {after.opens - before.opens for before, after in runs} == {SHORTEST}
@@ -398,7 +398,7 @@ def test_what_fits_the_service_needs_no_note() -> None:
 
 
 @pytest.mark.parametrize(
-    ("window", "says"),
+    ("window", "message"),
     [
         (patch_sunday(), "for 4 h 00 (Etc/UTC), ring all: Update Manager stops after 03:55"),
         (weekly("Monday", starts=time(23, 45)), "may miss starts from 23:45 to midnight: start at 23:30 or 00:00"),
@@ -408,9 +408,9 @@ def test_what_fits_the_service_needs_no_note() -> None:
         ),
     ],
 )
-def test_where_the_service_differs_it_is_said(window: Window, says: str) -> None:
+def test_where_the_service_differs_it_is_said(window: Window, message: str) -> None:
     (note,) = notes(Calendar(windows=(window,)), ["all"], TODAY)
-    assert says in note
+    assert message in note
 
 
 def test_runs_in_a_freeze_are_named_since_the_service_knows_none() -> None:
