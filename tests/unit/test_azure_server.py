@@ -114,7 +114,6 @@ def test_readiness_needs_no_token(azure: StandIn) -> None:
         ("GET", "/subscriptions/11111111-1111-1111-1111-111111111111/resourceGroups/dev", "SubscriptionNotFound"),
         ("POST", f"{MACHINE}/explode", "InvalidResourceType"),
         ("DELETE", f"{GROUP}/providers/Microsoft.Compute/virtualMachines", "MethodNotAllowed"),
-        ("DELETE", f"{BLUE}/virtualMachines/0", "OperationNotAllowed"),
     ],
 )
 def test_what_is_not_there_is_refused_by_name(standing: StandIn, method: str, path: str, code: str) -> None:

@@ -146,7 +146,7 @@ def test_an_attached_result_is_shown_as_met(proved: Path, run: Run) -> None:
         (
             ("evidence", "attach", "--stack", "dev", "--criterion", "x", "--by", "a", "--result", "pass"),
             2,
-            "of dev for",
+            "the criteria of dev are",
         ),
     ],
 )
