@@ -1,4 +1,4 @@
-"""The inventory of 10,000 machines against its own floor, and against Ansible's `azure_rm` on the same door."""
+"""The inventory of 10,000 machines against its own floor, and against Ansible's `azure_rm` on the same endpoint."""
 
 import contextlib
 import json
@@ -44,7 +44,7 @@ known.AZURE_PUBLIC_CLOUD.endpoints.resource_manager = os.environ["ARM_ENDPOINT"]
 
 
 @dataclass
-class Door:
+class Endpoint:
     """A served emulator: the environment of its clients and the requests that it has answered."""
 
     environment: dict[str, str]
@@ -56,15 +56,15 @@ class Door:
 
 
 @contextlib.contextmanager
-def door(machines: int, conditions: Mapping[str, Any]) -> Iterator[Door]:
-    """A door of a process of its own, with a fleet behind it."""
+def endpoint(machines: int, conditions: Mapping[str, Any]) -> Iterator[Endpoint]:
+    """A endpoint of a process of its own, with a fleet behind it."""
     with tempfile.TemporaryDirectory(prefix="patchwave-bench-") as folder:
         command = [sys.executable, "-m", "benchmarks.server", folder, str(machines)]
         environment = os.environ | {VARIABLE: json.dumps(conditions)}
         child = subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, text=True)
         assert child.stdout is not None
         try:
-            made = Door(json.loads(child.stdout.readline()))
+            made = Endpoint(json.loads(child.stdout.readline()))
             threading.Thread(target=_listen, args=(child.stdout, made), daemon=True).start()
             with _environment(made.environment):
                 yield made
@@ -73,7 +73,7 @@ def door(machines: int, conditions: Mapping[str, Any]) -> Iterator[Door]:
             child.wait()
 
 
-def _listen(lines: Iterator[str], into: Door) -> None:
+def _listen(lines: Iterator[str], into: Endpoint) -> None:
     for line in lines:
         method, path, status, _ = line.split(" ")
         into.requests.append((method, path, int(status)))
@@ -90,7 +90,7 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
             os.environ.pop(name, None) if value is None else os.environ.update({name: value})
 
 
-def floor(at: Door, query: str) -> tuple[float, int]:
+def floor(at: Endpoint, query: str) -> tuple[float, int]:
     """The seconds that the answered page requests and the parsing of their bytes take, and the number of pages."""
     url = f"{at.environment['ARM_ENDPOINT']}/providers/Microsoft.ResourceGraph/resources?api-version={GRAPH}"
     options: dict[str, Any] = {"$top": PAGE, "resultFormat": "objectArray"}
@@ -113,7 +113,7 @@ def floor(at: Door, query: str) -> tuple[float, int]:
 
 
 def decisions() -> Settings:
-    """The settings of a stack that claims the machines behind the door."""
+    """The settings of a stack that claims the machines behind the endpoint."""
     with tempfile.TemporaryDirectory(prefix="patchwave-bench-") as scratch:
         return load_stack(with_fleets(PROJECT / "tests" / "fixtures" / "desk", Path(scratch) / "desk"), "prod").settings
 
@@ -123,11 +123,11 @@ def rest() -> None:
     time.sleep(PERIOD + 0.2)
 
 
-def ours(at: Door, runs: int) -> tuple[list[tuple[float, float]], list[Counter[int]], int]:
+def ours(at: Endpoint, runs: int) -> tuple[list[tuple[float, float]], list[Counter[int]], int]:
     """For each run our seconds and the floor's; the requests of each run; the pages."""
     settings = decisions()
     query = Claims("prod", settings, SUBSCRIPTION).query
-    taken, asked, pages = [], [], 0
+    taken, answered, pages = [], [], 0
     for run in range(runs + 1):
         rest()
         least, pages = floor(at, query)
@@ -139,11 +139,11 @@ def ours(at: Door, runs: int) -> tuple[list[tuple[float, float]], list[Counter[i
             raise SystemExit(f"{len(found.hosts)} of {MACHINES} machines were found")
         if run:
             taken.append((took, least))
-            asked.append(at.since(mark))
-    return taken, asked, pages
+            answered.append(at.since(mark))
+    return taken, answered, pages
 
 
-def as_ansible_inventory(at: Door, scratch: Path) -> tuple[float, int, int]:
+def as_ansible_inventory(at: Endpoint, scratch: Path) -> tuple[float, int, int]:
     """The same for our own plugin, which reads the hosts that a wave has found and written down."""
     mark, began = len(at.requests), time.perf_counter()
     hosts = scratch / "hosts.json"
@@ -155,7 +155,7 @@ def as_ansible_inventory(at: Door, scratch: Path) -> tuple[float, int, int]:
     return found + took, at.since(mark).total(), count
 
 
-def by_ansible(at: Door, command: list[str], inventory: Path, more: Mapping[str, str]) -> tuple[float, int, int]:
+def by_ansible(at: Endpoint, command: list[str], inventory: Path, more: Mapping[str, str]) -> tuple[float, int, int]:
     """Seconds, requests and hosts of `ansible-inventory --list` over an inventory source."""
     rest()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")} | dict(more)
@@ -183,8 +183,8 @@ def peer() -> list[str]:
     return [str(folder / "bin" / "ansible-inventory")]
 
 
-def theirs(at: Door, scratch: Path, *, batch: bool) -> tuple[float, int, int]:
-    """The peer's seconds, requests and hosts; a module beside it names the door in the peer's own table of clouds."""
+def theirs(at: Endpoint, scratch: Path, *, batch: bool) -> tuple[float, int, int]:
+    """The peer's seconds, requests and hosts; a module beside it adds the endpoint to the peer's clouds."""
     (scratch / "sitecustomize.py").write_text(ENDPOINT, encoding="utf-8")
     (scratch / "ansible.cfg").touch()
     inventory = scratch / "azure_rm.yml"
@@ -204,16 +204,16 @@ def theirs(at: Door, scratch: Path, *, batch: bool) -> tuple[float, int, int]:
 def main() -> None:
     """Prints the tables."""
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else RUNS
-    with door(MACHINES, USUAL) as at, tempfile.TemporaryDirectory(prefix="patchwave-bench-") as scratch:
-        taken, asked, pages = ours(at, runs)
+    with endpoint(MACHINES, USUAL) as at, tempfile.TemporaryDirectory(prefix="patchwave-bench-") as scratch:
+        taken, answered, pages = ours(at, runs)
         whole, whole_calls, hosts = as_ansible_inventory(at, Path(scratch))
-    with door(MACHINES, ROUGH) as at:
+    with endpoint(MACHINES, ROUGH) as at:
         rough, rough_asked, _ = ours(at, 1)
     median, least = (statistics.median(values) for values in zip(*taken, strict=True))
     ratios = sorted(mine / floor for mine, floor in taken)
     best = min(mine for mine, _ in taken) / min(floor for _, floor in taken)
-    calls = statistics.median(one.total() for one in asked)
-    refused = sum(one.total() - one[200] for one in asked)
+    calls = statistics.median(one.total() for one in answered)
+    refused = sum(one.total() - one[200] for one in answered)
     print(f"{MACHINES} machines, {pages} pages, {USUAL}: medians of {runs}")
     print(f"  ours {median:.2f} s, pages x round trip + parse {least:.2f} s")
     print(f"  ours / floor  {statistics.median(ratios):.2f}   (at most 1.5 is wanted)")
@@ -223,7 +223,7 @@ def main() -> None:
     print(f"  with {ROUGH}: {rough[0][0]:.2f} s, {rough_asked[0].total()} calls, no machine missing")
     print(f"{PEER_MACHINES} machines, {CALM}: azure_rm of azure.azcollection ({PEER})")
     seconds, counts = [], []
-    with door(PEER_MACHINES, CALM) as at, tempfile.TemporaryDirectory(prefix="patchwave-bench-") as scratch:
+    with endpoint(PEER_MACHINES, CALM) as at, tempfile.TemporaryDirectory(prefix="patchwave-bench-") as scratch:
         for batch in (True, False):
             took, count, found = theirs(at, Path(scratch), batch=batch)
             print(f"  batch_fetch {str(batch).lower():5}  {took:.1f} s, {count} calls, {found} hosts")

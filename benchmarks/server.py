@@ -14,7 +14,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 
 from sandbox.azure.server.conditions import Conditions
-from sandbox.azure.server.endpoints import Doors
+from sandbox.azure.server.endpoints import Endpoints
 from sandbox.config import Sandbox
 from tests.fleet import IdleHosts, seed
 from tests.slow_server import environment
@@ -25,18 +25,20 @@ def main() -> None:
     """Serves; the first query has been asked already when the environment is printed."""
     folder, count = Path(sys.argv[1]), int(sys.argv[2])
     sandbox = Sandbox("inventory", folder, folder, IPv4Network("10.219.7.0/24"))
-    doors = Doors(sandbox, IdleHosts(), (Path("/layer"),), StillBalancer(), sandbox.cache, Conditions.read(os.environ))
-    seed(doors.store, count)
-    doors.graph.warm()
+    endpoints = Endpoints(
+        sandbox, IdleHosts(), (Path("/layer"),), StillBalancer(), sandbox.cache, Conditions.read(os.environ)
+    )
+    seed(endpoints.store, count)
+    endpoints.graph.warm()
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)
     logging.getLogger("patchwave.azure").setLevel(logging.INFO)
 
     def announce() -> None:
-        doors.ready.wait()
+        endpoints.ready.wait()
         print(json.dumps(environment(sandbox)), flush=True)
 
     threading.Thread(target=announce, daemon=True).start()
-    asyncio.run(doors.serve())
+    asyncio.run(endpoints.serve())
 
 
 if __name__ == "__main__":

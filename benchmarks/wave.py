@@ -41,9 +41,9 @@ class Fleet:
             list(pool.map(one, self.names))
 
     def versions(self, release: Release) -> dict[str, str]:
-        asked = " ".join(package.name for package in release.packages)
+        query = " ".join(package.name for package in release.packages)
         return {
-            name: self.lab.ssh(name, f"dpkg-query -W -f '${{Package}}=${{Version}} ' {asked}") for name in self.names
+            name: self.lab.ssh(name, f"dpkg-query -W -f '${{Package}}=${{Version}} ' {query}") for name in self.names
         }
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from patchwave.authorization.decision import decide
 from patchwave.authorization.inputs import gather
-from patchwave.authorization.promotion import is_done
+from patchwave.authorization.promotion import is_done, is_open
 from patchwave.releases.release import Release, load
 from patchwave.schedule.forecast import forecast
 from patchwave.schedule.solver import misses
@@ -27,6 +27,8 @@ def waves_are_permitted(declared: Declared, context: Context) -> Iterator[str]:
     """Calendar, quarantine, promotion, criteria, waivers, approvals and emergency plan allow the wave at this time."""
     if pending := _pending(declared, context):
         found, release = pending
+        if is_open(context.project, found.stack, release.id, release.digest, found.waivers):
+            return
         gathered = gather(
             context.project,
             found.stack,

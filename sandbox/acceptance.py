@@ -79,7 +79,7 @@ def attach(stack: Stack, criterion: str, moved: int) -> str:
 
 
 def missing(stack: Stack, moved: int) -> list[str]:
-    """The suites whose result the standard asks for, and that nobody has attached for the last run."""
+    """The suites whose result the standard requires, and that is not attached yet for the last run."""
     found = _object(stack, moved, "evidence", "criteria")["criteria"]
     return [one["name"] for one in found if one["name"] in SUITES and one["state"] in ("missing", "stale")]
 

@@ -1,4 +1,4 @@
-"""What `make up` tells: one aligned line for each thing done, and a sign of life while something takes long."""
+"""What `make up` prints: one aligned line for each thing done, and a sign of life while something takes long."""
 
 import sys
 import time
@@ -48,7 +48,7 @@ def working(label: str, text: str) -> None:
 
 
 def duration(seconds: float) -> str:
-    """A span as people say it: 4 s, 3 min 12 s."""
+    """A span as people read it: 4 s, 3 min 12 s."""
     whole = round(seconds)
     return f"{whole} s" if whole < 60 else f"{whole // 60} min {whole % 60:02} s"
 

@@ -19,7 +19,7 @@ _PATIENCE = 300.0
 
 
 def serve(sandbox: Sandbox) -> None:
-    """Both doors answer, and every host that the store knows of runs, when this returns."""
+    """Both endpoints answer, and every host that the store knows of runs, when this returns."""
     if not processes.alive(sandbox, _PROCESS):
         argv = [sys.executable, "-m", "sandbox.azure", "serve"]
         options = ["--project", str(sandbox.project), "--name", sandbox.name]
@@ -83,8 +83,8 @@ def _post(sandbox: Sandbox, path: str, body: Any, complaint: str) -> None:
 
 def exists(sandbox: Sandbox, identity: str, api: str) -> bool:
     """Whether a resource is there; one that is still being made is waited for."""
-    asked = f"{sandbox.identity}/metadata/identity/oauth2/token?resource=https%3A%2F%2Fmanagement.azure.com%2F"
-    token = json.loads(_open(urllib.request.Request(asked, headers={"Metadata": "true"}), None, 10))  # noqa: S310
+    address = f"{sandbox.identity}/metadata/identity/oauth2/token?resource=https%3A%2F%2Fmanagement.azure.com%2F"
+    token = json.loads(_open(urllib.request.Request(address, headers={"Metadata": "true"}), None, 10))  # noqa: S310
     headers = {"Authorization": f"Bearer {token['access_token']}"}
     request = urllib.request.Request(  # noqa: S310
         f"{sandbox.endpoint}{urllib.parse.quote(identity)}?api-version={api}", headers=headers

@@ -37,7 +37,7 @@ _SYSTEM_PATHS = "/usr/local/sbin:/usr/sbin:/sbin"
 
 
 def become_root(arguments: Sequence[str], python: str) -> None:
-    """Goes on as root: by sudo when it asks for no password, else with one line that says what to do."""
+    """Goes on as root: by sudo when that needs no password, else with one line that names the fix."""
     if os.geteuid() == 0:
         return
     sudo = shutil.which("sudo")

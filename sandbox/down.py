@@ -15,7 +15,7 @@ _KEPT = {"sandbox.json", "keys", "allowed_signers", "log", ".lock"}
 
 
 def down(sandbox: Sandbox, *, engine: Path | None) -> None:
-    """Destroys the stacks through the engine when it can be asked, then ends and removes whatever is left."""
+    """Destroys the stacks through the engine when there is one, then ends and removes whatever is left."""
     _destroy(sandbox, engine)
     with console.step("down") as report:
         for name in _ordered(processes.recorded(sandbox)):

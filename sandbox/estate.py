@@ -1,6 +1,6 @@
 """What exists before any program of ours runs: the lab's form of somebody's own fleets, from a file of the project.
 
-`sandbox/estate.yaml` of a project says it for each stack: a network, balancers, scale sets, virtual machines, Arc
+`sandbox/estate.yaml` of a project has it for each stack: a network, balancers, scale sets, virtual machines, Arc
 machines, Windows machines. It is made through the emulator's own API, so that nothing of it could not be on Azure.
 """
 

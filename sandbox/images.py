@@ -13,7 +13,7 @@ from sandbox.config import Sandbox
 from sandbox.environment import SUBSCRIPTION
 from sandbox.estate import load_estate
 from sandbox.lab import base, rhel
-from sandbox.lab.base import Tell
+from sandbox.lab.base import Progress
 from sandbox.sample import package
 
 RECIPES = Path(__file__).parent / "sample"
@@ -33,13 +33,13 @@ class Prepared(NamedTuple):
     files: dict[str, str]
 
 
-def prepare(sandbox: Sandbox, tell: Tell) -> tuple[Prepared, ...]:
+def prepare(sandbox: Sandbox, progress: Progress) -> tuple[Prepared, ...]:
     """All images of the project's stacks; those that are not built yet are."""
     made: dict[str, Prepared] = {}
     for image in named(sandbox):
         key, recipe = key_of(image), recipe_of(image)
         if key not in made:
-            layers, system, files = _build(sandbox, recipe, tell)
+            layers, system, files = _build(sandbox, recipe, progress)
             made[key] = Prepared(key, tuple(str(layer) for layer in layers), system, files)
     return tuple(made.values())
 
@@ -72,17 +72,17 @@ def recipe_of(image: Image) -> str:
     return "rhel" if any(word in image.offer.lower() for word in ("rhel", "rocky", "alma")) else "plain"
 
 
-def _build(sandbox: Sandbox, recipe: str, tell: Tell) -> tuple[tuple[Path, ...], str, dict[str, str]]:
+def _build(sandbox: Sandbox, recipe: str, progress: Progress) -> tuple[tuple[Path, ...], str, dict[str, str]]:
     if recipe == "rhel":
-        layers = rhel.layers(sandbox, tell)
+        layers = rhel.layers(sandbox, progress)
         if not (sandbox.repo / "rhel").exists():
             rhel.publish(sandbox)
         return layers, rhel.OS, rhel.host_files(sandbox)
-    bottom = base.base(sandbox, tell)
+    bottom = base.base(sandbox, progress)
     if recipe == "plain":
         return (bottom.rootfs,), bottom.suite, {}
     if recipe == "web":
-        return base.image(sandbox, tell), bottom.suite, {}
+        return base.image(sandbox, progress), bottom.suite, {}
     script = RECIPES / recipe / "recipe"
     if not script.is_file():
         known = sorted({"web", "rhel", *(found.parent.name for found in RECIPES.glob("*/recipe"))})
@@ -91,4 +91,8 @@ def _build(sandbox: Sandbox, recipe: str, tell: Tell) -> tuple[tuple[Path, ...],
     for file in sorted(script.parent.iterdir()):
         content.update(file.name.encode() + file.read_bytes())
     name = f"{recipe}-{content.hexdigest()[:12]}"
-    return base.layered(sandbox, name, bottom.rootfs, script.read_text(), [str(script.parent)], tell), bottom.suite, {}
+    return (
+        base.layered(sandbox, name, bottom.rootfs, script.read_text(), [str(script.parent)], progress),
+        bottom.suite,
+        {},
+    )

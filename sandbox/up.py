@@ -85,9 +85,9 @@ def set_up(sandbox: Sandbox) -> Engine:
     with console.step("base") as report:
         if not base.is_cached(sandbox):
             doctor.reachable(mirror.mirror())
-        tell = lambda text: console.working("base", text)  # noqa: E731
-        bottom = base.base(sandbox, tell)
-        prepared = images.prepare(sandbox, tell)
+        progress = lambda text: console.working("base", text)  # noqa: E731
+        bottom = base.base(sandbox, progress)
+        prepared = images.prepare(sandbox, progress)
         report.quick = bottom.cached
         report(f"{bottom.suite}, {bottom.packages} packages")
     with console.step("azure") as report:
@@ -153,7 +153,7 @@ def _promote(stack: Stack, source: StackName, opening: datetime) -> None:
 
 
 def _require_approvals(stack: Stack, moment: datetime, at: datetime | None) -> None:
-    """Stops before any host is made when people have not approved; the sandbox signs for nobody by itself."""
+    """Stops before any host is made when people have not approved; the sandbox never signs by itself."""
     answer = _approvals(stack, moment)
     if answer["complete"]:
         return
@@ -252,7 +252,7 @@ def _seal(stack: Stack) -> None:
 
 
 def _carry_out(stack: Stack, opening: datetime) -> None:
-    """The real `pulumi up`, and what its evidence says afterwards."""
+    """The real `pulumi up`, and its evidence afterwards."""
     project = stack.sandbox.project
     from policy.judge import CHECKS  # the pack takes a while to load, and no other command needs it
 
@@ -284,7 +284,7 @@ def _stopped(why: str, what: str) -> PatchwaveError:
 
 
 def _prove(stack: Stack, moment: datetime) -> None:
-    """The lab's suites are run and their results attached, where the standard asks for them."""
+    """The lab's suites are run and their results attached, where the standard has such criteria."""
     for criterion in acceptance.missing(stack, _moved(moment)):
         with console.step("proof") as report:
             console.working("proof", criterion)

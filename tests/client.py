@@ -1,4 +1,4 @@
-"""A user who keeps asking, until it is told to stop; prints the slot of each answer, or what went wrong."""
+"""A user who keeps asking, until it is stopped; prints each answer's slot, or its status, or what went wrong."""
 
 import itertools
 import sys
@@ -12,11 +12,16 @@ def main(url: str) -> None:
         for number in itertools.count():
             try:
                 answer = kept.get(url) if number % 2 else httpx.get(url, timeout=10)
-                said = answer.json()["slot"] if answer.status_code == httpx.codes.OK else f"HTTP-{answer.status_code}"
+                heard = answer.json()["slot"] if is_desk(answer) else f"HTTP-{answer.status_code}"
             except httpx.HTTPError as error:
-                said = type(error).__name__
-            print(said, flush=True)
+                heard = type(error).__name__
+            print(heard, flush=True)
             time.sleep(0.02)
+
+
+def is_desk(answer: httpx.Response) -> bool:
+    """Whether the sample service answers, and not any other."""
+    return answer.status_code == httpx.codes.OK and "json" in answer.headers.get("content-type", "")
 
 
 main(sys.argv[1])

@@ -1,4 +1,4 @@
-"""The official Azure SDK clients, unmodified, against the sandbox's doors: `python -m tests.clients` prints the table.
+"""The official Azure SDK clients, unmodified, against the emulator: `python -m tests.clients` prints the table.
 
 Real sockets, real TLS, real tokens by the managed-identity protocol; only the hosts are not booted.
 """
@@ -43,7 +43,7 @@ from azure.monitor.ingestion import LogsIngestionClient
 
 from sandbox.azure.resources.ids import SUBSCRIPTION
 from sandbox.azure.server.conditions import Conditions
-from sandbox.azure.server.endpoints import Doors
+from sandbox.azure.server.endpoints import Endpoints
 from sandbox.config import Sandbox, cache_folder
 from tests.unit.azure_bodies import BODIES, CONFIGURATION, DISK, GUID, POLICY, READER, in_guest, snapshot, weekly
 from tests.unit.azure_emulator import GROUP, LOCATION, ROOT, RecordedHosts, StillBalancer, located
@@ -80,8 +80,8 @@ class Outcome:
 
 
 @contextlib.contextmanager
-def doors(conditions: Conditions | None = None) -> Iterator[tuple[Sandbox, Doors, RecordedHosts]]:
-    """Both doors of a sandbox of their own, with the environment in which clients find them."""
+def endpoints(conditions: Conditions | None = None) -> Iterator[tuple[Sandbox, Endpoints, RecordedHosts]]:
+    """Both endpoints of a sandbox of their own, with the environment in which clients find them."""
     kept = dict(os.environ)
     with tempfile.TemporaryDirectory(prefix="patchwave-clients-") as folder:
         sandbox = Sandbox("clients", Path(folder), Path(folder), IPv4Network("10.219.8.0/24"))
@@ -99,13 +99,13 @@ def doors(conditions: Conditions | None = None) -> Iterator[tuple[Sandbox, Doors
 
 
 @contextlib.contextmanager
-def serving(sandbox: Sandbox, conditions: Conditions | None = None) -> Iterator[tuple[Doors, RecordedHosts]]:
-    """Both doors of a sandbox, on its loopback address; its hosts only remember what was asked of them."""
+def serving(sandbox: Sandbox, conditions: Conditions | None = None) -> Iterator[tuple[Endpoints, RecordedHosts]]:
+    """Both endpoints of a sandbox, on its loopback address; its hosts only remember what was asked of them."""
     hosts = RecordedHosts()
-    made = Doors(sandbox, hosts, (Path("/layer"),), StillBalancer(), cache_folder(), conditions)
+    made = Endpoints(sandbox, hosts, (Path("/layer"),), StillBalancer(), cache_folder(), conditions)
     server = threading.Thread(target=lambda: asyncio.run(made.serve()), daemon=True)
     server.start()
-    while not made.ready.is_set() or not all(door.started for door in made._servers):
+    while not made.ready.is_set() or not all(endpoint.started for endpoint in made._servers):
         time.sleep(0.01)
     try:
         yield made, hosts
@@ -449,10 +449,10 @@ class Trial:
     @property
     def failures(self) -> list[str]:
         return [
-            f"{one.package} {one.name}: {verb}: {said}"
+            f"{one.package} {one.name}: {verb}: {shown}"
             for one in self.outcomes
-            for verb, said in one.verbs.items()
-            if said not in ("yes", "-")
+            for verb, shown in one.verbs.items()
+            if shown not in ("yes", "-")
         ]
 
 
@@ -627,11 +627,11 @@ def table(outcomes: list[Outcome]) -> str:
 
 
 def main() -> int:
-    with doors() as (sandbox, _, _), Clients(sandbox.endpoint) as to:
+    with endpoints() as (sandbox, _, _), Clients(sandbox.endpoint) as to:
         trial = Trial(to)
         found = {what: code(call) for what, (_, call) in refusals(to).items()}
         trial.end()
-    print(table(trial.outcomes), "", *(f"{said:<46}{what}" for what, said in found.items()), sep="\n")
+    print(table(trial.outcomes), "", *(f"{shown:<46}{what}" for what, shown in found.items()), sep="\n")
     return int(bool(trial.failures))
 
 

@@ -10,8 +10,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -34,9 +36,9 @@ class Laboratory:
     def command(self, verb: str, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "sandbox", verb, "--name", self.name, *arguments]
 
-    def run(self, *words: str, code: int = 0, **variables: str) -> str:
+    def run(self, *words: str, code: int = 0, stdin: str = "", **variables: str) -> str:
         """Runs a command in the sandbox's environment, as after `source .sandbox/env`."""
-        return self._run(list(words), self.environment() | variables, code, 5 * MINUTES)
+        return self._run(list(words), self.environment() | variables, code, 15 * MINUTES, stdin)
 
     def shown(self, *words: str, **variables: str) -> dict[str, Any]:
         """The object that `patchwave … --json` prints."""
@@ -72,7 +74,13 @@ class Laboratory:
         return next(line.split(":", 2)[2].strip(" '\"") for line in lines if "patchwave:release:" in line)
 
     def url(self, stack: str = "dev") -> str:
-        return self.run("pulumi", "stack", "output", "url", "--stack", stack).strip()
+        urls: dict[str, str] = json.loads(self.run("pulumi", "stack", "output", "urls", "--json", "--stack", stack))
+        return urls["web"]
+
+    def opening(self, stack: str = "dev") -> datetime:
+        """When the stack's window opens next."""
+        shown = self.shown("windows", "--stack", stack)
+        return datetime.fromisoformat(shown["next"][0]["opens"])
 
     @contextmanager
     def edited(self, old: str, new: str, file: str = "Pulumi.dev.yaml") -> Iterator[None]:
@@ -87,13 +95,14 @@ class Laboratory:
             path.write_text(path.read_text(encoding="utf-8").replace(new, old), encoding="utf-8")
 
     @contextmanager
-    def asked(self, url: str) -> Iterator[list[str]]:
-        """Asks all the time, on one kept connection and on fresh ones in turn; the slots, or what went wrong."""
+    def requests(self, url: str | None = None) -> Iterator[list[str]]:
+        """A client all the while, on one kept connection and on fresh ones in turn; what `client.py` heard."""
+        asked = url or self.url()
         script = Path(__file__).with_name("client.py")
-        report = self.project / "client.jsonl"
+        report = self.project / f"client-{urlsplit(asked).netloc}.txt"
         answers: list[str] = []
         with report.open("w", encoding="utf-8") as out:
-            client = subprocess.Popen([sys.executable, str(script), url], stdout=out)
+            client = subprocess.Popen([sys.executable, str(script), asked], stdout=out)
             try:
                 wait_until(lambda: report.stat().st_size > 0, 30, "the client's first answer")
                 yield answers
@@ -102,12 +111,12 @@ class Laboratory:
                 client.wait()
         answers += report.read_text(encoding="utf-8").split()
 
-    def _run(self, command: list[str], environment: dict[str, str], code: int, limit: float) -> str:
+    def _run(self, command: list[str], environment: dict[str, str], code: int, limit: float, stdin: str = "") -> str:
         done = subprocess.run(
             command,
             cwd=self.project,
             env=environment,
-            stdin=subprocess.DEVNULL,
+            input=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -165,6 +174,11 @@ def wait_until(true: Callable[[], bool], seconds: float, what: str) -> None:
         if time.monotonic() > end:
             pytest.fail(f"waited {seconds:.0f} s for {what}")
         time.sleep(0.1)
+
+
+def shift(instant: datetime) -> dict[str, str]:
+    """The variable that moves a command's clock to an instant."""
+    return {"PATCHWAVE_CLOCK_SHIFT": str(round((instant - datetime.now(UTC)).total_seconds()))}
 
 
 def descendants(pid: int) -> list[int]:

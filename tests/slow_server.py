@@ -1,4 +1,4 @@
-"""Both doors of an emulator of Azure on loopback, for clients that open real connections."""
+"""Both endpoints of an emulator of Azure on loopback, for clients that open real connections."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sandbox.azure.resources.ids import SUBSCRIPTION
-from sandbox.azure.server.endpoints import Doors
+from sandbox.azure.server.endpoints import Endpoints
 from sandbox.config import Sandbox
 
 
 @contextlib.contextmanager
-def served(doors: Doors) -> Iterator[dict[str, str]]:
-    """The environment in which a client finds the doors while they are open."""
-    thread = threading.Thread(target=lambda: asyncio.run(doors.serve()), daemon=True)
+def served(endpoints: Endpoints) -> Iterator[dict[str, str]]:
+    """The environment in which a client finds the endpoints while they are open."""
+    thread = threading.Thread(target=lambda: asyncio.run(endpoints.serve()), daemon=True)
     thread.start()
     try:
-        if not doors.ready.wait(60):
-            raise TimeoutError("the doors do not open")
-        yield environment(doors.sandbox)
+        if not endpoints.ready.wait(60):
+            raise TimeoutError("the endpoints do not open")
+        yield environment(endpoints.sandbox)
     finally:
-        doors.close()
+        endpoints.close()
         thread.join(20)
 
 
 def environment(sandbox: Sandbox) -> dict[str, str]:
-    """What a client's environment needs to find and trust the doors."""
+    """What a client's environment needs to find and trust the endpoints."""
     bundle = str(Path(sandbox.ca_bundle))
     return {
         "ARM_ENDPOINT": sandbox.endpoint,

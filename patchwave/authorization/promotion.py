@@ -39,16 +39,28 @@ def folder(project: Path, stack: str, release: str) -> Path:
 
 def is_done(project: Path, stack: str, release: str, digest: str, relied: Sequence[Named]) -> bool:
     """Whether a wave of exactly this release, with these waivers, has succeeded on the stack: an `up` runs nothing."""
+    records = _last_run(project, stack, release, digest, relied)
+    return bool(records) and evidence.summary(records)["outcome"] == "succeeded"
+
+
+def is_open(project: Path, stack: str, release: str, digest: str, relied: Sequence[Named]) -> bool:
+    """Whether a wave of exactly this has touched hosts and not ended: it asks for each further batch by itself."""
+    records = _last_run(project, stack, release, digest, relied)
+    touched = any(record.kind == "phase" and record.data["phase"] == "patch" for record in records)
+    return touched and evidence.summary(records)["outcome"] is None
+
+
+def _last_run(project: Path, stack: str, release: str, digest: str, relied: Sequence[Named]) -> list[Record]:
+    """The records of a release's last run on a stack, where it was of this digest and with these waivers."""
     place = folder(project, stack, release)
-    if not (place / evidence.FILE).exists():
-        return False
-    records = evidence.read(place)
-    done = evidence.summary(records)
-    started = [r.data for r in records if r.kind == "wave-started" and r.run == done["run"]]
-    if done["outcome"] != "succeeded" or not started or misplaced(stack, records):
-        return False
-    then = [Waiver.model_validate_json(json.dumps(row)).reference for row in started[-1]["waivers"]]
-    return started[-1]["digest"] == digest and then == list(relied)
+    records = evidence.read(place) if (place / evidence.FILE).exists() else []
+    begun = [record for record in records if record.kind == "wave-started"]
+    if not begun or misplaced(stack, records):
+        return []
+    then = [Waiver.model_validate_json(json.dumps(row)).reference for row in begun[-1].data["waivers"]]
+    if begun[-1].data["digest"] != digest or then != list(relied):
+        return []
+    return [record for record in records if record.run == begun[-1].run]
 
 
 def prove(project: Path, source: StackName, release: str, signers: Path | None) -> Proof:

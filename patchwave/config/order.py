@@ -10,6 +10,9 @@ from patchwave.config.settings import Settings
 from patchwave.config.settings.types import Name
 from patchwave.config.standard import StackName
 
+_IN_AZURE = {"live", "size", "image", "rolling", "balancer", "image_upgrade", "repairs", "traffic_manager"}
+"""What of a fleet's hosts is declared and changes nothing that is done on them."""
+
 
 class Named(Model):
     """A document of the project by its id and digest; one with another digest is not what was ordered."""
@@ -39,7 +42,11 @@ class Order(Model):
     @property
     def work(self) -> str:
         """Changes with what is done on hosts, and with nothing else: an order of the same work is carried out once."""
-        settings = self.settings.model_dump(mode="json", include={"services", "fleets", "rollout", "preflight"})
+        settings = self.settings.model_dump(
+            mode="json",
+            include={"services", "fleets", "rollout", "preflight"},
+            exclude={"fleets": {"__all__": {"hosts": _IN_AZURE}}},
+        )
         return digest(
             {
                 "release": self.release.model_dump(),

@@ -108,10 +108,11 @@ def pools_of(found: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
 def take_out(client: Client, host: Mapping[str, Any], pools: Sequence[str], locks: Path, *, ours: bool) -> list[str]:
     """Sets `Down` at the host's addresses and returns their pools: those named, or those that its interfaces are in.
 
-    With `ours`, an earlier step of the run may have done so. Else an address that is `Down` already is somebody
-    else's: Refused, and nothing is changed. What was changed before a failure is changed back.
+    A pool that no rule points at serves nobody, and Azure takes no state in it: an idle slot is left as it is. With
+    `ours`, an earlier step of the run may have done so. Else an address that is `Down` already is somebody else's:
+    Refused, and nothing is changed. What was changed before a failure is changed back.
     """
-    target, joined = _find(client, host, pools)
+    target, joined = _find(client, host, pools, serving=True)
     if not ours and (taken := [pool for pool, found in joined.items() if "Down" in found]):
         raise Refused(f"{target.id} is Down in {taken[0]} by someone else: the host is theirs until they put it back")
     done: list[str] = []
@@ -138,16 +139,19 @@ def put_back(client: Client, host: Mapping[str, Any], pools: Sequence[str], lock
 
 def unreachable(client: Client, host: Mapping[str, Any], pools: Sequence[str]) -> str:
     """Why the driver cannot take a host out of service that users reach, or an empty string."""
-    _, joined = _find(client, host, pools)
+    _, joined = _find(client, host, pools, serving=True)
     return "" if joined else NO_POOL
 
 
-def _find(client: Client, host: Mapping[str, Any], pools: Sequence[str]) -> tuple[Target, dict[str, set[str]]]:
-    """The host as pools know it, and the states of its addresses by pool."""
+def _find(
+    client: Client, host: Mapping[str, Any], pools: Sequence[str], *, serving: bool = False
+) -> tuple[Target, dict[str, set[str]]]:
+    """The host as pools know it, and the states of its addresses by pool; `serving` are those that a rule points at."""
     found = interfaces(client, host["pw_id"])
     target = Target(host["pw_id"], host["pw_address"], tuple(str(one["id"]) for one in found))
-    read = {pool: states(client.call("GET", pool, api=NETWORK), target) for pool in pools or pools_of(found)}
-    return target, {pool: found for pool, found in read.items() if found}
+    read = {pool: client.call("GET", pool, api=NETWORK) for pool in pools or pools_of(found)}
+    served = {pool: one for pool, one in read.items() if not serving or one["properties"].get("loadBalancingRules")}
+    return target, {pool: before for pool, one in served.items() if (before := states(one, target))}
 
 
 def write(

@@ -1,4 +1,4 @@
-"""`python -m sandbox.azure serve`: the daemon behind both doors."""
+"""`python -m sandbox.azure serve`: the daemon behind both endpoints."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from patchwave.base.errors import PatchwaveError
 from sandbox.azure.server.conditions import Conditions
-from sandbox.azure.server.endpoints import Doors
+from sandbox.azure.server.endpoints import Endpoints
 from sandbox.config import DEFAULT_NAME, Sandbox
 from sandbox.lab.hosts import Hosts
 
@@ -25,28 +25,28 @@ LOGGING = {
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Serves until it is told to stop."""
+    """Serves until it is stopped."""
     parser = argparse.ArgumentParser(prog="python -m sandbox.azure")
     commands = parser.add_subparsers(required=True)
-    serve = commands.add_parser("serve", help="serve the HTTPS door and the identity door")
+    serve = commands.add_parser("serve", help="serve the HTTPS endpoint and the identity endpoint")
     serve.add_argument("--project", type=Path, required=True)
     serve.add_argument("--name", default=DEFAULT_NAME)
     options = parser.parse_args(arguments)
     logging.config.dictConfig(LOGGING)
     try:
         sandbox = Sandbox.open(options.project, options.name)
-        asyncio.run(_serve(Doors(sandbox, Hosts(sandbox), conditions=Conditions.read(os.environ))))
+        asyncio.run(_serve(Endpoints(sandbox, Hosts(sandbox), conditions=Conditions.read(os.environ))))
     except PatchwaveError as error:
         print(error, file=sys.stderr)
         return error.code
     return 0
 
 
-async def _serve(doors: Doors) -> None:
+async def _serve(endpoints: Endpoints) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, doors.close)
-    await doors.serve()
+        loop.add_signal_handler(number, endpoints.close)
+    await endpoints.serve()
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ _DPKG = (
     'rm -f "$root/tmp/package.deb" "$root/usr/sbin/policy-rc.d"'
 )
 
-Tell = Callable[[str], None]
+Progress = Callable[[str], None]
 
 
 class Base(NamedTuple):
@@ -53,27 +53,27 @@ def is_cached(sandbox: Sandbox) -> bool:
     return (sandbox.cache / f"base-{key(mirror())}").exists()
 
 
-def base(sandbox: Sandbox, tell: Tell = lambda line: None) -> Base:
+def base(sandbox: Sandbox, progress: Progress = lambda line: None) -> Base:
     """The base in the cache; built when it is not there, and never seen half-built."""
     origin = mirror()
     cached = is_cached(sandbox)
-    rootfs = made(sandbox, "base", origin, PACKAGES, "customize", tell)
+    rootfs = made(sandbox, "base", origin, PACKAGES, "customize", progress)
     count = (rootfs / "var/lib/dpkg/status").read_text().count("\nStatus: install ok installed")
     return Base(rootfs, f"{origin.origin} {_release(rootfs)}", count, cached)
 
 
-def made(sandbox: Sandbox, name: str, origin: Mirror, packages: Sequence[str], recipe: str, tell: Tell) -> Path:
+def made(sandbox: Sandbox, name: str, origin: Mirror, packages: Sequence[str], recipe: str, progress: Progress) -> Path:
     """The root of these packages that the recipe of that name has customized; built when the cache has none."""
     home = sandbox.cache / f"{name}-{key(origin, packages, recipe)}"
     if not home.exists():
         draft = _draft(sandbox, name)
-        _bootstrap(origin, draft / "rootfs", draft / "log", packages, recipe, tell)
+        _bootstrap(origin, draft / "rootfs", draft / "log", packages, recipe, progress)
         _keep(draft, home)
     return home / "rootfs"
 
 
 def layered(
-    sandbox: Sandbox, name: str, bottom: Path, script: str, arguments: Sequence[str], tell: Tell
+    sandbox: Sandbox, name: str, bottom: Path, script: str, arguments: Sequence[str], progress: Progress
 ) -> tuple[Path, ...]:
     """The lower directories of an image, top first: what the script changes in the bottom's `$root` is the layer.
 
@@ -82,18 +82,18 @@ def layered(
     home = sandbox.cache / f"image-{name}"
     if not home.exists():
         draft = _draft(sandbox, "image")
-        _install(bottom, draft, name, script, arguments, tell)
+        _install(bottom, draft, name, script, arguments, progress)
         _keep(draft, home)
     return home / "upper", bottom
 
 
-def image(sandbox: Sandbox, tell: Tell = lambda line: None) -> tuple[Path, ...]:
+def image(sandbox: Sandbox, progress: Progress = lambda line: None) -> tuple[Path, ...]:
     """The lower directories of the image fieldops-web, top first; the layer is built when it is not there."""
-    bottom = base(sandbox, tell).rootfs
+    bottom = base(sandbox, progress).rootfs
     with tempfile.TemporaryDirectory(prefix="patchwave-image-") as scratch:
         deb = package.build(Path(scratch), [package.entry(package.FIRST, package.EPOCH, 1)])
         content = hashlib.sha256(deb.read_bytes() + str(bottom).encode()).hexdigest()[:12]
-        lower = layered(sandbox, f"{IMAGE}-{content}", bottom, _DPKG, [str(deb)], tell)
+        lower = layered(sandbox, f"{IMAGE}-{content}", bottom, _DPKG, [str(deb)], progress)
     record = {IMAGE: {package.FIRST: [str(path) for path in lower]}}
     write_atomically(sandbox.folder / "images.json", json.dumps(record, indent=1) + "\n")
     return lower
@@ -117,7 +117,9 @@ def _draft(sandbox: Sandbox, name: str) -> Path:
     return draft
 
 
-def _bootstrap(origin: Mirror, rootfs: Path, log: Path, packages: Sequence[str], recipe: str, tell: Tell) -> None:
+def _bootstrap(
+    origin: Mirror, rootfs: Path, log: Path, packages: Sequence[str], recipe: str, progress: Progress
+) -> None:
     archive = f"deb {origin.main} {origin.suite} {' '.join(origin.components)}"
     command = [
         "mmdebstrap", "--mode=root", "--variant=apt", f"--architectures={origin.architecture}",
@@ -125,20 +127,20 @@ def _bootstrap(origin: Mirror, rootfs: Path, log: Path, packages: Sequence[str],
         "--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/locale/*",
         origin.suite, str(rootfs), archive,
     ]  # fmt: skip
-    _logged(command, log, f"building {origin.origin} {origin.suite} from {origin.main}", tell)
+    _logged(command, log, f"building {origin.origin} {origin.suite} from {origin.main}", progress)
 
 
-def _install(bottom: Path, draft: Path, name: str, script: str, arguments: Sequence[str], tell: Tell) -> None:
+def _install(bottom: Path, draft: Path, name: str, script: str, arguments: Sequence[str], progress: Progress) -> None:
     """The layer that the script leaves; its mount is in a namespace that ends with the command."""
     for folder in ("upper", "work", "merged"):
         (draft / folder).mkdir()
     options = f"lowerdir={bottom},upperdir={draft / 'upper'},workdir={draft / 'work'},index=off"
     mounted = 'set -eu; root=$2; mount -t overlay -o "$1" overlay "$root"; mount -t proc proc "$root/proc"; shift 2; '
     command = ["sh", "-c", mounted + script, "install", options, str(draft / "merged"), *arguments]
-    _logged(command, draft / "log", f"building the image {name}", tell)
+    _logged(command, draft / "log", f"building the image {name}", progress)
 
 
-def _logged(command: list[str], log: Path, what: str, tell: Tell) -> None:
+def _logged(command: list[str], log: Path, what: str, progress: Progress) -> None:
     environment = {
         "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
         "LC_ALL": "C.UTF-8",
@@ -150,7 +152,7 @@ def _logged(command: list[str], log: Path, what: str, tell: Tell) -> None:
         [*children.CONTAINED, *command],
         log,
         env=environment,
-        alive=lambda spent: tell(f"{what}, {console.duration(spent)}"),
+        alive=lambda spent: progress(f"{what}, {console.duration(spent)}"),
     )
     if code:
         shutil.copy(log, kept)

@@ -43,7 +43,7 @@ def run_quietly(
     limit: float | None = None,
 ) -> int | None:
     """Runs a long program, its output in the log; None when it was ended because it passed the limit."""
-    begun = told = time.monotonic()
+    begun = shown = time.monotonic()
     with log.open("ab") as output:
         child = subprocess.Popen(
             command,
@@ -60,8 +60,8 @@ def run_quietly(
                 spent = time.monotonic() - begun
                 if limit and spent > limit:
                     return None
-                if time.monotonic() - told >= (1 if sys.stdout.isatty() else 15):
-                    told = time.monotonic()
+                if time.monotonic() - shown >= (1 if sys.stdout.isatty() else 15):
+                    shown = time.monotonic()
                     alive(spent)
             return child.returncode
         finally:

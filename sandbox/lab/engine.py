@@ -32,7 +32,7 @@ _INSTALLER_LIMIT = 300
 _OLDEST = (3, 200)
 _OLDEST_GO = (1, 25)
 
-Tell = Callable[[str], None]
+Progress = Callable[[str], None]
 
 
 class Engine(NamedTuple):
@@ -69,7 +69,7 @@ def find() -> Path | None:
     return found.path if found else None
 
 
-def engine(tell: Tell = lambda line: None) -> Engine:
+def engine(progress: Progress = lambda line: None) -> Engine:
     """An engine that runs; whatever has to be made is made once, into the cache."""
     version = pinned("cli", _CLI)
     home = cache_folder() / f"engine-{version}"
@@ -84,9 +84,9 @@ def engine(tell: Tell = lambda line: None) -> Engine:
     try:
         draft.chmod(0o755)
         (draft / "bin").mkdir()
-        origin = _INSTALLED if _install(draft, version, tell) else _BUILT
+        origin = _INSTALLED if _install(draft, version, progress) else _BUILT
         if origin == _BUILT:
-            _build(draft, version, tell)
+            _build(draft, version, progress)
         (draft / "engine.json").write_text(json.dumps({"version": version, "origin": origin}) + "\n")
         shutil.rmtree(home, ignore_errors=True)
         draft.rename(home)
@@ -127,7 +127,7 @@ def _cached(home: Path, version: str) -> Engine | None:
     return Engine(tools[0], version, record["origin"], cached=True) if all(t.exists() for t in tools) else None
 
 
-def _install(draft: Path, version: str, tell: Tell) -> bool:
+def _install(draft: Path, version: str, progress: Progress) -> bool:
     """Tries the official installer for a bounded time; False when its site is out of reach."""
     try:
         socket.create_connection((_INSTALLER_HOST, 443), timeout=5).close()
@@ -138,10 +138,10 @@ def _install(draft: Path, version: str, tell: Tell) -> bool:
     root = draft / "official"
     install = ["sh", str(script), "--version", version, "--install-root", str(root), "--no-edit-path"]
     try:
-        _run([*download, f"https://{_INSTALLER_HOST}"], draft, "the official installer", tell)
-        _run(install, draft, f"pulumi {version} with the official installer", tell, limit=_INSTALLER_LIMIT)
+        _run([*download, f"https://{_INSTALLER_HOST}"], draft, "the official installer", progress)
+        _run(install, draft, f"pulumi {version} with the official installer", progress, limit=_INSTALLER_LIMIT)
     except (PatchwaveError, OSError) as error:
-        tell(f"the official installer did not work ({error})")
+        progress(f"the official installer did not work ({error})")
         shutil.rmtree(root, ignore_errors=True)
         return False
     for tool in (root / "bin").iterdir():
@@ -149,7 +149,7 @@ def _install(draft: Path, version: str, tell: Tell) -> bool:
     return (draft / "bin" / "pulumi").exists()
 
 
-def _build(draft: Path, version: str, tell: Tell) -> None:
+def _build(draft: Path, version: str, progress: Progress) -> None:
     go = _go()
     host = pinned("python-host", _SDK)
     parts = (
@@ -159,7 +159,7 @@ def _build(draft: Path, version: str, tell: Tell) -> None:
     for folder, package, name, stamp in parts:
         flags = f"-s -w -X {_STAMP}={stamp}"
         command = [go, "build", "-C", str(_MODULES / folder), "-mod=readonly", "-o", str(draft / "bin" / name)]
-        _run([*command, "-ldflags", flags, package], draft, f"building {name} {stamp} from Go modules", tell)
+        _run([*command, "-ldflags", flags, package], draft, f"building {name} {stamp} from Go modules", progress)
     where = [go, "list", "-C", str(_MODULES / "cli"), "-mod=readonly", "-m", "-f", "{{.Dir}}", _SDK]
     source = Path(subprocess.run(where, check=True, capture_output=True, text=True, env=_environment()).stdout.strip())
     for helper in _HELPERS:
@@ -173,9 +173,9 @@ def _go() -> str:
     go = shutil.which("go", path=usual)
     if go is None:
         raise Failed("no Pulumi engine: put pulumi 3.200 or newer on PATH, or Go 1.25 or newer, which builds one")
-    said = subprocess.run([go, "version"], capture_output=True, text=True, check=False).stdout
-    found = re.search(r"go(\d+\.\d+)", said)
-    if not found or not recent(found[1], (1, 21)):  # from 1.21 on it fetches the toolchain that go.mod asks for
+    shown = subprocess.run([go, "version"], capture_output=True, text=True, check=False).stdout
+    found = re.search(r"go(\d+\.\d+)", shown)
+    if not found or not recent(found[1], (1, 21)):  # from 1.21 on it fetches the toolchain that go.mod names
         raise Failed(f"{go} is too old to build the engine: put Go {'.'.join(map(str, _OLDEST_GO))} or newer on PATH")
     return go
 
@@ -184,9 +184,9 @@ def _environment() -> dict[str, str]:
     return os.environ | {"CGO_ENABLED": "0", "GOWORK": "off", "GOFLAGS": ""}
 
 
-def _run(command: list[str], draft: Path, what: str, tell: Tell, limit: float | None = None) -> None:
+def _run(command: list[str], draft: Path, what: str, progress: Progress, limit: float | None = None) -> None:
     log = draft / "log"
-    alive = lambda spent: tell(f"{what}, {console.duration(spent)}")  # noqa: E731
+    alive = lambda spent: progress(f"{what}, {console.duration(spent)}")  # noqa: E731
     code = children.run_quietly(command, log, env=_environment(), alive=alive, limit=limit)
     if code is None:
         raise Failed(f"{what}: not done after {limit:.0f} s")

@@ -27,7 +27,7 @@ _BOOT_PATIENCE = 90.0
 
 
 class HostError(Failed):
-    """A host did not do what was asked of it; the message carries the end of its console."""
+    """A host did not do what it should; the message carries the end of its console."""
 
 
 @dataclass(frozen=True)
@@ -112,8 +112,8 @@ class Hosts:
         except subprocess.TimeoutExpired:
             raise HostError(f"{name} is not done after {seconds:.0f} s: {script}") from None
         if done.returncode:
-            said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-            raise HostError(f"{name}: {said[-1]}")
+            lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+            raise HostError(f"{name}: {lines[-1]}")
         return done.stdout
 
     def names(self) -> list[str]:
@@ -158,7 +158,7 @@ class Hosts:
             remove(old)
 
     def allocate(self) -> str:
-        """The next address of the subnet that nobody has; taken until it is released or its host deleted."""
+        """The next address of the subnet that is free; taken until it is released or its host deleted."""
         with self._shared() as ledger:
             taken = {self.sandbox.gateway, *ledger, *(self._known(name)["address"] for name in self.names())}
             for address in self.sandbox.subnet.hosts():

@@ -64,7 +64,7 @@ def choose(targets: str, architecture: str) -> Mirror:
 
 
 def proxy_settings(sandbox: Sandbox) -> str:
-    """What the hosts' apt is told: the mirror's own hosts through the cache, anything else directly."""
+    """The proxies of the hosts' apt: the mirror's own hosts through the cache, anything else directly."""
     proxy = f"http://{sandbox.gateway}:{APT_CACHE_PORT}"
     return "".join(f'Acquire::http::Proxy::{urlsplit(uri).hostname} "{proxy}";\n' for uri in _origins(mirror()))
 
@@ -90,7 +90,7 @@ def configuration(origin: Mirror, address: str, home: Path, packages: Path, log:
     """nginx as a caching proxy before the mirror: one host fetches, the others wait for its copy, none waits for ever.
 
     Indexes are taken for fresh for an hour, so that hosts which look one after the other see the same ones. With an
-    `upstream` proxy the mirror is asked through that.
+    `upstream` proxy the mirror is reached through that.
     """
     servers = "".join(
         _SERVER.format(listen=f"{address}:{APT_CACHE_PORT}", **_way(uri, upstream)) for uri in _origins(origin)

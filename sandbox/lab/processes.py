@@ -31,7 +31,7 @@ exec "$@"
 
 
 class Identity(NamedTuple):
-    """What tells one process from a later one with the same number."""
+    """What distinguishes one process from a later one with the same number."""
 
     pid: int
     started: int

@@ -14,7 +14,7 @@ from patchwave.base.errors import Failed
 from sandbox import doctor
 from sandbox.config import Sandbox
 from sandbox.lab import base, repository
-from sandbox.lab.base import Tell
+from sandbox.lab.base import Progress
 from sandbox.lab.mirror import mirror
 
 OS = "Rocky Linux 9.4 (Blue Onyx)"
@@ -109,17 +109,17 @@ NOTICES = (
 )
 
 
-def layers(sandbox: Sandbox, tell: Tell = lambda line: None) -> tuple[Path, ...]:
+def layers(sandbox: Sandbox, progress: Progress = lambda line: None) -> tuple[Path, ...]:
     """The lower directories of a RHEL-like host that has the first builds, top first; made when they are not there."""
     doctor.install(TOOLS)
     origin = mirror()
-    bottom = base.made(sandbox, "rhel", origin, PACKAGES, RECIPE, tell)
+    bottom = base.made(sandbox, "rhel", origin, PACKAGES, RECIPE, progress)
     with tempfile.TemporaryDirectory(prefix="patchwave-rpm-") as scratch:
         files = [build(one, Path(scratch)) for one in FIRST]
         script = 'cp "$@" "$root/tmp/"; chroot "$root" sh -c "rpm --install /tmp/*.rpm; rm /tmp/*.rpm"; '
         script += 'chroot "$root" systemctl --quiet enable kiosk.service'
         content = hashlib.sha256(json.dumps([str(bottom), FIRST, script]).encode()).hexdigest()[:12]
-        return base.layered(sandbox, f"rhel-{content}", bottom, script, [str(file) for file in files], tell)
+        return base.layered(sandbox, f"rhel-{content}", bottom, script, [str(file) for file in files], progress)
 
 
 def publish(sandbox: Sandbox, builds: Sequence[Build] = (*FIXED, *NEWEST, KERNEL), old: bool = True) -> None:

@@ -1,4 +1,4 @@
-"""What the sample service's own tests find at its public address, asked the way a client does."""
+"""What the sample service's own tests find at its public address, requested as a client does."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple

@@ -23,19 +23,19 @@ PORT, FRONT = 8097, 8096
 def test_the_rules_pool_gets_the_requests_and_membership_follows_the_machines() -> None:
     with emulator() as azure:
         declare(azure)
-        (front,) = frontends(azure.doors.store)
+        (front,) = frontends(azure.endpoints.store)
         assert (front.address, front.port, front.live) == (azure.sandbox.public_address(0), 80, "dev.lb.web.blue")
         blue, green = front.backends
         assert [server.name for server in blue.servers] == ["dev-blue-0", "dev-blue-1"]
         assert {server.address for server in blue.servers} == {azure.hosts.specs[s.name].address for s in blue.servers}
         assert (blue.path, blue.interval, blue.threshold) == ("/healthz", 5, 2)
         assert green.servers == ()
-        before = render(azure.sandbox, frontends(azure.doors.store))
+        before = render(azure.sandbox, frontends(azure.endpoints.store))
         azure.put(BALANCER, balancer("green"))
-        assert rules(frontends(azure.doors.store)) == {"dev.lb.web": "dev.lb.web.green"}
-        assert render(azure.sandbox, frontends(azure.doors.store)) == before, "a switch is no new structure"
+        assert rules(frontends(azure.endpoints.store)) == {"dev.lb.web": "dev.lb.web.green"}
+        assert render(azure.sandbox, frontends(azure.endpoints.store)) == before, "a switch is no new structure"
         azure.put(BLUE, scale_set(1))
-        assert [server.name for server in frontends(azure.doors.store)[0].backends[0].servers] == ["dev-blue-0"]
+        assert [server.name for server in frontends(azure.endpoints.store)[0].backends[0].servers] == ["dev-blue-0"]
 
 
 def test_a_hostile_probe_path_stays_within_its_line() -> None:
@@ -96,12 +96,12 @@ class Clients:
                 connection.request("GET", "/")
                 answer = connection.getresponse()
                 text = answer.read().decode()
-                said = text if answer.status == 200 else str(answer.status)
+                shown = text if answer.status == 200 else str(answer.status)
             except (OSError, http.client.HTTPException) as error:
-                said = type(error).__name__
+                shown = type(error).__name__
                 connection.close()
             with self._lock:
-                self.answers[said] += 1
+                self.answers[shown] += 1
             if not keep:
                 connection.close()
             time.sleep(0.005)

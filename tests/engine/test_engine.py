@@ -1,12 +1,16 @@
 """The real engine on the sandbox: three stacks preview, nothing drifts, and nothing runs out of its window."""
 
+import json
 import re
-from datetime import UTC, datetime
+from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
+import yaml
 
+from patchwave.config.order import Named, Order
 from tests.conftest import Patched
-from tests.laboratory import Laboratory
+from tests.laboratory import Laboratory, shift
 
 
 def test_prod_previews_without_a_release_and_with_the_pack(lab: Laboratory) -> None:
@@ -35,29 +39,61 @@ def test_a_second_up_runs_nothing(patched: Patched) -> None:
     assert "creating" not in printed
 
 
+UP = ("pulumi", "up", "--yes", "--skip-preview", "--stack", "dev")
+PACK = ("--policy-pack", "policy")
+
+
 @pytest.fixture
-def unproved(patched: Patched) -> str:
-    """A sealed release that has not run."""
-    patched.lab.sandbox("fault", "none")
-    patched.lab.run("patchwave", "seal", "--stack", "dev")
-    return patched.lab.release()
+def unproved(patched: Patched) -> Iterator[Named]:
+    """A sealed release that has not run, and that the stack's file does not name."""
+    lab = patched.lab
+    file = lab.project / "Pulumi.dev.yaml"
+    before = file.read_bytes()
+    lab.sandbox("fault", "none")
+    sealed = lab.shown("seal", "--stack", "dev")
+    file.write_bytes(before)
+    yield Named(id=sealed["release"], digest=sealed["digest"])
+    file.write_bytes(before)
 
 
-def test_out_of_its_window_a_wave_is_refused_three_ways(patched: Patched, unproved: str) -> None:
-    lab, closed = patched.lab, shift_to("2026-11-29T12:00:00+00:00")
-    up = ["pulumi", "up", "--yes", "--skip-preview", "--stack", "dev"]
-    by_hook = lab.run(*up, code=255, PATCHWAVE_CLOCK_SHIFT=closed)
-    assert 'before hook "dev-wave-guard" failed: dev: patching is refused at Sun 2026-11-29' in by_hook
-    by_policy = lab.run(*up, "--policy-pack", "policy", code=255, PATCHWAVE_CLOCK_SHIFT=closed)
+def test_what_the_command_line_orders_is_refused_three_ways_out_of_its_window(
+    patched: Patched, unproved: Named
+) -> None:
+    lab, opens = patched.lab, patched.lab.opening()
+    closed = shift(opens - timedelta(hours=1))
+    given = ("-c", f"patchwave:release={unproved.id}")
+    by_hook = lab.run(*UP, *given, code=255, **closed)
+    assert f'before hook "dev-wave-guard" failed: dev: patching is refused at {opens:%a %Y-%m-%d}' in by_hook
+    by_policy = lab.run(*UP, *given, *PACK, code=255, **closed)
     assert "waves-are-permitted: calendar, " in by_policy
-    previewed = lab.run("pulumi", "preview", "--stack", "dev", "--policy-pack", "policy", PATCHWAVE_CLOCK_SHIFT=closed)
-    assert "run again at Mon 2026-11-30 09:00 UTC" in previewed
-    assert lab.records(release=unproved) == []
-    by_wave = lab.run("patchwave", "wave", "preflight", "--stack", "dev", code=3, PATCHWAVE_CLOCK_SHIFT=closed)
-    assert "refused" in by_wave
-    kinds = {record["kind"] for record in lab.records(release=unproved)}
-    assert "host" not in kinds
-    assert lab.shown("evidence", "show", "--stack", "dev")["outcome"] == "refused"
+    previewed = lab.run("pulumi", "preview", "--stack", "dev", *given, *PACK, **closed)
+    assert f"run again at {opens:%a %Y-%m-%d %H:%M} UTC" in previewed
+    assert lab.records(release=unproved.id) == []
+    order = Order.read(json.dumps(lab.records(release=patched.release)[0]["data"]["order"]))
+    text = order.model_copy(update={"release": unproved}).model_dump_json()
+    assert "refused" in lab.run("patchwave", "wave", "preflight", "--stack", "dev", code=3, stdin=text, **closed)
+    assert "host" not in {record["kind"] for record in lab.records(release=unproved.id)}
+    assert lab.shown("evidence", "show", "--stack", "dev", "--release", unproved.id)["outcome"] == "refused"
+
+
+def test_what_another_file_orders_is_judged_permitted_and_carried_out_as_one_and_the_same(
+    patched: Patched, unproved: Named
+) -> None:
+    lab, begins = patched.lab, shift(patched.lab.opening() + timedelta(minutes=1))
+    config = yaml.safe_load((lab.project / "Pulumi.dev.yaml").read_text(encoding="utf-8"))["config"]
+    config["patchwave:release"] = unproved.id
+    rollout, other = config["patchwave:settings"]["rollout"], lab.project / "other.yaml"
+    for timeout, code in (("PT3H", 255), ("PT9M", 0)):  # the first is longer than any window
+        rollout["batch_timeout"] = timeout
+        other.write_text(yaml.safe_dump({"config": config}), encoding="utf-8")
+        printed = lab.run(*UP, *PACK, "--config-file", str(other), code=code, **begins)
+        assert ("waves-are-permitted: calendar, " in printed) == bool(code)
+    first, *_ = records = lab.records(release=unproved.id)
+    order = first["data"]["order"]
+    assert order["release"] == unproved.model_dump()
+    assert order["settings"]["rollout"]["batch_timeout"] == "PT9M"
+    assert records[-1]["data"]["outcome"] == "succeeded"
+    assert lab.release() == patched.release
 
 
 def test_the_clock_is_not_moved_against_azure(patched: Patched) -> None:
@@ -71,7 +107,3 @@ def test_the_clock_is_not_moved_against_azure(patched: Patched) -> None:
         ARM_ENDPOINT="https://management.azure.com",
     )
     assert "is not the sandbox" in said
-
-
-def shift_to(instant: str) -> str:
-    return str(round((datetime.fromisoformat(instant) - datetime.now(UTC)).total_seconds()))

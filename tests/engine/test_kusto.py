@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kusto import PROJECT, QUERIES, Complaint, Query, check, database, databases
+from tests.kusto import PROJECT, QUERIES, Complaint, Query, asked, check, databases
 
 TABLE = "PatchHosts_CL"
 
@@ -12,8 +12,7 @@ TABLE = "PatchHosts_CL"
 @pytest.fixture(scope="module")
 def complaints() -> list[Complaint]:
     """What there is to say against all queries together: the service takes a second to start."""
-    asked = [Query(str(path), database(path), path.read_text(encoding="utf-8")) for path in QUERIES]
-    return check(databases(), asked)
+    return check(databases(), [asked(path) for path in QUERIES])
 
 
 @pytest.mark.parametrize("path", QUERIES, ids=lambda path: str(path.relative_to(PROJECT)))
@@ -34,8 +33,8 @@ WRONG = {
 
 @pytest.fixture(scope="module")
 def found() -> list[Complaint]:
-    asked = [Query(text, "log-analytics", f"// wrong on the second line\n{text}\n") for text in WRONG]
-    return check(databases(), asked)
+    queries = [Query(text, "log-analytics", f"// wrong on the second line\n{text}\n") for text in WRONG]
+    return check(databases(), queries)
 
 
 @pytest.mark.parametrize("text", WRONG)
@@ -48,9 +47,9 @@ def test_a_wrong_query_is_found_and_placed(found: list[Complaint], text: str) ->
 def test_a_column_that_is_declared_under_another_name_is_missed() -> None:
     tables = databases()["log-analytics"]
     renamed = {name.replace("State", "Status"): kind for name, kind in tables[TABLE].items()}
-    asked = [Query(path.stem, database(path), path.read_text(encoding="utf-8")) for path in QUERIES]
-    found = check({**databases(), "log-analytics": {**tables, TABLE: renamed}}, asked)
-    reads_state = {query.file for query in asked if query.database == "log-analytics" and "State" in query.text}
+    queries = [asked(path) for path in QUERIES]
+    found = check({**databases(), "log-analytics": {**tables, TABLE: renamed}}, queries)
+    reads_state = {query.file for query in queries if query.database == "log-analytics" and "State" in query.text}
     assert len(reads_state) > 3
     assert {one.file for one in found if one.code == "KS142" and "'State'" in one.message} == reads_state
 
@@ -59,5 +58,4 @@ def test_a_column_that_changes_its_type_is_missed() -> None:
     tables = databases()["log-analytics"]
     retyped = {**tables[TABLE], "TimeGenerated": "string"}
     path = PROJECT / "components" / "queries" / "success_rate.kql"
-    asked = [Query("success_rate", "log-analytics", path.read_text(encoding="utf-8"))]
-    assert check({"log-analytics": {**tables, TABLE: retyped}}, asked)[0].code.startswith("KS")
+    assert check({"log-analytics": {**tables, TABLE: retyped}}, [asked(path)])[0].code.startswith("KS")

@@ -27,7 +27,7 @@ class Archive(http.server.ThreadingHTTPServer):
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.asked: list[str] = []
+        self.requests: list[str] = []
         self.slow = 0.0
         self.silent = threading.Event()
         self.over = threading.Event()
@@ -47,7 +47,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     server: Archive
 
     def do_GET(self) -> None:
-        self.server.asked.append(self.path)
+        self.server.requests.append(self.path)
         time.sleep(self.server.slow)
         self.send_response(200)
         self.send_header("Content-Length", "9")
@@ -110,13 +110,13 @@ def test_many_hosts_fetch_a_package_once(cache: Cache, archive: Archive) -> None
     with ThreadPoolExecutor(8) as hosts:
         answers = list(hosts.map(lambda _: cache.client.get(archive.url + PACKAGE), range(8)))
     assert {(one.status_code, one.text) for one in answers} == {(200, "a package")}
-    assert archive.asked == [PACKAGE]
+    assert archive.requests == [PACKAGE]
 
 
 def test_lists_of_one_hour_are_the_same_for_every_host(cache: Cache, archive: Archive) -> None:
     for _ in range(3):
         assert cache.client.get(archive.url + LISTS).text == "a package"
-    assert archive.asked == [LISTS]
+    assert archive.requests == [LISTS]
 
 
 def test_what_was_fetched_outlives_the_mirror(cache: Cache, archive: Archive) -> None:
@@ -141,4 +141,4 @@ def test_the_machines_own_proxy_is_asked_with_whole_addresses(home: Path, archiv
         assert made.client.get("http://mirror.invalid" + PACKAGE).text == "a package"
     finally:
         made.close()
-    assert archive.asked == [f"http://mirror.invalid{PACKAGE}"]
+    assert archive.requests == [f"http://mirror.invalid{PACKAGE}"]

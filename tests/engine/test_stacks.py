@@ -14,7 +14,7 @@ from patchwave.config.standard import StackName
 from sandbox import environment
 from sandbox.azure.arm.machines import enrol
 from sandbox.azure.plugins.install import install_plugins
-from sandbox.azure.server.endpoints import Doors
+from sandbox.azure.server.endpoints import Endpoints
 from sandbox.config import Sandbox
 from sandbox.lab import engine
 from sandbox.stack import Stack
@@ -26,10 +26,10 @@ MINUTES = 60.0
 
 
 class Standing(NamedTuple):
-    """A project of the test's own, and the doors that its stacks are made behind."""
+    """A project of the test's own, and the endpoints that its stacks are made behind."""
 
     sandbox: Sandbox
-    doors: Doors
+    endpoints: Endpoints
     engine: Path
 
 
@@ -44,8 +44,8 @@ def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standing]:
     found = engine.engine().path
     environment.make_keys(sandbox)
     install_plugins(sandbox, found, official=False)
-    with serving(sandbox) as (doors, _):
-        yield Standing(sandbox, doors, found)
+    with serving(sandbox) as (endpoints, _):
+        yield Standing(sandbox, endpoints, found)
 
 
 def pulumi(stack: Stack, *arguments: str) -> None:
@@ -71,15 +71,15 @@ def lets_go_of_deleted_backups(project: Path, name: StackName) -> bool:
 def test_a_stack_is_made_does_not_drift_and_leaves_nothing(standing: Standing, name: StackName) -> None:
     maintenance = load_stack(standing.sandbox.project, name).settings.maintenance
     for one in maintenance.assigned if maintenance else ():
-        enrol(standing.doors.manager, {"name": one.name, "resourceGroup": one.resource_group})
-    before = {row.key for row in standing.doors.store.all()}
+        enrol(standing.endpoints.manager, {"name": one.name, "resourceGroup": one.resource_group})
+    before = {row.key for row in standing.endpoints.store.all()}
     stack = Stack(standing.sandbox, standing.engine, name)
     stack.prepare()
     assert stack.up(wave=False), stack.problem()
-    assert len(standing.doors.store.all()) > len(before) + 20
+    assert len(standing.endpoints.store.all()) > len(before) + 20
     pulumi(stack, "refresh", "--yes", "--skip-preview", "--expect-no-changes")
     pulumi(stack, "preview", "--expect-no-changes")
     if lets_go_of_deleted_backups(standing.sandbox.project, name):
         assert stack.up(wave=False), stack.problem()
     assert stack.destroy(), stack.problem()
-    assert {row.key for row in standing.doors.store.all()} == before
+    assert {row.key for row in standing.endpoints.store.all()} == before

@@ -10,7 +10,9 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from patchwave.azure import claims
 from patchwave.base.errors import Failed
+from patchwave.config.settings import load_stack
 from sandbox.config import cache_folder
 from tests.unit.engine import declare_stack
 
@@ -67,6 +69,14 @@ def log_analytics() -> Tables:
 def database(path: Path) -> str:
     """Which service a query of this repository is for: components ask Log Analytics, the core asks Resource Graph."""
     return {"components": "log-analytics", "patchwave": "resource-graph"}[path.relative_to(PROJECT).parts[0]]
+
+
+def asked(path: Path) -> Query:
+    """A query of this repository as it is sent; the inventory's has its conditions filled in."""
+    text = path.read_text(encoding="utf-8")
+    if text == claims.QUERY:
+        text = claims.Claims("dev", load_stack(PROJECT, "dev").settings, "00000000-0000-0000-0000-000000000000").query
+    return Query(str(path), database(path), text)
 
 
 def databases() -> Mapping[str, Tables]:

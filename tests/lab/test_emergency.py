@@ -77,10 +77,10 @@ class Case:
         """Imports what the world says of the vulnerability: a notice, its score, and that it is exploited."""
         fixed = [affected("fieldops-desk", fixed=self.version)]
         now = datetime.now(UTC).isoformat()
-        told = {"published": now, "modified": now}
+        dates = {"published": now, "modified": now}
         documents = (
-            vulnerability(self.cve, **told, affected=fixed),
-            notice(id="DSA-6999-1", **told, upstream=[self.cve], affected=fixed),
+            vulnerability(self.cve, **dates, affected=fixed),
+            notice(id="DSA-6999-1", **dates, upstream=[self.cve], affected=fixed),
             catalog(self.cve, released=now),
         )
         for number, document in enumerate(documents):
@@ -143,9 +143,9 @@ def test_staging_has_it_after_an_hour(case: Case) -> None:
 
 def test_prod_needs_the_signature_of_each_role_that_an_emergency_asks(case: Case) -> None:
     release = case.lab.release("dev")
-    said = case.up("prod", hours=6, code=3)
-    assert "emergency approval of release" in said
-    assert "is missing from Security Lead, Engineering Manager, CTO, CISO" in said
+    message = case.up("prod", hours=6, code=3)
+    assert "emergency approval of release" in message
+    assert "is missing from Security Lead, Engineering Manager, CTO, CISO" in message
     assert not list((case.lab.folder / "hosts").glob("prod-*"))
     case.run("approve", "--stack", "prod", "--role", "CTO", *case.signer("cto"), hours=5.5)
     assert "it is normal, emergency is needed" in case.emergency("step", "approved", hours=5.6, code=3)
@@ -159,13 +159,13 @@ def test_inside_a_hard_freeze_prod_is_patched_only_where_approved_break_glass_li
     freeze = f'{{starts: "{case.at(0).isoformat()}", ends: "{case.at(72).isoformat()}", reason: end of the year}}'
     glass = f'{{starts: "{case.at(6).isoformat()}", ends: "{case.at(12).isoformat()}", reason: exploited, owner: CISO}}'
     case.rewrite_prod("freezes: []", f"freezes: [{freeze}]")
-    said = case.up("prod", hours=6.2, code=3)
-    assert "frozen until" in said
-    assert "lift it with calendar.break_glass in Pulumi.prod.yaml" in said
+    message = case.up("prod", hours=6.2, code=3)
+    assert "frozen until" in message
+    assert "lift it with calendar.break_glass in Pulumi.prod.yaml" in message
     case.rewrite_prod(f"freezes: [{freeze}]", f"freezes: [{freeze}]\n      break_glass: [{glass}]")
-    said = case.up("prod", hours=6.4, code=3)
-    assert "break-glass approval of release" in said
-    assert "is missing from CISO, CTO" in said
+    message = case.up("prod", hours=6.4, code=3)
+    assert "break-glass approval of release" in message
+    assert "is missing from CISO, CTO" in message
     assert case.lab.records("prod") == []
     case.lab.sandbox("approve", "--stack", "prod", "--kind", "break-glass", "--at", case.at(7.5).isoformat())
     case.up("prod", hours=7)
@@ -185,8 +185,8 @@ def test_what_is_on_prod_is_proved_and_the_lane_is_closed_behind_it(case: Case) 
     assert case.overdue(18.1) == ["monitored"]
     case.step("monitored", hours=18.2)
     case.step("scan-confirmed", hours=19)
-    said = case.emergency("close", "--note", "fixed, nobody was in", hours=20)
-    assert "never recorded: exploitation-watched, documented, metrics-updated, message-sent" in said
+    message = case.emergency("close", "--note", "fixed, nobody was in", hours=20)
+    assert "never recorded: exploitation-watched, documented, metrics-updated, message-sent" in message
     assert "was closed" in case.emergency("step", "documented", "--id", f"{case.cve.lower()}.1", hours=21, code=3)
     for stack in ("dev", "staging", "prod"):
         assert case.shown("evidence", "verify", "--stack", stack, hours=21)["verified"]

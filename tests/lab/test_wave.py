@@ -4,13 +4,18 @@ import json
 import shutil
 import signal
 import subprocess
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tests.conftest import Patched, machine
-from tests.laboratory import Laboratory, answers, descendants, wait_until
+from tests.laboratory import MINUTES, Laboratory, answers, descendants, wait_until
 
-HOSTS = ("dev-blue-0", "dev-blue-1", "dev-green-0", "dev-green-1", "dev-vm-0", "site-arc-0")
+MACHINES = ("dev-machines-0", "dev-sites-0")
+LIVE = ("dev-web-blue-0", "dev-web-blue-1")
+IDLE = ("dev-web-green-0", "dev-web-green-1")
+HOSTS = (*MACHINES, *LIVE, *IDLE)
+BATCHES, ENDED = 3, ("patch", "ended")
 
 
 def states(lab: Laboratory) -> dict[str, str]:
@@ -32,7 +37,7 @@ def test_every_planned_host_is_patched_and_its_apt_agrees(patched: Patched) -> N
     assert (shown["outcome"], shown["chain"]["verified"]) == ("succeeded", True)
     assert [host["name"] for host in first["planned"]] == list(HOSTS)
     assert {host["state"] for host in shown["hosts"]} == {"patched"}
-    assert "canary 1/1 healthy · rest 5/5 healthy" in patched.printed
+    assert "canary 3/3 healthy · rest 3/3 healthy" in patched.printed
     brought = {name for host in shown["hosts"] for name, old in host["before"].items() if host["after"][name] != old}
     for host in HOSTS:
         pending = {line.split("/")[0] for line in lab.ssh(host, "apt list --upgradable 2>/dev/null").splitlines()[1:]}
@@ -51,7 +56,7 @@ def test_every_fix_that_the_wave_brought_is_there_by_the_hosts_own_apt(patched: 
 
 def test_the_canary_went_first_and_one_live_host_at_a_time(patched: Patched) -> None:
     batches = [r["data"]["hosts"] for r in first_wave(patched) if is_batch(r)]
-    assert batches == [["dev-blue-0"], ["dev-blue-1", "dev-green-0", "dev-green-1", "dev-vm-0", "site-arc-0"]]
+    assert batches == [list(MACHINES), [LIVE[0]], [LIVE[1], *IDLE]]
 
 
 def is_batch(record: dict[str, Any]) -> bool:
@@ -86,13 +91,13 @@ def test_switching_the_slot_loses_no_request(patched: Patched) -> None:
     url = lab.url()
     assert answers(url)["slot"] == "blue"
     with lab.edited("live: blue", "live: green"):
-        with lab.asked(url) as seen:
+        with lab.requests() as seen:
             lab.sandbox("up")
             wait_until(lambda: answers(url)["slot"] == "green", 30, "an answer from green")
         assert set(seen) == {"blue", "green"}
         assert seen.index("green") > 0
         assert "blue" not in seen[-10:]
-    with lab.asked(url) as seen:
+    with lab.requests() as seen:
         lab.sandbox("up")
     assert set(seen) == {"blue", "green"}
 
@@ -127,9 +132,9 @@ def waive(lab: Laboratory, package: str, host: str, *, days: float) -> None:
 
 
 def test_a_waiver_holds_its_package_on_its_host_and_lets_it_go_when_it_ends(patched: Patched) -> None:
-    lab, host = patched.lab, "site-arc-0"
+    lab, host = patched.lab, "dev-sites-0"
     old = version(lab, host)
-    lab.ssh("dev-vm-0", "apt-mark hold tzdata")
+    lab.ssh("dev-machines-0", "apt-mark hold tzdata")
     lab.sandbox("fault", "none")
     waive(lab, "fieldops-desk", host, days=10)
     lab.sandbox("up")
@@ -145,19 +150,23 @@ def test_a_waiver_holds_its_package_on_its_host_and_lets_it_go_when_it_ends(patc
     assert states(lab) == {name: "patched" if name == host else "already-current" for name in HOSTS}
     assert version(lab, host) == version(lab, HOSTS[0]) != old
     assert lab.ssh(host, "apt-mark showhold") == ""
-    assert lab.ssh("dev-vm-0", "apt-mark showhold; apt-mark unhold tzdata").split()[0] == "tzdata"
+    assert lab.ssh("dev-machines-0", "apt-mark showhold; apt-mark unhold tzdata").split()[0] == "tzdata"
 
 
-def test_what_breaks_the_service_is_taken_back_and_nobody_notices(patched: Patched) -> None:
-    lab = patched.lab
-    old = {host: version(lab, host) for host in HOSTS}
-    with lab.asked(lab.url()) as seen:
-        printed = lab.sandbox("up", "--fault", "crash", code=1)
+def test_what_breaks_a_host_is_taken_back_and_stays_away(patched: Patched) -> None:
+    """The machine goes back by its restore point, with its data; the site by downgrade."""
+    lab, machine = patched.lab, MACHINES[0]
+    old, rows = {host: version(lab, host) for host in HOSTS}, count(lab, machine)
+    boot = lab.ssh(machine, "cat /proc/sys/kernel/random/boot_id")
+    printed = lab.sandbox("up", "--fault", "crash", code=1)
     assert printed.splitlines()[-1].startswith("patchwave: ")
     assert "rolled-back" in printed.splitlines()[-1]
-    assert states(lab) == {host: "failed-restored" if host == "dev-blue-0" else "not-attempted" for host in HOSTS}
-    assert {host: version(lab, host) for host in HOSTS} == old
-    assert set(seen) <= {"blue"}
+    restored = [(r["data"]["host"], r["data"]["method"], r["data"]["ok"]) for r in lab.records() if is_restore(r)]
+    assert restored == [(MACHINES[0], "restore_point", True), (MACHINES[1], "downgrade", True)]
+    assert states(lab) == {host: "failed-restored" if host in MACHINES else "not-attempted" for host in HOSTS}
+    assert ({host: version(lab, host) for host in HOSTS}, count(lab, machine)) == (old, rows)
+    assert lab.ssh(machine, "cat /proc/sys/kernel/random/boot_id") != boot
+    assert lab.ssh(machine, "curl -sf http://127.0.0.1/healthz").count('"Healthy"') == 1
     assert lab.shown("evidence", "verify", "--stack", "dev")["verified"]
     (held,) = json.loads((lab.project / "releases" / "quarantine.json").read_text(encoding="utf-8"))["entries"]
     assert (held["package"], held["stack"], held["release"]) == ("fieldops-desk", "dev", lab.release())
@@ -168,23 +177,17 @@ def test_what_breaks_the_service_is_taken_back_and_nobody_notices(patched: Patch
     assert len([r for r in lab.records() if r["kind"] == "wave-started"]) == 1
 
 
-def test_a_machine_goes_back_by_its_snapshot_with_its_data(patched: Patched) -> None:
+def is_restore(record: dict[str, Any]) -> bool:
+    return bool(record["kind"] == "restore")
+
+
+def test_what_breaks_a_live_host_is_taken_back_and_nobody_notices(patched: Patched) -> None:
     lab = patched.lab
-    old, rows = version(lab, "dev-vm-0"), count(lab, "dev-vm-0")
-    boot = lab.ssh("dev-vm-0", "cat /proc/sys/kernel/random/boot_id")
-    staging = "\n  staging:\n    deleted-"
-    lifted = f"\n  dev:\n    a-canary-goes-first: {{mode: disabled}}{staging}"
-    with (
-        lab.edited(staging, lifted, "policy/standard.yaml"),
-        lab.edited('hosts: ["*-{live}-0"]', 'hosts: ["*-vm-0"]'),
-    ):
+    first = "        patch_after: [desk]\n"
+    with lab.edited("traffic: {driver: none}\n", f"traffic: {{driver: none}}\n{first}"), lab.requests() as seen:
         lab.sandbox("up", "--fault", "crash", code=1)
-    (restored,) = [r["data"] for r in lab.records() if r["kind"] == "restore"]
-    assert (restored["host"], restored["method"], restored["ok"]) == ("dev-vm-0", "snapshot", True)
-    assert states(lab)["dev-vm-0"] == "failed-restored"
-    assert (version(lab, "dev-vm-0"), count(lab, "dev-vm-0")) == (old, rows)
-    assert lab.ssh("dev-vm-0", "cat /proc/sys/kernel/random/boot_id") != boot
-    assert lab.ssh("dev-vm-0", "curl -sf http://127.0.0.1/healthz").count('"Healthy"') == 1
+    assert states(lab) == {host: "failed-restored" if host == LIVE[0] else "not-attempted" for host in HOSTS}
+    assert set(seen) == {"blue"}
 
 
 def count(lab: Laboratory, host: str) -> int:
@@ -192,19 +195,32 @@ def count(lab: Laboratory, host: str) -> int:
     return int(lab.ssh(host, f"cd / && sudo -u postgres psql -qAt fieldops -c '{query}'"))
 
 
-def test_a_wave_that_was_killed_is_finished_by_the_next_up(patched: Patched) -> None:
-    lab = patched.lab
-    lab.sandbox("fault", "none")
-    known = lab.release()
-    killed = subprocess.Popen(
+def killed(lab: Laboratory, reached: Callable[[], bool], what: str) -> None:
+    """An `up` that is killed, with everything below it, as soon as it has come so far."""
+    running = subprocess.Popen(
         lab.command("up"), cwd=lab.project, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT, start_new_session=True
     )
-    wait_until(lambda: lab.release() != known and any(map(is_batch, lab.records())), 300, "the first batch")
-    for pid in descendants(killed.pid):
+    wait_until(reached, 10 * MINUTES, what)
+    for pid in descendants(running.pid):
         subprocess.run(["kill", f"-{signal.SIGKILL.value}", str(pid)], check=False, capture_output=True)
-    killed.wait()
+    running.wait()
     assert lab.shown("evidence", "show", "--stack", "dev")["outcome"] is None
-    lab.sandbox("up")
+
+
+def test_a_wave_that_was_killed_twice_is_finished_although_its_window_has_closed(patched: Patched) -> None:
+    lab, closed = patched.lab, patched.lab.opening() + timedelta(hours=5)
+    lab.sandbox("fault", "none")
+    known = lab.release()
+
+    def ended() -> int:
+        return sum(r["kind"] == "phase" and (r["data"]["phase"], r["data"]["event"]) == ENDED for r in lab.records())
+
+    killed(lab, lambda: lab.release() != known and any(map(is_batch, lab.records())), "the first batch")
+    killed(lab, lambda: ended() == BATCHES, "the last batch's end")
+    lab.sandbox("up", "--at", closed.isoformat())
+    shown = lab.shown("evidence", "show", "--stack", "dev")
+    assert (shown["outcome"], shown["chain"]["verified"]) == ("succeeded", True)
+    assert datetime.fromisoformat(shown["ended"]) >= closed
     assert len([r for r in lab.records() if r["kind"] == "wave-started"]) == 1
     assert set(states(lab).values()) == {"patched"}
     for host in HOSTS:

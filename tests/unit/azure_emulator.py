@@ -1,4 +1,4 @@
-"""The emulator of Azure in memory: its doors by test clients, its hosts recorded, everything else real."""
+"""The emulator of Azure in memory: its endpoints by test clients, its hosts recorded, everything else real."""
 
 import asyncio
 import contextlib
@@ -20,7 +20,7 @@ from sandbox.azure.bodies.shape_cache import shapes
 from sandbox.azure.bodies.wire import Wire
 from sandbox.azure.resources.ids import SUBSCRIPTION
 from sandbox.azure.server.conditions import Conditions
-from sandbox.azure.server.endpoints import Doors
+from sandbox.azure.server.endpoints import Endpoints
 from sandbox.config import Sandbox
 from sandbox.lab.hosts import HostError, HostSpec
 
@@ -37,14 +37,14 @@ class RecordedHosts:
     def __init__(self) -> None:
         self.on: dict[str, bool] = {}
         self.specs: dict[str, HostSpec] = {}
-        self.asked: list[tuple[str, str]] = []
+        self.calls: list[tuple[str, str]] = []
         self.broken: set[str] = set()
         self.system: Callable[[str, str], str] | None = None
         self.gate = threading.Event()
         self.gate.set()
 
     def create(self, spec: HostSpec) -> None:
-        self.asked.append(("create", spec.name))
+        self.calls.append(("create", spec.name))
         self.gate.wait(20)
         if spec.name in self.broken:
             raise RuntimeError(f"{spec.name} has no sshd")
@@ -53,18 +53,18 @@ class RecordedHosts:
 
     def start(self, name: str) -> None:
         if not self.on[name]:
-            self.asked.append(("start", name))
+            self.calls.append(("start", name))
         self.on[name] = True
 
     def stop(self, name: str) -> None:
-        self.asked.append(("stop", name))
+        self.calls.append(("stop", name))
         self.on[name] = False
 
     def restart(self, name: str) -> None:
-        self.asked.append(("restart", name))
+        self.calls.append(("restart", name))
 
     def delete(self, name: str) -> None:
-        self.asked.append(("delete", name))
+        self.calls.append(("delete", name))
         self.on.pop(name, None)
 
     def run(self, name: str, script: str, seconds: float) -> str:
@@ -79,13 +79,13 @@ class RecordedHosts:
         return self.on.get(name, False)
 
     def snapshot(self, name: str, target: Path) -> None:
-        self.asked.append(("snapshot", name))
+        self.calls.append(("snapshot", name))
         target.mkdir(parents=True, exist_ok=True)
         (target / "disk").write_text(name)
 
     def restore(self, name: str, source: Path) -> None:
         assert not self.on[name]
-        self.asked.append(("restore", (source / "disk").read_text()))
+        self.calls.append(("restore", (source / "disk").read_text()))
 
 
 class StillBalancer:
@@ -101,7 +101,7 @@ class StillBalancer:
 def _send(application: Starlette, method: str, path: str, more: dict[str, Any]) -> httpx.Response:
     async def send() -> httpx.Response:
         transport = httpx.ASGITransport(application)
-        async with httpx.AsyncClient(transport=transport, base_url="https://door") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="https://endpoint") as client:
             return await client.request(method, path, **more)
 
     return asyncio.run(send())
@@ -118,13 +118,15 @@ def wire() -> Wire:
     return Wire(shapes(shape_cache()))
 
 
-class StandIn:
-    """Both doors with a token in hand."""
+class Emulator:
+    """Both endpoints with a token in hand."""
 
     def __init__(self, folder: Path, hosts: RecordedHosts | None = None, conditions: Conditions | None = None) -> None:
         self.hosts = hosts or RecordedHosts()
         self.sandbox = Sandbox("test", folder, folder, IPv4Network("10.219.7.0/24"))
-        self.doors = Doors(self.sandbox, self.hosts, (Path("/layer"),), StillBalancer(), shape_cache(), conditions)
+        self.endpoints = Endpoints(
+            self.sandbox, self.hosts, (Path("/layer"),), StillBalancer(), shape_cache(), conditions
+        )
         self.bearer = {"Authorization": f"Bearer {self.token()}"}
 
     def token(self, resource: str = "https://management.azure.com/") -> str:
@@ -134,10 +136,10 @@ class StandIn:
         return str(answer.json()["access_token"])
 
     def azure(self, method: str, path: str, **more: Any) -> httpx.Response:
-        return _send(self.doors.applications[0], method, path, more)
+        return _send(self.endpoints.applications[0], method, path, more)
 
     def identity(self, method: str, path: str, **more: Any) -> httpx.Response:
-        return _send(self.doors.applications[1], method, path, more)
+        return _send(self.endpoints.applications[1], method, path, more)
 
     def ask(self, method: str, path: str, body: Json = None, **query: str) -> httpx.Response:
         params = {"api-version": VERSION, **query}
@@ -172,7 +174,7 @@ class StandIn:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Where the official clients find the served doors, and whom they trust."""
+        """Where the official clients find the served endpoints, and whom they trust."""
         return {
             "ARM_ENDPOINT": self.sandbox.endpoint,
             "AZURE_POD_IDENTITY_AUTHORITY_HOST": self.sandbox.identity,
@@ -180,14 +182,14 @@ class StandIn:
         }
 
     def close(self) -> None:
-        self.doors.manager.close()
-        self.doors.store.close()
+        self.endpoints.manager.close()
+        self.endpoints.store.close()
 
 
 @contextlib.contextmanager
-def emulator(conditions: Conditions | None = None) -> Iterator[StandIn]:
+def emulator(conditions: Conditions | None = None) -> Iterator[Emulator]:
     with tempfile.TemporaryDirectory(prefix="patchwave-azure-") as folder:
-        made = StandIn(Path(folder), conditions=conditions)
+        made = Emulator(Path(folder), conditions=conditions)
         try:
             yield made
         finally:
@@ -196,19 +198,19 @@ def emulator(conditions: Conditions | None = None) -> Iterator[StandIn]:
 
 
 @contextlib.contextmanager
-def served() -> Iterator[StandIn]:
-    """The doors on sockets of their own, for clients that know nothing of this process."""
+def served() -> Iterator[Emulator]:
+    """The endpoints on sockets of their own, for clients that know nothing of this process."""
     with emulator() as made:
-        server = threading.Thread(target=lambda: asyncio.run(made.doors.serve()))
+        server = threading.Thread(target=lambda: asyncio.run(made.endpoints.serve()))
         server.start()
         try:
             trust = ssl.create_default_context(cafile=str(made.sandbox.ca))
             with httpx.Client(transport=httpx.HTTPTransport(verify=trust, retries=8)) as client:
                 client.get(f"{made.sandbox.endpoint}/ready")
-            assert made.doors.ready.wait(20)
+            assert made.endpoints.ready.wait(20)
             yield made
         finally:
-            made.doors.close()
+            made.endpoints.close()
             server.join()
 
 
@@ -289,7 +291,7 @@ def machine() -> dict[str, Json]:
     }, tags={"patchwave-stack": "dev"})  # fmt: skip
 
 
-def declare(azure: StandIn, *, machines: bool = True) -> None:
+def declare(azure: Emulator, *, machines: bool = True) -> None:
     """A group with everything that machines stand on, and the machines."""
     azure.put(GROUP, {"location": LOCATION})
     azure.put(VNET, vnet())

@@ -332,7 +332,11 @@ CASES = (
         Scene({"settings.rollout.rings.0.hosts": "26%"}),
         Scene({"settings.rollout.rings.0.hosts": "25%"}),
     ),
-    Case("a-canary-goes-first", Scene({WEB_RINGS: rings(1)[1:]})),
+    Case(
+        "a-canary-goes-first",
+        Scene({WEB_RINGS: rings(1)[1:]}),
+        Scene({WEB_RINGS: rings(1)[1:], "settings.fleets.web.patch_after": ["machines"]}),
+    ),
     Case(
         "batches-leave-enough-to-answer",
         Scene({"settings.services.desk.max_unavailable": 4}),

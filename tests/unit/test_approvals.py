@@ -146,7 +146,7 @@ def no_json(path: Path, keys: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "message"),
     [
         (edited, "edited after signing"),
         (spaced, "not in canonical form"),
@@ -159,11 +159,11 @@ def no_json(path: Path, keys: Path) -> None:
         (no_json, "it is no approval"),
     ],
 )
-def test_a_file_that_somebody_touched_does_not_count(tmp_path: Path, keys: Path, change: Change, says: str) -> None:
+def test_a_file_that_somebody_touched_does_not_count(tmp_path: Path, keys: Path, change: Change, message: str) -> None:
     change(give(tmp_path, keys, approval()), keys)
     problem = only(tmp_path, keys)
     assert problem is not None
-    assert says in problem
+    assert message in problem
     assert "\n" not in problem
 
 
@@ -200,7 +200,7 @@ def test_a_list_of_signers_that_is_named_must_be_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "wanted", "says"),
+    ("given", "wanted", "message"),
     [
         ({"digest": "e" * 64}, {}, "it is for digest eeeeeeeeeeee, the release has dddddddddddd"),
         ({"stack": "staging"}, {}, "it is for staging"),
@@ -217,11 +217,11 @@ def test_a_list_of_signers_that_is_named_must_be_there(tmp_path: Path) -> None:
     ],
 )
 def test_a_good_signature_counts_for_what_it_says_only(
-    given: Mapping[str, Any], wanted: Mapping[str, Any], says: str | None
+    given: Mapping[str, Any], wanted: Mapping[str, Any], message: str | None
 ) -> None:
     found = Found(file="f", sha256="0" * 64, approval=approval(**given), problem=None)
     problem = approvals.objection(found, request(**wanted))
-    assert (problem is None) if says is None else (says in str(problem))
+    assert (problem is None) if message is None else (message in str(problem))
 
 
 def test_one_person_with_two_roles_counts_once(tmp_path: Path, keys: Path) -> None:

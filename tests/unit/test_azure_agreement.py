@@ -56,7 +56,7 @@ def identity(kind: Kind, inputs: Mapping[str, Any]) -> str:
     return kind.path.format(**values)
 
 
-def said(kind: Kind, inputs: Mapping[str, Any]) -> Iterator[str]:
+def shown(kind: Kind, inputs: Mapping[str, Any]) -> Iterator[str]:
     """Every complaint of the emulator; the cases leave out what they are not about, which is no news."""
     fields = wire().fields(kind.shape)
     ours = set(GIVEN) - set(fields)
@@ -84,7 +84,7 @@ def test_what_the_policy_refuses_in_a_preview_the_emulator_refuses_too(case: Cas
     base = GIVEN | BASES[case.base or BY_RULE[case.rule].types[0].removeprefix("azure-native:")]
     if "retentionPolicy" in base.get("properties", {}):
         base = changed(base, {"properties.retentionPolicy.retentionPolicyType": "LongTermRetentionPolicy"})
-    refused, admitted = (set(said(kind, changed(base, change))) for change in (case.refused, case.admitted))
+    refused, admitted = (set(shown(kind, changed(base, change))) for change in (case.refused, case.admitted))
     assert refused - admitted, sorted(refused)
 
 

@@ -1,4 +1,4 @@
-"""The door's conditions: Azure's request limits by default, latency and failures by chance when asked for."""
+"""The endpoint's conditions: Azure's request limits by default, latency and failures by chance when asked for."""
 
 import time
 from collections import Counter
@@ -17,7 +17,7 @@ from tests.unit.azure_emulator import (
     LOCATION,
     MACHINE,
     ROOT,
-    StandIn,
+    Emulator,
     compute,
     declare,
     emulator,
@@ -163,12 +163,12 @@ def test_without_the_variable_nothing_is_disturbed() -> None:
 
 
 @pytest.fixture
-def slow() -> Iterator[StandIn]:
+def slow() -> Iterator[Emulator]:
     with emulator(Conditions(latency_ms=60, share=0.01)) as made:
         yield made
 
 
-def test_the_door_keeps_to_its_conditions(slow: StandIn) -> None:
+def test_the_door_keeps_to_its_conditions(slow: Emulator) -> None:
     began = time.monotonic()
     first = slow.ask("PUT", GROUP, {"location": LOCATION})
     assert time.monotonic() - began >= 0.06

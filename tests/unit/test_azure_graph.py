@@ -12,7 +12,7 @@ from sandbox.azure.queries.graph import TABLES
 from sandbox.azure.resources.ids import SUBSCRIPTION
 from sandbox.azure.resources.store import Row, Store
 from tests.fleet import seed
-from tests.unit.azure_emulator import BLUE, GROUP, MACHINE, NIC, StandIn, declare, emulator, network, public_address
+from tests.unit.azure_emulator import BLUE, GROUP, MACHINE, NIC, Emulator, declare, emulator, network, public_address
 from tests.unit.azure_rows import desk_settings, fleet, stack
 
 OTHER, UNKNOWN = "00000000-0000-4000-8000-000000000009", "00000000-0000-4000-8000-00000000000a"
@@ -20,12 +20,12 @@ NICS = "microsoft.compute/virtualmachinescalesets/virtualmachines/networkinterfa
 
 
 @pytest.fixture
-def azure() -> Iterator[StandIn]:
+def azure() -> Iterator[Emulator]:
     with emulator() as made:
         yield made
 
 
-def ask(azure: StandIn, query: str, **options: Any) -> Any:
+def ask(azure: Emulator, query: str, **options: Any) -> Any:
     body = {"query": query, "options": {"$top": 1000, **options}}
     return azure.ask("POST", "/providers/Microsoft.ResourceGraph/resources", body)
 
@@ -34,7 +34,7 @@ def ids(answer: Any) -> list[str]:
     return [row["id"].rsplit("/", 1)[1] for row in answer.json()["data"]]
 
 
-def test_the_pages_of_an_answer_are_of_one_moment(azure: StandIn) -> None:
+def test_the_pages_of_an_answer_are_of_one_moment(azure: Emulator) -> None:
     azure.put(GROUP, {"location": "westeurope"})
     for name in ("a", "b", "c"):
         azure.put(network(f"publicIPAddresses/{name}"), public_address())
@@ -48,21 +48,21 @@ def test_the_pages_of_an_answer_are_of_one_moment(azure: StandIn) -> None:
     assert ids(ask(azure, query)) == ["a", "b", "d"]
 
 
-def test_a_token_belongs_to_its_query(azure: StandIn) -> None:
+def test_a_token_belongs_to_its_query(azure: Emulator) -> None:
     follow = ask(azure, "resources | project id | order by id asc", **{"$top": 1}).json()["$skipToken"]
     for query, token in (("resources | project id | order by id desc", follow), ("resources | project id", "x")):
         assert ask(azure, query, **{"$skipToken": token}).status_code == 400
 
 
-def test_an_answer_that_is_no_longer_kept_is_made_again(azure: StandIn) -> None:
+def test_an_answer_that_is_no_longer_kept_is_made_again(azure: Emulator) -> None:
     query = "resources | project id | order by id asc"
     whole, first = ids(ask(azure, query)), ask(azure, query, **{"$top": 1})
-    azure.doors.graph._kept.clear()
+    azure.endpoints.graph._kept.clear()
     follow = ask(azure, query, **{"$skipToken": first.json()["$skipToken"]})
     assert ids(first) + ids(follow) == whole
 
 
-def test_what_hosts_do_is_seen_at_once(azure: StandIn) -> None:
+def test_what_hosts_do_is_seen_at_once(azure: Emulator) -> None:
     declare(azure)
     query = (
         "resources | project id, power = tostring(properties.extended.instanceView.powerState.code) | where power != ''"
@@ -72,7 +72,7 @@ def test_what_hosts_do_is_seen_at_once(azure: StandIn) -> None:
     assert ask(azure, query).json()["data"][0]["power"] == "PowerState/stopped"
 
 
-def test_what_another_process_stores_is_seen_at_once(azure: StandIn) -> None:
+def test_what_another_process_stores_is_seen_at_once(azure: Emulator) -> None:
     query = "resources | where type =~ 'microsoft.hybridcompute/machines' | project id"
     assert ids(ask(azure, query)) == []
     other = Store(azure.sandbox.store)
@@ -81,7 +81,7 @@ def test_what_another_process_stores_is_seen_at_once(azure: StandIn) -> None:
     assert ids(ask(azure, query)) == ["prod-arc-000000"]
 
 
-def test_interfaces_of_instances_are_found_beside_the_instances(azure: StandIn) -> None:
+def test_interfaces_of_instances_are_found_beside_the_instances(azure: Emulator) -> None:
     declare(azure)
     rows = ask(azure, f"computeresources | where type =~ '{NICS}' | order by id asc").json()["data"]
     assert [row["id"] for row in rows] == [
@@ -91,7 +91,7 @@ def test_interfaces_of_instances_are_found_beside_the_instances(azure: StandIn) 
     assert [row["properties"] for row in rows] == [nic["properties"] for nic in listed]
 
 
-def test_the_inventory_finds_both_kinds_of_scale_sets_and_their_pools(azure: StandIn) -> None:
+def test_the_inventory_finds_both_kinds_of_scale_sets_and_their_pools(azure: Emulator) -> None:
     declare(azure)
     flexible = f"{GROUP}/providers/Microsoft.Compute/virtualMachineScaleSets/flex"
     own = {"virtualMachineScaleSet": {"id": flexible}, "vmId": "x", "storageProfile": {"osDisk": {"osType": "Linux"}}}
@@ -126,7 +126,7 @@ def test_the_inventory_finds_both_kinds_of_scale_sets_and_their_pools(azure: Sta
 @pytest.mark.parametrize(
     ("name", "value"), [("env", "prod"), ("Äther ✓", "ß"), ("a.b-c", 'quo"te'), ("path", r"c:\x\y"), ("empty", "")]
 )
-def test_tags_of_any_letters_are_found_in_any_case(azure: StandIn, name: str, value: str) -> None:
+def test_tags_of_any_letters_are_found_in_any_case(azure: Emulator, name: str, value: str) -> None:
     body = {"id": MACHINE, "name": "m", "type": "Microsoft.Compute/virtualMachines", "properties": {"vmId": "x"}}
     store = Store(azure.sandbox.store)
     tags = {name.upper().replace("SS", "ß"): value.upper().replace("SS", "ß")}
@@ -137,14 +137,14 @@ def test_tags_of_any_letters_are_found_in_any_case(azure: StandIn, name: str, va
     assert [one.fleet for one in found.problems] == ["tagged"]
 
 
-def test_the_primary_interface_of_a_machine_is_marked_while_it_is_attached(azure: StandIn) -> None:
+def test_the_primary_interface_of_a_machine_is_marked_while_it_is_attached(azure: Emulator) -> None:
     declare(azure)
     assert azure.ask("GET", NIC).json()["properties"]["primary"] is True
     azure.ended(azure.ask("DELETE", MACHINE))
     assert "primary" not in azure.ask("GET", NIC).json()["properties"]
 
 
-def test_subscriptions_limit_what_is_seen_and_unknown_ones_are_passed_over(azure: StandIn) -> None:
+def test_subscriptions_limit_what_is_seen_and_unknown_ones_are_passed_over(azure: Emulator) -> None:
     store = Store(azure.sandbox.store)
     seed(store, 1)
     far = OTHER.join(GROUP.split(SUBSCRIPTION))
@@ -180,7 +180,7 @@ def test_subscriptions_limit_what_is_seen_and_unknown_ones_are_passed_over(azure
         ),
     ],
 )
-def test_what_the_service_does_not_take_is_refused_in_its_shape(azure: StandIn, query: str, code: str) -> None:
+def test_what_the_service_does_not_take_is_refused_in_its_shape(azure: Emulator, query: str, code: str) -> None:
     answer = ask(azure, query)
     error = answer.json()["error"]
     assert (answer.status_code, error["code"]) == (400, "BadRequest")
@@ -215,16 +215,16 @@ def test_what_the_service_takes_is_taken(query: str) -> None:
         ({"resultFormat": "csv"}, 400),
     ],
 )
-def test_options_have_their_limits(azure: StandIn, options: dict[str, Any], status: int) -> None:
+def test_options_have_their_limits(azure: Emulator, options: dict[str, Any], status: int) -> None:
     assert ask(azure, "resources | project id", **options).status_code == status
 
 
-def batch(azure: StandIn, *paths: str) -> Any:
+def batch(azure: Emulator, *paths: str) -> Any:
     requests = [{"httpMethod": "GET", "name": str(n), "url": f"https://x{p}"} for n, p in enumerate(paths)]
     return azure.azure("POST", "/batch?api-version=2015-11-01", json={"requests": requests}, headers=azure.bearer)
 
 
-def test_a_batch_answers_each_of_its_requests(azure: StandIn) -> None:
+def test_a_batch_answers_each_of_its_requests(azure: Emulator) -> None:
     azure.put(GROUP, {"location": "westeurope"})
     here, gone = f"{GROUP}?api-version=2024-11-01", f"{network('publicIPAddresses/no')}?api-version=2024-11-01"
     answers = batch(azure, here, gone).json()["responses"]
@@ -233,7 +233,7 @@ def test_a_batch_answers_each_of_its_requests(azure: StandIn) -> None:
     assert answers[1]["content"]["error"]["code"] == "ResourceNotFound"
 
 
-def test_a_large_batch_is_fetched_at_its_location(azure: StandIn) -> None:
+def test_a_large_batch_is_fetched_at_its_location(azure: Emulator) -> None:
     azure.put(GROUP, {"location": "westeurope"})
     answer = batch(azure, *[f"{GROUP}?api-version=2024-11-01"] * 21)
     assert answer.status_code == 202
@@ -244,6 +244,6 @@ def test_a_large_batch_is_fetched_at_its_location(azure: StandIn) -> None:
     assert azure.azure("GET", path).status_code == 401
 
 
-def test_a_batch_has_a_largest_size(azure: StandIn) -> None:
+def test_a_batch_has_a_largest_size(azure: Emulator) -> None:
     assert batch(azure).status_code == 400
     assert batch(azure, *[GROUP] * 501).status_code == 400

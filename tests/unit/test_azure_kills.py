@@ -13,7 +13,7 @@ from hypothesis import settings
 from sandbox.azure.resources.errors import AzureError
 from sandbox.azure.resources.store import Store
 from tests.unit.azure_bodies import BODIES
-from tests.unit.azure_emulator import BLUE, GROUP, LOCATION, MACHINE, RecordedHosts, StandIn, scale_set
+from tests.unit.azure_emulator import BLUE, GROUP, LOCATION, MACHINE, Emulator, RecordedHosts, scale_set
 
 Json = Any
 Step = tuple[str, str, Json]
@@ -61,7 +61,7 @@ class Life:
     def __init__(self, folder: Path) -> None:
         self.folder, self.hosts = folder, RecordedHosts()
         self.deaths = 0
-        self.azure = StandIn(folder, self.hosts)
+        self.azure = Emulator(folder, self.hosts)
 
     def step(self, method: str, path: str, body: Json) -> None:
         for again in (False, True):
@@ -78,7 +78,7 @@ class Life:
     def ask(self, method: str, path: str, body: Json) -> int:
         """The status of the answer when everything that it began has ended."""
         try:
-            status = self.azure.doors.manager.handle(method, path, {"api-version": "2024-11-01"}, body).status
+            status = self.azure.endpoints.manager.handle(method, path, {"api-version": "2024-11-01"}, body).status
         except AzureError as refusal:
             if method == "DELETE" and refusal.status == 404:
                 return 204
@@ -87,12 +87,12 @@ class Life:
         return status
 
     def settled(self, path: str) -> bool:
-        row = self.azure.doors.store.get(path)
+        row = self.azure.endpoints.store.get(path)
         return row is not None and row.body.get("properties", {}).get("provisioningState", "Succeeded") == "Succeeded"
 
     def rest(self) -> None:
         """Waits for what is under way; an operation that nobody carries out any more was killed."""
-        manager = self.azure.doors.manager
+        manager = self.azure.endpoints.manager
         for operation in manager.store.unfinished():
             if manager.operations.wait(operation, 20).status == "InProgress":
                 raise Killed
@@ -100,11 +100,11 @@ class Life:
     def restart(self) -> None:
         """The old process ends wherever its threads are; the next one takes over."""
         self.deaths += 1
-        self.azure.doors.manager.close(wait=True)
-        self.azure.doors.store.close()
+        self.azure.endpoints.manager.close(wait=True)
+        self.azure.endpoints.store.close()
         MortalStore.left = FOREVER
-        self.azure = StandIn(self.folder, self.hosts)
-        self.azure.doors.manager.resume()
+        self.azure = Emulator(self.folder, self.hosts)
+        self.azure.endpoints.manager.resume()
         self.rest()
 
 
@@ -116,8 +116,8 @@ def world(life: Life) -> list[Any]:
             return {name: plain(inner) for name, inner in value.items() if not VOLATILE.search(name)}
         return [plain(one) for one in value] if isinstance(value, list) else value
 
-    rows = [(row.id, row.deleting, plain(row.body), plain(row.hidden)) for row in life.azure.doors.store.all()]
-    disks = sorted(path.name for path in life.azure.doors.manager.places.disks.glob("*"))
+    rows = [(row.id, row.deleting, plain(row.body), plain(row.hidden)) for row in life.azure.endpoints.store.all()]
+    disks = sorted(path.name for path in life.azure.endpoints.manager.places.disks.glob("*"))
     return [sorted(rows, key=lambda row: row[0]), sorted(life.hosts.on.items()), disks]
 
 

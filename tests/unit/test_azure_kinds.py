@@ -1,4 +1,4 @@
-"""What the door does with single kinds: what is deleted with what, what stays, how it is spelt and waited for."""
+"""What the endpoint does with single kinds: what is deleted with what, what stays, how it is spelt and waited for."""
 
 import json
 from collections.abc import Iterator
@@ -35,7 +35,7 @@ from .azure_emulator import (
     LOCATION,
     MACHINE,
     ROOT,
-    StandIn,
+    Emulator,
     compute,
     declare,
     emulator,
@@ -45,14 +45,14 @@ from .azure_emulator import (
 
 
 @pytest.fixture
-def azure() -> Iterator[StandIn]:
+def azure() -> Iterator[Emulator]:
     with emulator() as made:
         declare(made, machines=False)
         yield made
 
 
 @pytest.fixture
-def protected(azure: StandIn) -> StandIn:
+def protected(azure: Emulator) -> Emulator:
     """A machine in a vault whose soft delete is on, as it is unless somebody turns it off."""
     azure.put(MACHINE, scheduled_machine())
     azure.put(VAULT, located(sku={"name": "RS0"}))
@@ -61,20 +61,20 @@ def protected(azure: StandIn) -> StandIn:
     return azure
 
 
-def missing(azure: StandIn, path: str) -> bool:
+def missing(azure: Emulator, path: str) -> bool:
     return azure.ask("GET", path).status_code == 404
 
 
 # Recovery Services
 
 
-def test_a_vault_goes_only_when_nothing_is_protected_in_it(protected: StandIn) -> None:
+def test_a_vault_goes_only_when_nothing_is_protected_in_it(protected: Emulator) -> None:
     assert protected.refused("DELETE", VAULT) == (409, "ServiceResourceNotEmptyWithContainerDetails")
     assert protected.refused("DELETE", POLICY) == (400, "BMSUserErrorPolicyInUse")
     assert protected.refused("DELETE", GROUP) == (409, "ResourceGroupDeletionBlocked")
 
 
-def test_a_deleted_item_stays_in_a_vault_with_soft_delete_and_blocks_it(protected: StandIn) -> None:
+def test_a_deleted_item_stays_in_a_vault_with_soft_delete_and_blocks_it(protected: Emulator) -> None:
     assert protected.ask("DELETE", ITEM).status_code == 202
     kept = protected.ask("GET", ITEM).json()["properties"]
     assert (kept["isScheduledForDeferredDelete"], kept["protectionState"]) == (True, "ProtectionStopped")
@@ -82,7 +82,7 @@ def test_a_deleted_item_stays_in_a_vault_with_soft_delete_and_blocks_it(protecte
     assert protected.ended(protected.ask("DELETE", POLICY)) == "Succeeded", "it protects nothing any more"
 
 
-def test_an_item_is_undeleted_without_a_policy_and_goes_for_good_without_soft_delete(protected: StandIn) -> None:
+def test_an_item_is_undeleted_without_a_policy_and_goes_for_good_without_soft_delete(protected: Emulator) -> None:
     assert protected.ask("DELETE", ITEM).status_code == 202
     assert protected.ended(protected.ask("DELETE", POLICY)) == "Succeeded"
     assert protected.refused("PUT", ITEM, item()) == (404, "ResourceNotFound")
@@ -96,7 +96,7 @@ def test_an_item_is_undeleted_without_a_policy_and_goes_for_good_without_soft_de
         assert protected.ended(protected.ask("DELETE", path)) == "Succeeded"
 
 
-def test_items_are_listed_by_their_vault(protected: StandIn) -> None:
+def test_items_are_listed_by_their_vault(protected: Emulator) -> None:
     (found,) = protected.ask("GET", f"{VAULT}/backupProtectedItems").json()["value"]
     assert found["id"] == ITEM
     assert found["properties"]["friendlyName"] == "dev-vm-0"
@@ -106,7 +106,7 @@ def test_items_are_listed_by_their_vault(protected: StandIn) -> None:
 # Maintenance
 
 
-def test_a_configuration_takes_its_assignments_along(azure: StandIn) -> None:
+def test_a_configuration_takes_its_assignments_along(azure: Emulator) -> None:
     azure.put(MACHINE, scheduled_machine())
     azure.put(CONFIGURATION, in_guest())
     on_machine = BODIES["on-vm"][0]
@@ -118,7 +118,7 @@ def test_a_configuration_takes_its_assignments_along(azure: StandIn) -> None:
     assert not missing(azure, MACHINE)
 
 
-def test_an_assignment_is_spelt_in_lower_case_and_knows_what_it_is_on(azure: StandIn) -> None:
+def test_an_assignment_is_spelt_in_lower_case_and_knows_what_it_is_on(azure: Emulator) -> None:
     azure.put(CONFIGURATION, in_guest())
     for path, scope in ((DYNAMIC, GROUP), (BODIES["everywhere"][0], ROOT)):
         found = azure.put(path, BODIES["dynamic"][2]())
@@ -131,26 +131,26 @@ def test_an_assignment_is_spelt_in_lower_case_and_knows_what_it_is_on(azure: Sta
 # Disks
 
 
-def test_a_snapshot_holds_what_its_machines_disk_held_and_becomes_a_disk_of_its_own(azure: StandIn) -> None:
+def test_a_snapshot_holds_what_its_machines_disk_held_and_becomes_a_disk_of_its_own(azure: Emulator) -> None:
     azure.put(MACHINE, scheduled_machine())
     made = azure.put(SNAPSHOT, snapshot())
-    assert azure.hosts.asked[-1] == ("snapshot", "dev-vm-0")
+    assert azure.hosts.calls[-1] == ("snapshot", "dev-vm-0")
     assert (made["properties"]["completionPercent"], made["properties"]["osType"]) == (100.0, "Linux")
     assert made["properties"]["creationData"]["sourceUniqueId"]
     back = compute("disks/back")
     azure.put(back, BODIES["disk"][2]())
     swap = {"properties": {"storageProfile": {"osDisk": {"managedDisk": {"id": back}}}}}
     assert azure.ended(azure.ask("PATCH", MACHINE, swap)) == "Succeeded"
-    assert ("restore", "dev-vm-0") in azure.hosts.asked
+    assert ("restore", "dev-vm-0") in azure.hosts.calls
     assert azure.ask("GET", DISK).json()["properties"]["diskState"] == "Unattached"
     again = compute("snapshots/of-the-old-disk")
     azure.put(again, snapshot())
-    assert azure.hosts.asked.count(("snapshot", "dev-vm-0")) == 2, "an unattached disk is copied without a host"
+    assert azure.hosts.calls.count(("snapshot", "dev-vm-0")) == 2, "an unattached disk is copied without a host"
     for path in (SNAPSHOT, again, DISK):
         assert azure.ended(azure.ask("DELETE", path)) == "Succeeded"
 
 
-def test_a_machine_does_not_take_the_name_of_a_disk_that_is_there(azure: StandIn) -> None:
+def test_a_machine_does_not_take_the_name_of_a_disk_that_is_there(azure: Emulator) -> None:
     azure.put(MACHINE, scheduled_machine())
     assert azure.ended(azure.ask("DELETE", MACHINE)) == "Succeeded"
     assert azure.refused("PUT", MACHINE, scheduled_machine()) == (409, "ConflictingUserInput")
@@ -161,7 +161,7 @@ def test_a_machine_does_not_take_the_name_of_a_disk_that_is_there(azure: StandIn
 # Event Grid, Traffic Manager, roles
 
 
-def test_where_events_go_is_shown_without_its_query(azure: StandIn) -> None:
+def test_where_events_go_is_shown_without_its_query(azure: Emulator) -> None:
     azure.put(CONFIGURATION, in_guest())
     azure.put(BODIES["topic"][0], topic())
     path = BODIES["event"][0]
@@ -178,7 +178,7 @@ def test_where_events_go_is_shown_without_its_query(azure: StandIn) -> None:
     assert missing(azure, path)
 
 
-def test_a_profile_sends_requests_to_addresses_with_a_name_and_holds_none_of_them(azure: StandIn) -> None:
+def test_a_profile_sends_requests_to_addresses_with_a_name_and_holds_none_of_them(azure: Emulator) -> None:
     path = network("trafficManagerProfiles/front")
     assert azure.refused("PUT", path, profile())[1] == "BadRequest"
     azure.put(ADDRESS, named_address())
@@ -193,7 +193,7 @@ def test_a_profile_sends_requests_to_addresses_with_a_name_and_holds_none_of_the
     assert azure.ended(azure.ask("DELETE", ADDRESS)) == "Succeeded"
 
 
-def test_roles_are_assigned_at_any_scope_and_listed_at_it(azure: StandIn) -> None:
+def test_roles_are_assigned_at_any_scope_and_listed_at_it(azure: Emulator) -> None:
     guids = [f"0b9a7f6e-8d2c-4b1a-9f3e-2d4c6b8a0e1{n}" for n in range(4)]
     scopes = [ROOT, GROUP, network("virtualNetworks/net"), network("virtualNetworks/net/subnets/web")]
     for scope, guid in zip(scopes, guids, strict=True):
@@ -217,7 +217,7 @@ def test_roles_are_assigned_at_any_scope_and_listed_at_it(azure: StandIn) -> Non
 # How answers are waited for
 
 
-def test_disks_are_accepted_with_both_headers_and_a_groups_end_is_found_at_its_location(azure: StandIn) -> None:
+def test_disks_are_accepted_with_both_headers_and_a_groups_end_is_found_at_its_location(azure: Emulator) -> None:
     azure.put(MACHINE, scheduled_machine())
     accepted = azure.ask("PUT", SNAPSHOT, snapshot())
     assert accepted.status_code == 202
@@ -234,12 +234,12 @@ def test_disks_are_accepted_with_both_headers_and_a_groups_end_is_found_at_its_l
     assert "azure-asyncoperation" not in gone.headers
 
 
-def test_a_head_tells_whether_something_is_there(azure: StandIn) -> None:
+def test_a_head_tells_whether_something_is_there(azure: Emulator) -> None:
     assert azure.ask("HEAD", GROUP).status_code == 204
     assert azure.ask("HEAD", MACHINE).status_code == 404
 
 
-def test_an_arc_machine_without_an_agent_is_a_record_that_is_not_connected(azure: StandIn) -> None:
+def test_an_arc_machine_without_an_agent_is_a_record_that_is_not_connected(azure: Emulator) -> None:
     path = f"{GROUP}/providers/Microsoft.HybridCompute/machines/planned"
     assert azure.put(path, located())["properties"]["status"] == "Disconnected"
     assert azure.hosts.names() == []

@@ -1,4 +1,4 @@
-"""The official clients of Azure Monitor's logs, unmodified, against the doors: what goes in, and what queries find."""
+"""The official clients of Azure Monitor's logs against the emulator: what goes in, what queries find."""
 
 import gzip
 import io
@@ -33,7 +33,7 @@ from patchwave.wave.exports import TABLES, HostRow, stream, table
 from sandbox.azure.queries import logs
 from sandbox.azure.resources.ids import SUBSCRIPTION
 from tests.kusto import printed_client
-from tests.unit.azure_emulator import GROUP, LOCATION, ROOT, StandIn, located, served
+from tests.unit.azure_emulator import GROUP, LOCATION, ROOT, Emulator, located, served
 from tests.unit.engine import declare_stack
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -49,7 +49,7 @@ def workspace(name: str) -> str:
     return f"{GROUP}/providers/Microsoft.OperationalInsights/workspaces/{name}"
 
 
-def declare(azure: StandIn, name: str, transform: str = "source") -> tuple[str, str]:
+def declare(azure: Emulator, name: str, transform: str = "source") -> tuple[str, str]:
     """A workspace with a table and a rule that fills it: the workspace's id and the rule's immutable id."""
     made = azure.put(workspace(name), located({"sku": {"name": "PerGB2018"}}))
     columns = [{"name": c, "type": {"datetime": "dateTime"}.get(kind, kind)} for c, kind in COLUMNS.items()]
@@ -68,7 +68,7 @@ def declare(azure: StandIn, name: str, transform: str = "source") -> tuple[str, 
 
 
 @pytest.fixture(scope="module")
-def azure() -> Iterator[StandIn]:
+def azure() -> Iterator[Emulator]:
     with served() as made, pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith(("AZURE_", "ARM_"))]:
             patch.delenv(name)
@@ -79,13 +79,13 @@ def azure() -> Iterator[StandIn]:
 
 
 @pytest.fixture(scope="module")
-def queries(azure: StandIn) -> Iterator[LogsQueryClient]:
+def queries(azure: Emulator) -> Iterator[LogsQueryClient]:
     with DefaultAzureCredential() as held, LogsQueryClient(held, endpoint=azure.sandbox.endpoint) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
-def uploads(azure: StandIn) -> Iterator[LogsIngestionClient]:
+def uploads(azure: Emulator) -> Iterator[LogsIngestionClient]:
     with ManagedIdentityCredential() as held, LogsIngestionClient(azure.sandbox.endpoint, held) as client:
         yield client
 
@@ -98,7 +98,7 @@ ROWS: list[dict[str, Any]] = [
 
 
 @pytest.fixture(scope="module")
-def filled(azure: StandIn, uploads: LogsIngestionClient) -> str:
+def filled(azure: Emulator, uploads: LogsIngestionClient) -> str:
     """The workspace id of a workspace with three rows: 30 hours, 5 hours and no time old."""
     customer, rule = declare(azure, "filled")
     uploads.upload(rule, "Custom-Wave", ROWS)
@@ -163,12 +163,12 @@ def test_the_timespan_limits_what_a_query_sees(
 
 
 @pytest.mark.parametrize("timespan", ["P2D", "P2D/2999-01-01T00:00:00Z", "2000-01-01/2999-01-01", "2000-01-01/P40000D"])
-def test_other_spellings_of_a_timespan(azure: StandIn, queries: LogsQueryClient, filled: str, timespan: str) -> None:
+def test_other_spellings_of_a_timespan(azure: Emulator, queries: LogsQueryClient, filled: str, timespan: str) -> None:
     answer = raw(azure, filled, {"query": "Wave_CL | count", "timespan": timespan})
     assert answer["tables"][0]["rows"] == [[0 if timespan == "P2D/2999-01-01T00:00:00Z" else 3]]
 
 
-def raw(azure: StandIn, customer: str, body: Any, **headers: str) -> Any:
+def raw(azure: Emulator, customer: str, body: Any, **headers: str) -> Any:
     bearer = {"Authorization": f"Bearer {azure.token('https://api.loganalytics.io')}"}
     return azure.azure("POST", f"/v1/workspaces/{customer}/query", json=body, headers=bearer | headers).json()
 
@@ -179,7 +179,7 @@ def test_a_workspace_answers_by_its_resource_id_too(queries: LogsQueryClient, fi
 
 
 def test_tables_of_several_workspaces_are_one(
-    azure: StandIn, queries: LogsQueryClient, uploads: LogsIngestionClient, filled: str
+    azure: Emulator, queries: LogsQueryClient, uploads: LogsIngestionClient, filled: str
 ) -> None:
     customer, rule = declare(azure, "second")
     uploads.upload(rule, "Custom-Wave", [{"Host": "elsewhere"}])
@@ -211,7 +211,7 @@ def test_statistics_are_there_when_asked_for(queries: LogsQueryClient, filled: s
     assert queries.query_workspace(filled, "Wave_CL", timespan=None).statistics is None
 
 
-def test_more_rows_than_an_answer_holds_are_cut(azure: StandIn, filled: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_rows_than_an_answer_holds_are_cut(azure: Emulator, filled: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logs, "MOST_ROWS", 500)
     answer = raw(azure, filled, {"query": "range x from 1 to 501 step 1"})
     assert len(answer["tables"][0]["rows"]) == 500
@@ -272,7 +272,7 @@ def test_a_wrong_query_is_refused_in_azures_words(
     assert re.fullmatch(r"[0-9a-f-]{36}", error["correlationId"])
 
 
-def test_types_that_do_not_fit_are_a_semantic_error(azure: StandIn, filled: str) -> None:
+def test_types_that_do_not_fit_are_a_semantic_error(azure: Emulator, filled: str) -> None:
     error = raw(azure, filled, {"query": "Wave_CL | where Count + Host > 1"})["error"]
     assert (error["code"], error["innererror"]["code"]) == ("BadArgumentError", "SemanticError")
 
@@ -283,7 +283,7 @@ def test_what_only_azure_knows_is_not_called_wrong(queries: LogsQueryClient, fil
     assert refusal.value.status_code == 501
 
 
-def test_a_query_ends_when_its_time_is_up(azure: StandIn, filled: str) -> None:
+def test_a_query_ends_when_its_time_is_up(azure: Emulator, filled: str) -> None:
     many = "range x from 1 to 3000000 step 1 | extend key = x % 10"
     text = f"{many} | join kind=inner ({many}) on key | count"
     assert raw(azure, filled, {"query": text}, Prefer="wait=0.3")["error"]["code"] == "GatewayTimeout"
@@ -305,7 +305,7 @@ def test_a_query_ends_when_its_time_is_up(azure: StandIn, filled: str) -> None:
         {"query": "Wave_CL", "timespan": "P9999999D"},
     ],
 )
-def test_a_malformed_request_is_refused(azure: StandIn, filled: str, body: Any) -> None:
+def test_a_malformed_request_is_refused(azure: Emulator, filled: str, body: Any) -> None:
     error = raw(azure, filled, body)["error"]
     assert (error["code"], error["innererror"]["code"]) == ("BadArgumentError", "QueryValidationError")
 
@@ -323,7 +323,7 @@ def test_an_unknown_workspace_is_refused(queries: LogsQueryClient, filled: str) 
         assert refusal.value.response.json()["error"]["code"] == "FailedToResolveResource"
 
 
-def test_a_batch_is_refused_as_a_whole_only_when_it_is_malformed(azure: StandIn, filled: str) -> None:
+def test_a_batch_is_refused_as_a_whole_only_when_it_is_malformed(azure: Emulator, filled: str) -> None:
     bearer = {"Authorization": f"Bearer {azure.token('https://api.loganalytics.io')}"}
 
     def batch(*requests: Any) -> httpx.Response:
@@ -346,7 +346,7 @@ def test_a_batch_is_refused_as_a_whole_only_when_it_is_malformed(azure: StandIn,
         ("https://api.loganalytics.azure.com", 200, None),
     ],
 )
-def test_who_may_query(azure: StandIn, filled: str, token: str | None, status: int, code: str | None) -> None:
+def test_who_may_query(azure: Emulator, filled: str, token: str | None, status: int, code: str | None) -> None:
     held = azure.token(token) if token and token.startswith("https") else token
     headers = {"Authorization": f"Bearer {held}"} if held else {}
     answer = azure.azure("POST", f"/v1/workspaces/{filled}/query", json={"query": "Wave_CL"}, headers=headers)
@@ -357,7 +357,7 @@ def test_who_may_query(azure: StandIn, filled: str, token: str | None, status: i
     ("audience", "words"),
     [("https://monitor.azure.com", "wrong audience"), ("https://vault.azure.net", "AADSTS500011")],
 )
-def test_a_client_with_another_audience_is_turned_away(azure: StandIn, filled: str, audience: str, words: str) -> None:
+def test_a_client_with_another_audience_is_turned_away(azure: Emulator, filled: str, audience: str, words: str) -> None:
     with (
         ManagedIdentityCredential() as held,
         LogsQueryClient(held, endpoint=azure.sandbox.endpoint, audience=audience) as client,
@@ -370,7 +370,7 @@ def test_a_client_with_another_audience_is_turned_away(azure: StandIn, filled: s
 
 
 def test_rows_beyond_a_call_go_in_several_packed_calls(
-    azure: StandIn, queries: LogsQueryClient, uploads: LogsIngestionClient
+    azure: Emulator, queries: LogsQueryClient, uploads: LogsIngestionClient
 ) -> None:
     customer, rule = declare(azure, "many")
     rows = [{"Host": f"{number:0200}", "Count": number} for number in range(6_000)]
@@ -380,7 +380,7 @@ def test_rows_beyond_a_call_go_in_several_packed_calls(
     assert list(found.tables[0].rows[0]) == [6_000, sum(range(6_000))]
 
 
-def test_what_a_wave_exports_arrives_however_many_hosts_there_are(azure: StandIn, queries: LogsQueryClient) -> None:
+def test_what_a_wave_exports_arrives_however_many_hosts_there_are(azure: Emulator, queries: LogsQueryClient) -> None:
     customer, rule = declare(azure, "fleet")
     rows: list[Any] = [{"Host": f"host-{number:05}", "More": {"reason": "x" * 150}} for number in range(10_000)]
     with Arm(os.environ | {"ARM_SUBSCRIPTION_ID": SUBSCRIPTION}) as arm:
@@ -393,7 +393,7 @@ def test_what_a_wave_exports_arrives_however_many_hosts_there_are(azure: StandIn
 
 
 def test_a_stream_goes_in_as_it_is_packed_or_not(
-    azure: StandIn, queries: LogsQueryClient, uploads: LogsIngestionClient
+    azure: Emulator, queries: LogsQueryClient, uploads: LogsIngestionClient
 ) -> None:
     customer, rule = declare(azure, "streams")
     uploads.upload(rule, "Custom-Wave", io.BytesIO(json.dumps([{"Host": "plain"}]).encode()))
@@ -401,7 +401,7 @@ def test_a_stream_goes_in_as_it_is_packed_or_not(
     assert sorted(hosts(queries.query_workspace(customer, "Wave_CL", timespan=None))) == ["packed", "plain"]
 
 
-def test_a_call_that_is_too_large_is_refused_packed_or_not(azure: StandIn, uploads: LogsIngestionClient) -> None:
+def test_a_call_that_is_too_large_is_refused_packed_or_not(azure: Emulator, uploads: LogsIngestionClient) -> None:
     _, rule = declare(azure, "large")
     large = json.dumps([{"Host": "x" * 60_000}] * 20).encode()
     for content in (large, gzip.compress(large), gzip.compress(large * 100)):
@@ -409,10 +409,10 @@ def test_a_call_that_is_too_large_is_refused_packed_or_not(azure: StandIn, uploa
             uploads.upload(rule, "Custom-Wave", io.BytesIO(content))
         assert refusal.value.status_code == 413
         assert "ContentLengthLimitExceeded" in str(refusal.value)
-    assert azure.doors.store.logged(workspace("large"), "Wave_CL") == []
+    assert azure.endpoints.store.logged(workspace("large"), "Wave_CL") == []
 
 
-def test_what_cannot_be_unpacked_is_refused(azure: StandIn, uploads: LogsIngestionClient) -> None:
+def test_what_cannot_be_unpacked_is_refused(azure: Emulator, uploads: LogsIngestionClient) -> None:
     _, rule = declare(azure, "broken")
     with pytest.raises(HttpResponseError, match="InvalidPayload"):
         uploads.upload(rule, "Custom-Wave", io.BytesIO(b"\x1f\x8bnot gzip"))
@@ -422,7 +422,7 @@ def test_what_cannot_be_unpacked_is_refused(azure: StandIn, uploads: LogsIngesti
 
 
 def test_a_failed_part_is_handed_to_the_client_and_the_rest_goes_on(
-    azure: StandIn, queries: LogsQueryClient, uploads: LogsIngestionClient
+    azure: Emulator, queries: LogsQueryClient, uploads: LogsIngestionClient
 ) -> None:
     customer, rule = declare(azure, "parts")
     failed: list[LogsUploadError] = []
@@ -433,7 +433,7 @@ def test_a_failed_part_is_handed_to_the_client_and_the_rest_goes_on(
 
 
 def test_a_time_that_is_too_old_or_too_far_ahead_becomes_the_time_of_receipt(
-    azure: StandIn, queries: LogsQueryClient, uploads: LogsIngestionClient
+    azure: Emulator, queries: LogsQueryClient, uploads: LogsIngestionClient
 ) -> None:
     customer, rule = declare(azure, "times")
     kept = {"yesterday": timedelta(hours=-47), "tomorrow": timedelta(hours=23)}
@@ -449,7 +449,7 @@ def test_a_time_that_is_too_old_or_too_far_ahead_becomes_the_time_of_receipt(
 
 
 def test_a_rules_transformation_is_carried_out(
-    azure: StandIn, queries: LogsQueryClient, uploads: LogsIngestionClient
+    azure: Emulator, queries: LogsQueryClient, uploads: LogsIngestionClient
 ) -> None:
     transform = "source | where Count > 1 | extend Host = strcat(Host, '.example') | project-away Share"
     customer, rule = declare(azure, "shaped", transform)
@@ -461,18 +461,18 @@ def test_a_rules_transformation_is_carried_out(
     assert (row["Share"], row["Good"], row["More"]) == (None, True, '{"cves":["CVE-2026-1","CVE-2026-2"]}')
 
 
-def test_a_transformation_that_fails_keeps_every_row_out(azure: StandIn, uploads: LogsIngestionClient) -> None:
+def test_a_transformation_that_fails_keeps_every_row_out(azure: Emulator, uploads: LogsIngestionClient) -> None:
     _, rule = declare(azure, "failing", "source | extend Size = Size * Size")
     with pytest.raises(HttpResponseError, match="InvalidTransformOutput") as refusal:
         uploads.upload(rule, "Custom-Wave", ROWS)
     assert refusal.value.status_code == 400
-    assert azure.doors.store.logged(workspace("failing"), "Wave_CL") == []
+    assert azure.endpoints.store.logged(workspace("failing"), "Wave_CL") == []
 
 
 # What the page of queries shows
 
 
-def test_the_printed_client_finds_what_a_wave_exports(azure: StandIn, uploads: LogsIngestionClient) -> None:
+def test_the_printed_client_finds_what_a_wave_exports(azure: Emulator, uploads: LogsIngestionClient) -> None:
     declared = {d.type.rsplit(":", 1)[1]: d.props for d in declare_stack("dev")}
     group = f"{ROOT}/resourceGroups/{declared['Workspace']['resourceGroupName']}"
     place = f"{group}/providers/Microsoft.OperationalInsights/workspaces/{declared['Workspace']['workspaceName']}"

@@ -1,4 +1,4 @@
-"""Update Manager's operations on demand: what a host's apt says is what the doors answer, and no host is no answer."""
+"""Update Manager's operations on demand: the answers are those of a host's apt, and no host is no answer."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sandbox.azure.arm.patching import Patch, available, chosen
 from sandbox.lab.hosts import HostError
 from tests.unit.azure_bodies import CONFIGURATION, in_guest
-from tests.unit.azure_emulator import BLUE, GROUP, MACHINE, StandIn, declare, emulator
+from tests.unit.azure_emulator import BLUE, GROUP, MACHINE, Emulator, declare, emulator
 from tests.unit.test_azure_graph import ask
 
 Json = Any
@@ -43,14 +43,14 @@ for word; do last=$word; case $word in install) install=1;; *=*) if [ -n "${inst
 
 
 @pytest.fixture
-def azure() -> Iterator[StandIn]:
+def azure() -> Iterator[Emulator]:
     with emulator() as made:
         declare(made)
         yield made
 
 
 @pytest.fixture
-def pending(azure: StandIn, tmp_path: Path) -> Path:
+def pending(azure: Emulator, tmp_path: Path) -> Path:
     """What the machines' apt has pending; their scripts run for real."""
     stub, pending = tmp_path / "apt-get", tmp_path / "pending"
     stub.write_text(APT)
@@ -68,7 +68,7 @@ def pending(azure: StandIn, tmp_path: Path) -> Path:
     return pending
 
 
-def asked(azure: StandIn, path: str, body: Json = None) -> Json:
+def request(azure: Emulator, path: str, body: Json = None) -> Json:
     """The end of an operation as its status tells it."""
     answer = azure.ask("POST", path, body)
     assert answer.status_code == 202, answer.text
@@ -77,7 +77,7 @@ def asked(azure: StandIn, path: str, body: Json = None) -> Json:
     return azure.azure("GET", place, headers=azure.bearer).json()
 
 
-def found(azure: StandIn, query: str) -> list[Json]:
+def found(azure: Emulator, query: str) -> list[Json]:
     data: list[Json] = ask(azure, query).json()["data"]
     return data
 
@@ -110,8 +110,8 @@ def test_nothing_excluded_is_installed_and_nothing_that_nobody_asked_for(
     assert set(patches) == set(selected) | set(excluded) or "*" not in include
 
 
-def test_an_assessment_tells_what_the_hosts_apt_has_and_resource_graph_shows_it(azure: StandIn, pending: Path) -> None:
-    output = asked(azure, f"{MACHINE}/assessPatches")["properties"]["output"]
+def test_an_assessment_tells_what_the_hosts_apt_has_and_resource_graph_shows_it(azure: Emulator, pending: Path) -> None:
+    output = request(azure, f"{MACHINE}/assessPatches")["properties"]["output"]
     assert (output["criticalAndSecurityPatchCount"], output["otherPatchCount"]) == (2, 1)
     assert [one["name"] for one in output["availablePatches"]] == [patch.name for patch in PATCHES]
     query = (
@@ -122,14 +122,14 @@ def test_an_assessment_tells_what_the_hosts_apt_has_and_resource_graph_shows_it(
     assert summary["properties"]["availablePatchCountByClassification"]["security"] == 2
     assert len(found(azure, query.format("has"))) == 3
     pending.write_text("")
-    assert asked(azure, f"{MACHINE}/assessPatches")["properties"]["output"]["otherPatchCount"] == 0
+    assert request(azure, f"{MACHINE}/assessPatches")["properties"]["output"]["otherPatchCount"] == 0
     assert found(azure, query.format("has")) == []
 
 
-def test_an_installation_brings_what_was_asked_for_and_nothing_else(azure: StandIn, pending: Path) -> None:
+def test_an_installation_brings_what_was_asked_for_and_nothing_else(azure: Emulator, pending: Path) -> None:
     linux = {"classificationsToInclude": ["Security"], "packageNameMasksToExclude": ["lib*"]}
     wanted = {"rebootSetting": "Never", "maximumDuration": "PT1H", "linuxParameters": linux}
-    output = asked(azure, f"{MACHINE}/installPatches", wanted)["properties"]["output"]
+    output = request(azure, f"{MACHINE}/installPatches", wanted)["properties"]["output"]
     counts = ("installedPatchCount", "excludedPatchCount", "notSelectedPatchCount", "failedPatchCount")
     assert [output[name] for name in counts] == [1, 1, 1, 0]
     assert (output["status"], output["rebootStatus"]) == ("Succeeded", "NotNeeded")
@@ -137,29 +137,29 @@ def test_an_installation_brings_what_was_asked_for_and_nothing_else(azure: Stand
     query = "patchinstallationresources | where type has 'softwarepatches' | project p = properties"
     states = {row["p"]["patchName"]: row["p"]["installationState"] for row in found(azure, query)}
     assert states == {"base-files": "NotSelected", "libssl3:i386": "Excluded", "openssl": "Installed"}
-    assert ("restart", "dev-vm-0") not in azure.hosts.asked
-    again = asked(azure, f"{MACHINE}/installPatches", wanted | {"rebootSetting": "Always"})["properties"]["output"]
+    assert ("restart", "dev-vm-0") not in azure.hosts.calls
+    again = request(azure, f"{MACHINE}/installPatches", wanted | {"rebootSetting": "Always"})["properties"]["output"]
     assert (again["installedPatchCount"], again["rebootStatus"]) == (0, "Completed")
-    assert ("restart", "dev-vm-0") in azure.hosts.asked
+    assert ("restart", "dev-vm-0") in azure.hosts.calls
 
 
-def test_an_installation_that_fails_says_so_of_what_is_still_pending(azure: StandIn, pending: Path) -> None:
+def test_an_installation_that_fails_says_so_of_what_is_still_pending(azure: Emulator, pending: Path) -> None:
     pending.write_text("Inst broken [1] (2 Debian:12/stable-security [all])\n")
     linux = {"packageNameMasksToInclude": ["broken"]}
     wanted = {"rebootSetting": "IfRequired", "linuxParameters": linux}
-    output = asked(azure, f"{MACHINE}/installPatches", wanted)["properties"]["output"]
+    output = request(azure, f"{MACHINE}/installPatches", wanted)["properties"]["output"]
     assert (output["status"], output["failedPatchCount"], output["installedPatchCount"]) == ("Failed", 1, 0)
     assert "broken" in output["error"]["message"]
 
 
-def test_without_a_host_to_ask_there_are_no_numbers(azure: StandIn) -> None:
-    ended = asked(azure, f"{MACHINE}/assessPatches")
+def test_without_a_host_to_ask_there_are_no_numbers(azure: Emulator) -> None:
+    ended = request(azure, f"{MACHINE}/assessPatches")
     assert (ended["status"], ended["error"]["code"]) == ("Failed", "VMGuestPatchInternalError")
     assert found(azure, "patchassessmentresources | project id | order by id asc") == []
     assert azure.ask("GET", MACHINE).json()["properties"]["provisioningState"] == "Succeeded"
 
 
-def test_what_the_operations_do_not_take_is_refused(azure: StandIn) -> None:
+def test_what_the_operations_do_not_take_is_refused(azure: Emulator) -> None:
     good = {"rebootSetting": "IfRequired", "maximumDuration": "PT2H"}
     for wrong in (
         {"maximumDuration": "PT2H"},
@@ -173,7 +173,7 @@ def test_what_the_operations_do_not_take_is_refused(azure: StandIn) -> None:
     assert azure.refused("POST", f"{BLUE}/assessPatches") == (400, "InvalidResourceType")
 
 
-def test_a_machine_that_is_off_is_not_asked(azure: StandIn) -> None:
+def test_a_machine_that_is_off_is_not_asked(azure: Emulator) -> None:
     azure.ended(azure.ask("POST", f"{MACHINE}/deallocate"))
     assert azure.refused("POST", f"{MACHINE}/assessPatches") == (409, "OperationNotAllowed")
     assert azure.refused("POST", f"{MACHINE}/installPatches", {"rebootSetting": "Never"}) == (
@@ -182,22 +182,22 @@ def test_a_machine_that_is_off_is_not_asked(azure: StandIn) -> None:
     )
 
 
-def test_an_arc_machine_wants_the_duration_and_gets_counts_by_class(azure: StandIn, pending: Path) -> None:
+def test_an_arc_machine_wants_the_duration_and_gets_counts_by_class(azure: Emulator, pending: Path) -> None:
     made = azure.identity("POST", "/sandbox/arc", json={"name": "site-0"}).json()
     assert azure.refused("POST", f"{made['id']}/installPatches", {"rebootSetting": "Never"})[0] == 400
-    output = asked(azure, f"{made['id']}/assessPatches")["properties"]["output"]
+    output = request(azure, f"{made['id']}/assessPatches")["properties"]["output"]
     assert output["availablePatchCountByClassification"]["security"] == 2
     assert (output["patchServiceUsed"], output["osType"]) == ("APT", "Linux")
 
 
-def test_what_was_found_on_a_machine_goes_with_it(azure: StandIn, pending: Path) -> None:
-    asked(azure, f"{MACHINE}/assessPatches")
+def test_what_was_found_on_a_machine_goes_with_it(azure: Emulator, pending: Path) -> None:
+    request(azure, f"{MACHINE}/assessPatches")
     azure.ask("PUT", f"{MACHINE}/providers/Microsoft.Maintenance/applyUpdates/default", {})
     azure.ended(azure.ask("DELETE", MACHINE))
-    assert [row.key for row in azure.doors.store.all() if row.key.startswith(f"{MACHINE.lower()}/")] == []
+    assert [row.key for row in azure.endpoints.store.all() if row.key.startswith(f"{MACHINE.lower()}/")] == []
 
 
-def test_a_machine_has_no_platform_updates_and_says_so(azure: StandIn) -> None:
+def test_a_machine_has_no_platform_updates_and_says_so(azure: Emulator) -> None:
     updates = f"{MACHINE}/providers/Microsoft.Maintenance/applyUpdates"
     made = azure.ask("PUT", f"{updates}/default", {})
     assert (made.status_code, made.json()["properties"]["status"]) == (201, "NoUpdatesPending")
@@ -207,7 +207,7 @@ def test_a_machine_has_no_platform_updates_and_says_so(azure: StandIn) -> None:
     assert azure.refused("GET", f"{updates}/other") == (404, "ResourceNotFound")
 
 
-def test_a_run_that_no_schedule_has_begun_cannot_be_cancelled(azure: StandIn) -> None:
+def test_a_run_that_no_schedule_has_begun_cannot_be_cancelled(azure: Emulator) -> None:
     azure.put(CONFIGURATION, in_guest())
     run = f"{CONFIGURATION}/providers/Microsoft.Maintenance/applyUpdates/20261207090000"
     assert azure.refused("PUT", run, {"properties": {"status": "Cancel"}}) == (404, "ResourceNotFound")

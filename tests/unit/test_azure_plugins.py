@@ -1,4 +1,4 @@
-"""The engine's door: what a preview says, what an update does, and that a refresh finds nothing that is not there."""
+"""The engine's provider plugin: what a preview shows, what an update does, and that a refresh finds no change."""
 
 import json
 import re
@@ -29,7 +29,7 @@ from tests.unit.azure_emulator import (
     MACHINE,
     NIC,
     VNET,
-    StandIn,
+    Emulator,
     declare,
     emulator,
     scale_set,
@@ -42,11 +42,11 @@ VMSS = "azure-native:compute:VirtualMachineScaleSet"
 
 
 class NearClient:
-    """The SDK's place taken by the doors in memory."""
+    """The SDK's place taken by the endpoints in memory."""
 
     subscription = GROUP.split("/")[2]
 
-    def __init__(self, azure: StandIn) -> None:
+    def __init__(self, azure: Emulator) -> None:
         self._azure = azure
 
     def get(self, identity: str, api: str) -> Json | None:
@@ -73,7 +73,7 @@ class NearClient:
 class Plugin:
     """The provider as the engine talks to it."""
 
-    def __init__(self, azure: StandIn) -> None:
+    def __init__(self, azure: Emulator) -> None:
         self.provider = AzureNative("", shape_cache())
         self.provider._made = NearClient(azure)  # type: ignore[assignment]
 
@@ -112,13 +112,13 @@ class Plugin:
 
 
 @pytest.fixture
-def azure() -> Iterator[StandIn]:
+def azure() -> Iterator[Emulator]:
     with emulator() as made:
         yield made
 
 
 @pytest.fixture
-def plugin(azure: StandIn) -> Plugin:
+def plugin(azure: Emulator) -> Plugin:
     return Plugin(azure)
 
 
@@ -140,10 +140,10 @@ NOTHING = rpc.provider_pb2.DiffResponse.DIFF_NONE
 
 
 def test_up_refresh_and_preview_agree_for_every_kind_and_a_destroy_leaves_nothing(
-    azure: StandIn, plugin: Plugin
+    azure: Emulator, plugin: Plugin
 ) -> None:
     azure.put(GROUP, {"location": LOCATION})
-    before = {row.key for row in azure.doors.store.all()}
+    before = {row.key for row in azure.endpoints.store.all()}
     made = []
     for name in BODIES:
         token, identity, inputs = declared(name)
@@ -158,7 +158,7 @@ def test_up_refresh_and_preview_agree_for_every_kind_and_a_destroy_leaves_nothin
     for token, identity, *_ in reversed(made):
         plugin.delete(token, identity)
         assert plugin.read(token, identity, {}).id == ""
-    assert {row.key for row in azure.doors.store.all()} == before | {DISK.lower()}, "a machine's disk is detached"
+    assert {row.key for row in azure.endpoints.store.all()} == before | {DISK.lower()}, "a machine's disk is detached"
 
 
 ELSEWHERE = {
@@ -171,7 +171,7 @@ ELSEWHERE = {
 """What stands before any program runs."""
 
 
-def test_what_is_there_already_is_taken_on_when_it_is_what_was_declared(azure: StandIn, plugin: Plugin) -> None:
+def test_what_is_there_already_is_taken_on_when_it_is_what_was_declared(azure: Emulator, plugin: Plugin) -> None:
     declare(azure, machines=False)
     token, identity, inputs = NETWORK
     made = plugin.create(token, inputs)
@@ -179,14 +179,14 @@ def test_what_is_there_already_is_taken_on_when_it_is_what_was_declared(azure: S
     assert plain(made.properties)["provisioningState"] == "Succeeded"
 
 
-def test_another_resource_of_that_name_is_not_taken_on(azure: StandIn, plugin: Plugin) -> None:
+def test_another_resource_of_that_name_is_not_taken_on(azure: Emulator, plugin: Plugin) -> None:
     declare(azure, machines=False)
     token, identity, inputs = NETWORK
     with pytest.raises(Failure, match=f"cannot create already existing resource '{identity}'"):
         plugin.create(token, inputs | {"addressSpace": {"addressPrefixes": ["10.9.0.0/16"]}})
 
 
-def test_drift_is_seen_and_azures_additions_are_not(azure: StandIn, plugin: Plugin) -> None:
+def test_drift_is_seen_and_azures_additions_are_not(azure: Emulator, plugin: Plugin) -> None:
     declare(azure)
     _, identity, inputs = SCALE_SET
     state = plain(plugin.read(VMSS, identity, {}).properties)
@@ -198,7 +198,7 @@ def test_drift_is_seen_and_azures_additions_are_not(azure: StandIn, plugin: Plug
     assert plugin.read("azure-native:compute:VirtualMachine", MACHINE, MACHINE_INPUTS[2]).id == ""
 
 
-def test_an_import_gets_its_inputs_from_azure(azure: StandIn, plugin: Plugin) -> None:
+def test_an_import_gets_its_inputs_from_azure(azure: Emulator, plugin: Plugin) -> None:
     declare(azure, machines=False)
     inputs = plain(plugin.read(NETWORK[0], VNET, {}).inputs)
     assert inputs["virtualNetworkName"] == "net"
@@ -259,7 +259,7 @@ def test_an_input_that_says_what_azure_had_chosen_replaces_nothing(plugin: Plugi
     assert list(plugin.diff(token, olds, news, {}).replaces) == ["publicIPAddressVersion"]
 
 
-def test_maintenance_spells_otherwise_and_it_is_no_drift(azure: StandIn, plugin: Plugin) -> None:
+def test_maintenance_spells_otherwise_and_it_is_no_drift(azure: Emulator, plugin: Plugin) -> None:
     declare(azure, machines=False)
     for name, more in (("mc", {"installPatches": {"rebootSetting": "Always"}}), ("dynamic", {})):
         token, identity, inputs = declared(name)
@@ -292,7 +292,7 @@ def test_a_preview_of_an_update_keeps_the_name_only(plugin: Plugin) -> None:
     assert [pool["id"] for pool in outputs["backendAddressPools"]] == [UNKNOWN, UNKNOWN]
 
 
-def test_a_check_names_unknown_properties_missing_arguments_and_unknown_types(azure: StandIn, plugin: Plugin) -> None:
+def test_a_check_names_unknown_properties_missing_arguments_and_unknown_types(azure: Emulator, plugin: Plugin) -> None:
     azure.put(GROUP, {"location": LOCATION})
     _, failures = plugin.check(VMSS, SCALE_SET[2] | {"upgradePolcy": {}})
     assert failures == ["upgradePolcy: unknown property 'upgradePolcy': did you mean 'upgradePolicy'?"]
@@ -305,7 +305,7 @@ def test_a_check_names_unknown_properties_missing_arguments_and_unknown_types(az
             plugin.check(token, {})
 
 
-def test_a_name_once_given_stays_and_a_location_comes_from_the_group(azure: StandIn, plugin: Plugin) -> None:
+def test_a_name_once_given_stays_and_a_location_comes_from_the_group(azure: Emulator, plugin: Plugin) -> None:
     azure.put(GROUP, {"location": "swedencentral"})
     first, _ = plugin.check(VMSS, {"resourceGroupName": "dev"})
     assert first["location"] == "swedencentral"
@@ -314,7 +314,7 @@ def test_a_name_once_given_stays_and_a_location_comes_from_the_group(azure: Stan
     assert again == first
 
 
-def test_azures_refusal_is_one_line_and_a_half_made_machine_is_kept(azure: StandIn, plugin: Plugin) -> None:
+def test_azures_refusal_is_one_line_and_a_half_made_machine_is_kept(azure: Emulator, plugin: Plugin) -> None:
     declare(azure, machines=False)
     token, identity, inputs = MACHINE_INPUTS
     wrong = inputs | {"networkProfile": {"networkInterfaces": [{"id": NIC + "x"}]}}
@@ -329,7 +329,7 @@ def test_azures_refusal_is_one_line_and_a_half_made_machine_is_kept(azure: Stand
     assert (partial.id, plain(partial.inputs)) == (identity, inputs)
 
 
-def test_a_function_reads_a_resource_and_others_are_refused(azure: StandIn, plugin: Plugin) -> None:
+def test_a_function_reads_a_resource_and_others_are_refused(azure: Emulator, plugin: Plugin) -> None:
     declare(azure, machines=False)
     arguments = struct({"resourceGroupName": "dev", "virtualNetworkName": "net"})
     found = plugin.provider.invoke(SimpleNamespace(tok="azure-native:network:getVirtualNetwork", args=arguments))
@@ -379,8 +379,8 @@ def test_what_is_declared_is_found_in_what_azure_has_with_its_additions(olds: Js
 
 
 @given(OBJECTS, OBJECTS)
-def test_azure_saying_the_same_again_is_never_drift(inputs: Json, said: Json) -> None:
-    assert refreshed(inputs, said, json.loads(json.dumps(said))) == inputs
+def test_azure_saying_the_same_again_is_never_drift(inputs: Json, shown: Json) -> None:
+    assert refreshed(inputs, shown, json.loads(json.dumps(shown))) == inputs
 
 
 @given(OBJECTS, OBJECTS)

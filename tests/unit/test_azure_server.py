@@ -1,4 +1,4 @@
-"""The HTTPS door behaves as Azure Resource Manager does: what it admits, what it refuses, and what it does then."""
+"""The HTTPS endpoint behaves as Azure Resource Manager does: what it admits, what it refuses, and what it does then."""
 
 import json
 import time
@@ -21,8 +21,8 @@ from tests.unit.azure_emulator import (
     ROOT,
     SUBNET,
     VNET,
+    Emulator,
     RecordedHosts,
-    StandIn,
     balancer,
     compute,
     declare,
@@ -39,13 +39,13 @@ POINTS = compute("restorePointCollections/points")
 
 
 @pytest.fixture
-def azure() -> Iterator[StandIn]:
+def azure() -> Iterator[Emulator]:
     with emulator() as made:
         yield made
 
 
 @pytest.fixture(scope="module")
-def standing() -> Iterator[StandIn]:
+def standing() -> Iterator[Emulator]:
     """A declared group, for tests that only look."""
     with emulator() as made:
         declare(made)
@@ -67,7 +67,7 @@ def standing() -> Iterator[StandIn]:
         ),
     ],
 )
-def test_a_stranger_is_refused(standing: StandIn, header: str | None, code: str) -> None:
+def test_a_stranger_is_refused(standing: Emulator, header: str | None, code: str) -> None:
     answer = standing.azure(
         "GET", GROUP, params={"api-version": "2024-11-01"}, headers={"Authorization": header} if header else {}
     )
@@ -75,7 +75,7 @@ def test_a_stranger_is_refused(standing: StandIn, header: str | None, code: str)
     assert "Bearer" in answer.headers["WWW-Authenticate"]
 
 
-def test_a_token_for_another_audience_is_refused(standing: StandIn) -> None:
+def test_a_token_for_another_audience_is_refused(standing: Emulator) -> None:
     token = standing.token("https://monitor.azure.com")
     answer = standing.azure(
         "GET", GROUP, params={"api-version": "2024-11-01"}, headers={"Authorization": f"Bearer {token}"}
@@ -83,7 +83,7 @@ def test_a_token_for_another_audience_is_refused(standing: StandIn) -> None:
     assert answer.json()["error"]["code"] == "InvalidAuthenticationTokenAudience"
 
 
-def test_the_identity_door_wants_its_header_and_a_known_audience(standing: StandIn) -> None:
+def test_the_identity_door_wants_its_header_and_a_known_audience(standing: Emulator) -> None:
     path, query = "/metadata/identity/oauth2/token", {"resource": "https://management.azure.com/"}
     assert standing.identity("GET", path, params=query).status_code == 400
     query["resource"] = "https://vault.azure.net"
@@ -92,9 +92,9 @@ def test_the_identity_door_wants_its_header_and_a_known_audience(standing: Stand
     )
 
 
-def test_readiness_needs_no_token(azure: StandIn) -> None:
+def test_readiness_needs_no_token(azure: Emulator) -> None:
     assert azure.azure("GET", "/ready").status_code == 503
-    azure.doors.ready.set()
+    azure.endpoints.ready.set()
     assert azure.azure("GET", "/ready").status_code == 200
 
 
@@ -116,30 +116,30 @@ def test_readiness_needs_no_token(azure: StandIn) -> None:
         ("DELETE", f"{GROUP}/providers/Microsoft.Compute/virtualMachines", "MethodNotAllowed"),
     ],
 )
-def test_what_is_not_there_is_refused_by_name(standing: StandIn, method: str, path: str, code: str) -> None:
+def test_what_is_not_there_is_refused_by_name(standing: Emulator, method: str, path: str, code: str) -> None:
     assert standing.refused(method, path, machine() if method == "PUT" else None)[1] == code
 
 
-def test_an_api_version_is_needed(standing: StandIn) -> None:
+def test_an_api_version_is_needed(standing: Emulator) -> None:
     missing = standing.azure("GET", GROUP, headers=standing.bearer)
     wrong = standing.azure("GET", GROUP, params={"api-version": "latest"}, headers=standing.bearer)
     codes = [answer.json()["error"]["code"] for answer in (missing, wrong)]
     assert codes == ["MissingApiVersionParameter", "InvalidApiVersionParameter"]
 
 
-def test_ids_are_the_same_in_any_spelling(standing: StandIn) -> None:
+def test_ids_are_the_same_in_any_spelling(standing: Emulator) -> None:
     for path in (MACHINE.upper().replace("/SUBSCRIPTIONS/", "/subscriptions/"), MACHINE.lower()):
         assert standing.ask("GET", path).json()["id"] == MACHINE
     assert standing.ask("GET", SUBNET.lower()).json()["id"] == SUBNET
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{", b"\xff\xfe"])
-def test_a_body_that_is_no_object_is_refused(standing: StandIn, body: bytes) -> None:
+def test_a_body_that_is_no_object_is_refused(standing: Emulator, body: bytes) -> None:
     answer = standing.azure("PUT", VNET, params={"api-version": "2024-11-01"}, headers=standing.bearer, content=body)
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "InvalidRequestContent")
 
 
-def test_lists_hold_what_is_in_their_scope(standing: StandIn) -> None:
+def test_lists_hold_what_is_in_their_scope(standing: Emulator) -> None:
     everywhere = standing.ask("GET", f"{ROOT}/providers/Microsoft.Compute/virtualMachines").json()["value"]
     here = standing.ask("GET", compute("virtualMachines")).json()["value"]
     assert [one["name"] for one in everywhere] == [one["name"] for one in here] == ["dev-vm-0"]
@@ -151,7 +151,7 @@ def test_lists_hold_what_is_in_their_scope(standing: StandIn) -> None:
 # Parents, references, deletion
 
 
-def test_a_resource_needs_its_group_its_parent_and_what_it_points_at(azure: StandIn) -> None:
+def test_a_resource_needs_its_group_its_parent_and_what_it_points_at(azure: Emulator) -> None:
     assert azure.refused("PUT", VNET, vnet()) == (404, "ResourceGroupNotFound")
     azure.put(GROUP, {"location": LOCATION})
     assert azure.refused("PUT", NIC, interface()) == (400, "InvalidResourceReference")
@@ -174,12 +174,12 @@ def test_a_resource_needs_its_group_its_parent_and_what_it_points_at(azure: Stan
         (BALANCER, "LoadBalancerInUseByVirtualMachineScaleSet"),
     ],
 )
-def test_what_is_in_use_stays(standing: StandIn, path: str, code: str) -> None:
+def test_what_is_in_use_stays(standing: Emulator, path: str, code: str) -> None:
     assert standing.refused("DELETE", path) == (400, code)
     assert standing.ask("GET", path).json()["properties"]["provisioningState"] == "Succeeded"
 
 
-def test_a_used_subnet_or_pool_cannot_be_left_out(standing: StandIn) -> None:
+def test_a_used_subnet_or_pool_cannot_be_left_out(standing: Emulator) -> None:
     smaller = vnet()
     smaller["properties"]["subnets"] = []
     assert standing.refused("PUT", VNET, smaller)[1] == "InUseSubnetCannotBeDeleted"
@@ -188,7 +188,7 @@ def test_a_used_subnet_or_pool_cannot_be_left_out(standing: StandIn) -> None:
     assert standing.refused("PUT", BALANCER, smaller)[1] == "InUseBackendAddressPoolCannotBeDeleted"
 
 
-def test_everything_goes_in_the_right_order_and_again_is_no_error(azure: StandIn) -> None:
+def test_everything_goes_in_the_right_order_and_again_is_no_error(azure: Emulator) -> None:
     declare(azure)
     for path in (MACHINE, BLUE, NIC, BALANCER, ADDRESS, VNET):
         assert azure.ended(azure.ask("DELETE", path)) == "Succeeded", path
@@ -197,7 +197,7 @@ def test_everything_goes_in_the_right_order_and_again_is_no_error(azure: StandIn
     assert azure.hosts.names() == []
 
 
-def test_a_group_takes_everything_in_it_along(azure: StandIn) -> None:
+def test_a_group_takes_everything_in_it_along(azure: Emulator) -> None:
     declare(azure)
     answer = azure.ask("DELETE", GROUP)
     assert answer.status_code in (200, 202)
@@ -207,10 +207,10 @@ def test_a_group_takes_everything_in_it_along(azure: StandIn) -> None:
             time.sleep(0.02)
     assert azure.refused("GET", GROUP)[0] == 404
     assert azure.hosts.names() == []
-    assert [row.id for row in azure.doors.store.under(GROUP)] == []
+    assert [row.id for row in azure.endpoints.store.under(GROUP)] == []
 
 
-def test_a_place_is_for_life(azure: StandIn) -> None:
+def test_a_place_is_for_life(azure: Emulator) -> None:
     declare(azure, machines=False)
     assert azure.refused("PUT", VNET, vnet() | {"location": "northeurope"}) == (409, "InvalidResourceLocation")
     assert (
@@ -223,7 +223,7 @@ def test_a_place_is_for_life(azure: StandIn) -> None:
 # Machines
 
 
-def test_a_scale_set_boots_its_instances_with_name_slot_and_address(standing: StandIn) -> None:
+def test_a_scale_set_boots_its_instances_with_name_slot_and_address(standing: Emulator) -> None:
     spec = standing.hosts.specs["dev-blue-1"]
     assert spec.files["/etc/fieldops/host.env"] == "FIELDOPS_HOST=dev-blue-1\nFIELDOPS_SLOT=blue\n"
     nics = standing.ask("GET", f"{BLUE}/networkInterfaces").json()["value"]
@@ -235,7 +235,7 @@ def test_a_scale_set_boots_its_instances_with_name_slot_and_address(standing: St
     assert "PowerState/running" in [state["code"] for state in one["properties"]["instanceView"]["statuses"]]
 
 
-def test_capacity_adds_new_numbers_and_takes_the_highest(azure: StandIn) -> None:
+def test_capacity_adds_new_numbers_and_takes_the_highest(azure: Emulator) -> None:
     declare(azure)
     azure.put(BLUE, scale_set(4))
     assert [name for name in azure.hosts.names() if "blue" in name] == [f"dev-blue-{n}" for n in range(4)]
@@ -243,14 +243,17 @@ def test_capacity_adds_new_numbers_and_takes_the_highest(azure: StandIn) -> None
     azure.put(BLUE, scale_set(2))
     assert [name for name in azure.hosts.names() if "blue" in name] == ["dev-blue-0", "dev-blue-4"]
     assert len({spec.address for name, spec in azure.hosts.specs.items() if name in azure.hosts.names()}) == 3
+    assert azure.ask("DELETE", f"{BLUE}/virtualMachines/0").status_code in (200, 202)
+    azure.put(BLUE, scale_set(azure.ask("GET", BLUE).json()["sku"]["capacity"]))
+    assert [name for name in azure.hosts.names() if "blue" in name] == ["dev-blue-4"]
 
 
-def test_no_secret_comes_back(standing: StandIn) -> None:
+def test_no_secret_comes_back(standing: Emulator) -> None:
     shown = standing.ask("GET", MACHINE).text + standing.ask("GET", f"{BLUE}/virtualMachines").text
     assert "not-kept-1" not in shown
 
 
-def test_power_is_what_was_asked_for(azure: StandIn) -> None:
+def test_power_is_what_was_asked_for(azure: Emulator) -> None:
     declare(azure)
     for action, power in (
         ("deallocate", "deallocated"),
@@ -262,10 +265,10 @@ def test_power_is_what_was_asked_for(azure: StandIn) -> None:
         if action != "restart":
             states = azure.ask("GET", f"{MACHINE}/instanceView").json()["statuses"]
             assert [one["code"] for one in states] == ["ProvisioningState/succeeded", f"PowerState/{power}"]
-    assert ("restart", "dev-vm-0") in azure.hosts.asked
+    assert ("restart", "dev-vm-0") in azure.hosts.calls
 
 
-def test_a_boot_that_fails_fails_the_operation_and_a_second_try_mends_it(azure: StandIn) -> None:
+def test_a_boot_that_fails_fails_the_operation_and_a_second_try_mends_it(azure: Emulator) -> None:
     declare(azure, machines=False)
     azure.hosts.broken.add("dev-vm-0")
     answer = azure.ask("PUT", MACHINE, machine())
@@ -278,7 +281,7 @@ def test_a_boot_that_fails_fails_the_operation_and_a_second_try_mends_it(azure: 
     assert azure.put(MACHINE, machine())["properties"]["provisioningState"] == "Succeeded"
 
 
-def test_a_long_operation_is_polled_as_azures(azure: StandIn) -> None:
+def test_a_long_operation_is_polled_as_azures(azure: Emulator) -> None:
     declare(azure, machines=False)
     azure.hosts.gate.clear()
     answer = azure.ask("PUT", MACHINE, machine())
@@ -291,7 +294,7 @@ def test_a_long_operation_is_polled_as_azures(azure: StandIn) -> None:
     assert azure.ask("GET", MACHINE).json()["properties"]["provisioningState"] == "Succeeded"
 
 
-def test_a_restore_point_becomes_a_disk_and_the_disk_a_machines_own(azure: StandIn) -> None:
+def test_a_restore_point_becomes_a_disk_and_the_disk_a_machines_own(azure: Emulator) -> None:
     declare(azure)
     azure.put(POINTS, located({"source": {"id": MACHINE}}))
     point = azure.put(f"{POINTS}/restorePoints/p1", {"properties": {}})
@@ -301,7 +304,7 @@ def test_a_restore_point_becomes_a_disk_and_the_disk_a_machines_own(azure: Stand
     before = azure.ask("GET", MACHINE).json()["properties"]["storageProfile"]["osDisk"]["managedDisk"]["id"]
     answer = azure.ask("PATCH", MACHINE, {"properties": {"storageProfile": {"osDisk": {"managedDisk": {"id": disk}}}}})
     assert azure.ended(answer) == "Succeeded", answer.text
-    assert azure.hosts.asked[-4:] == [
+    assert azure.hosts.calls[-4:] == [
         ("stop", "dev-vm-0"),
         ("snapshot", "dev-vm-0"),
         ("restore", "dev-vm-0"),
@@ -312,14 +315,14 @@ def test_a_restore_point_becomes_a_disk_and_the_disk_a_machines_own(azure: Stand
     assert azure.refused("DELETE", disk) == (409, "OperationNotAllowed")
 
 
-def test_two_machines_never_share_a_host_or_an_interface(azure: StandIn) -> None:
+def test_two_machines_never_share_a_host_or_an_interface(azure: Emulator) -> None:
     declare(azure)
     second = machine()
     assert azure.refused("PUT", compute("virtualMachines/dev-vm-1"), second)[1] == "NicInUse"
     assert azure.refused("PUT", compute("virtualMachines/dev-blue-0"), second)[1] == "OperationNotAllowed"
 
 
-def test_a_patch_of_tags_replaces_them_and_touches_nothing_else(azure: StandIn) -> None:
+def test_a_patch_of_tags_replaces_them_and_touches_nothing_else(azure: Emulator) -> None:
     declare(azure)
     before = azure.ask("GET", MACHINE).json()
     answer = azure.ask("PATCH", MACHINE, {"tags": {"owner": "ops"}})
@@ -333,7 +336,7 @@ def test_a_patch_of_tags_replaces_them_and_touches_nothing_else(azure: StandIn) 
 # Arc
 
 
-def test_an_arc_machine_joins_once_shows_its_address_and_leaves_with_its_host(azure: StandIn) -> None:
+def test_an_arc_machine_joins_once_shows_its_address_and_leaves_with_its_host(azure: Emulator) -> None:
     body = {"name": "site-arc-0", "tags": {"patchwave-stack": "dev"}}
     for _ in range(2):
         answer = azure.identity("POST", "/sandbox/arc", json=body)
@@ -343,13 +346,13 @@ def test_an_arc_machine_joins_once_shows_its_address_and_leaves_with_its_host(az
     address = found["properties"]["networkProfile"]["networkInterfaces"][0]["ipAddresses"][0]["address"]
     assert address == azure.hosts.specs["site-arc-0"].address
     assert found["properties"]["status"] == "Connected"
-    assert azure.hosts.asked.count(("create", "site-arc-0")) == 1
+    assert azure.hosts.calls.count(("create", "site-arc-0")) == 1
     assert azure.ended(azure.ask("DELETE", path)) == "Succeeded"
     assert azure.hosts.names() == []
 
 
 @pytest.mark.parametrize("body", [{}, {"name": "A b"}, {"name": "x", "tags": {"a": 1}}, [], {"name": "../x"}])
-def test_a_bad_enrolment_is_refused(azure: StandIn, body: Any) -> None:
+def test_a_bad_enrolment_is_refused(azure: Emulator, body: Any) -> None:
     assert azure.identity("POST", "/sandbox/arc", json=body).status_code == 400
     assert azure.hosts.names() == []
 
@@ -357,16 +360,16 @@ def test_a_bad_enrolment_is_refused(azure: StandIn, body: Any) -> None:
 # After a kill
 
 
-def test_what_a_kill_interrupted_is_finished_by_the_next_start(azure: StandIn) -> None:
+def test_what_a_kill_interrupted_is_finished_by_the_next_start(azure: Emulator) -> None:
     declare(azure, machines=False)
     azure.hosts.gate.clear()
     azure.ask("PUT", BLUE, scale_set())
-    azure.doors.store.close()  # the daemon is gone: whatever its threads still do is not recorded
+    azure.endpoints.store.close()  # the daemon is gone: whatever its threads still do is not recorded
     hosts = RecordedHosts()
     hosts.on = {"left-over": True}
-    again = StandIn(azure.sandbox.folder, hosts)
+    again = Emulator(azure.sandbox.folder, hosts)
     try:
-        again.doors.manager.resume()
+        again.endpoints.manager.resume()
         for _ in range(200):
             state = again.ask("GET", BLUE).json()["properties"]["provisioningState"]
             if state == "Succeeded":
@@ -374,36 +377,36 @@ def test_what_a_kill_interrupted_is_finished_by_the_next_start(azure: StandIn) -
             time.sleep(0.02)
         assert state == "Succeeded"
         assert hosts.names() == ["dev-blue-0", "dev-blue-1"]
-        assert ("delete", "left-over") in hosts.asked
+        assert ("delete", "left-over") in hosts.calls
     finally:
         again.close()
-        azure.doors = again.doors
+        azure.endpoints = again.endpoints
 
 
-def test_hosts_that_are_off_run_again_after_a_start_unless_they_were_stopped_on_purpose(azure: StandIn) -> None:
+def test_hosts_that_are_off_run_again_after_a_start_unless_they_were_stopped_on_purpose(azure: Emulator) -> None:
     declare(azure)
     azure.ended(azure.ask("POST", f"{MACHINE}/deallocate"))
     azure.hosts.on = dict.fromkeys(azure.hosts.on, False)
-    azure.doors.manager.resume()
+    azure.endpoints.manager.resume()
     assert azure.hosts.on == {"dev-blue-0": True, "dev-blue-1": True, "dev-vm-0": False}
 
 
 # Resource Graph
 
 
-def graph(azure: StandIn, query: str, **options: Any) -> Any:
+def graph(azure: Emulator, query: str, **options: Any) -> Any:
     body = {"subscriptions": [ROOT.rsplit("/", 1)[1]], "query": query, "options": {"$top": 1000, **options}}
     return azure.ask("POST", "/providers/Microsoft.ResourceGraph/resources", body)
 
 
 @pytest.fixture
-def rested(standing: StandIn) -> StandIn:
+def rested(standing: Emulator) -> Emulator:
     """The quota of five seconds is not what these tests are about."""
-    standing.doors.graph._asked.clear()
+    standing.endpoints.graph._requests.clear()
     return standing
 
 
-def test_the_fleet_is_found_by_its_tags(rested: StandIn) -> None:
+def test_the_fleet_is_found_by_its_tags(rested: Emulator) -> None:
     query = """resources
         | where type =~ 'Microsoft.Compute/virtualMachines' or type =~ 'microsoft.hybridcompute/machines'
         | where tags['patchwave-stack'] =~ 'DEV'
@@ -420,7 +423,7 @@ def test_the_fleet_is_found_by_its_tags(rested: StandIn) -> None:
     assert answer.json()["resultTruncated"] == "false"
 
 
-def test_a_machine_is_joined_with_its_address(rested: StandIn) -> None:
+def test_a_machine_is_joined_with_its_address(rested: Emulator) -> None:
     query = """resources | where type =~ 'microsoft.compute/virtualmachines'
         | extend nic = tolower(tostring(properties.networkProfile.networkInterfaces[0].id))
         | join kind=leftouter (resources | where type =~ 'microsoft.network/networkinterfaces'
@@ -431,7 +434,7 @@ def test_a_machine_is_joined_with_its_address(rested: StandIn) -> None:
     assert row["address"] == rested.hosts.specs["dev-vm-0"].address
 
 
-def test_instances_carry_their_scale_sets_tags(rested: StandIn) -> None:
+def test_instances_carry_their_scale_sets_tags(rested: Emulator) -> None:
     query = (
         "computeresources | where type =~ 'microsoft.compute/virtualmachinescalesets/virtualmachines' | order by id asc"
     )
@@ -440,7 +443,7 @@ def test_instances_carry_their_scale_sets_tags(rested: StandIn) -> None:
     assert {row["tags"]["patchwave-slot"] for row in rows} == {"blue"}
 
 
-def test_pages_follow_each_other_only_when_ids_are_shown(rested: StandIn) -> None:
+def test_pages_follow_each_other_only_when_ids_are_shown(rested: Emulator) -> None:
     query = "resources | project id | order by id asc"
     whole = graph(rested, query).json()
     rows, token = [], None
@@ -454,20 +457,20 @@ def test_pages_follow_each_other_only_when_ids_are_shown(rested: StandIn) -> Non
     assert (lost["resultTruncated"], "$skipToken" in lost) == ("true", False)
 
 
-def test_the_quota_runs_out_and_comes_back(rested: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rested.doors.graph, "_clock", lambda: 100.0)
+def test_the_quota_runs_out_and_comes_back(rested: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rested.endpoints.graph, "_clock", lambda: 100.0)
     answers = [graph(rested, "resources | project id | take 1") for _ in range(16)]
     assert [answer.status_code for answer in answers] == [200] * 15 + [429]
     assert int(answers[-1].headers["Retry-After"]) <= 5
     assert answers[0].headers["x-ms-user-quota-resets-after"].startswith("00:00:0")
-    monkeypatch.setattr(rested.doors.graph, "_clock", lambda: 105.0)
+    monkeypatch.setattr(rested.endpoints.graph, "_clock", lambda: 105.0)
     assert graph(rested, "resources | project id | take 1").status_code == 200
 
 
 @pytest.mark.parametrize(
     "query", ["resources | wherex", "nowhere", "resources | where nosuch == 1", ".drop table resources", ""]
 )
-def test_a_wrong_query_is_azures_bad_request(rested: StandIn, query: str) -> None:
+def test_a_wrong_query_is_azures_bad_request(rested: Emulator, query: str) -> None:
     answer = graph(rested, query)
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "BadRequest")
 
@@ -479,7 +482,7 @@ WORKSPACE = f"{GROUP}/providers/Microsoft.OperationalInsights/workspaces/logs"
 INSIGHTS = f"{GROUP}/providers/Microsoft.Insights"
 
 
-def pipeline(azure: StandIn) -> str:
+def pipeline(azure: Emulator) -> str:
     """A workspace, a table, an endpoint and a rule; the rule's immutable id."""
     azure.put(GROUP, {"location": LOCATION})
     azure.put(WORKSPACE, located({"sku": {"name": "PerGB2018"}}))
@@ -497,14 +500,14 @@ def pipeline(azure: StandIn) -> str:
     return str(azure.put(f"{INSIGHTS}/dataCollectionRules/dcr", rule)["properties"]["immutableId"])
 
 
-def test_rows_reach_their_table_all_or_none(azure: StandIn) -> None:
+def test_rows_reach_their_table_all_or_none(azure: Emulator) -> None:
     rule = pipeline(azure)
     path = f"/dataCollectionRules/{rule}/streams/Custom-Wave"
     bearer = {"Authorization": f"Bearer {azure.token('https://monitor.azure.com')}"}
     at = datetime.now(UTC).isoformat().replace("+00:00", "Z")
     rows = [{"TimeGenerated": at, "Host": "a", "Count": "no number", "Other": 1}]
     assert azure.azure("POST", path, headers=bearer, json=rows).status_code == 204
-    assert azure.doors.store.logged(WORKSPACE, "Wave_CL") == [{"TimeGenerated": at, "Host": "a", "Count": None}]
+    assert azure.endpoints.store.logged(WORKSPACE, "Wave_CL") == [{"TimeGenerated": at, "Host": "a", "Count": None}]
     for content, status in (
         (json.dumps([rows[0], 1]), 400),
         ("{}", 400),
@@ -514,10 +517,10 @@ def test_rows_reach_their_table_all_or_none(azure: StandIn) -> None:
         assert azure.azure("POST", path, headers=bearer, content=content).status_code == status
     assert azure.azure("POST", path, headers=azure.bearer, json=rows).status_code == 401
     assert azure.azure("POST", f"{path}x", headers=bearer, json=rows).json()["error"]["code"] == "InvalidStream"
-    assert len(azure.doors.store.logged(WORKSPACE, "Wave_CL")) == 1
+    assert len(azure.endpoints.store.logged(WORKSPACE, "Wave_CL")) == 1
 
 
-def test_a_rule_needs_its_table_first(azure: StandIn) -> None:
+def test_a_rule_needs_its_table_first(azure: Emulator) -> None:
     pipeline(azure)
     body = azure.ask("GET", f"{INSIGHTS}/dataCollectionRules/dcr").json()
     body["properties"]["dataFlows"][0]["outputStream"] = "Custom-Missing_CL"

@@ -41,7 +41,8 @@ def by_address(address: str, state: str | None = None) -> dict[str, Any]:
 
 
 def pool(*addresses: dict[str, Any], **properties: Any) -> dict[str, Any]:
-    return {"name": "p", "properties": {"loadBalancerBackendAddresses": list(addresses), **properties}}
+    served = {"loadBalancingRules": [{"id": "/r"}]} | properties
+    return {"name": "p", "properties": {"loadBalancerBackendAddresses": list(addresses), **served}}
 
 
 class Cloud:
@@ -67,7 +68,9 @@ class Cloud:
             if if_match != self.resources[path]["etag"]:
                 raise Conflict("PreconditionFailed")
             self.written.append((path, body))
-            self.resources[path] = {**copy.deepcopy(body), "etag": f"W/{next(self._numbers)}"}
+            changed = copy.deepcopy(body)
+            changed["properties"]["loadBalancingRules"] = self.resources[path]["properties"]["loadBalancingRules"]
+            self.resources[path] = {**changed, "etag": f"W/{next(self._numbers)}"}
         finally:
             self._busy.release()
         return copy.deepcopy(self.resources[path])
@@ -104,7 +107,6 @@ def test_only_the_hosts_own_addresses_change_and_no_member_is_lost(members, stat
         ),
         drainPeriodInSeconds=30,
         provisioningState="Succeeded",
-        loadBalancingRules=[{"id": "/r"}],
     )
     kept = copy.deepcopy(before)
     after = changed(before, target, state)
@@ -166,6 +168,17 @@ def test_a_machines_pools_are_found_by_its_interfaces_and_an_arc_machines_are_na
     assert balancer.take_out(cloud, arc, (), tmp_path, ours=False) == []
     assert balancer.take_out(cloud, arc, [f"{POOL}/arc"], tmp_path, ours=False) == [f"{POOL}/arc"]
     assert cloud.states("arc") == {"10.9.0.1": "Down", "10.9.0.2": None}
+
+
+def test_a_pool_that_no_rule_points_at_is_left_as_it_is(tmp_path):
+    cloud, host = (
+        Cloud(idle=pool(by_address("10.9.0.1"), loadBalancingRules=[])),
+        {"pw_id": ARC, "pw_address": "10.9.0.1"},
+    )
+    assert balancer.take_out(cloud, host, [f"{POOL}/idle"], tmp_path, ours=False) == []
+    assert balancer.unreachable(cloud, host, [f"{POOL}/idle"]) == balancer.NO_POOL
+    assert balancer.put_back(cloud, host, [f"{POOL}/idle"], tmp_path) == [f"{POOL}/idle"]
+    assert not cloud.written
 
 
 def test_a_host_that_somebody_else_took_out_is_theirs(tmp_path):

@@ -33,9 +33,9 @@ def judged(
 
 
 def objection(found: dict[str, Finding]) -> str:
-    said = list(criteria.objections(list(found.values()), release().id))
-    assert not any("\n" in one for one in said)
-    return said[0]
+    message = list(criteria.objections(list(found.values()), release().id))
+    assert not any("\n" in one for one in message)
+    return message[0]
 
 
 def test_a_wave_that_showed_everything_goes_on(tmp_path: Path, key: Key) -> None:
@@ -48,13 +48,13 @@ def test_a_wave_that_showed_everything_goes_on(tmp_path: Path, key: Key) -> None
 
 
 def test_a_result_that_nobody_attached_is_missing_and_the_mend_is_named(tmp_path: Path, key: Key) -> None:
-    said = objection(judged(prove(tmp_path, release(), key), key, release()))
-    assert "criterion functional-tests is missing" in said
-    assert "patchwave evidence attach --stack dev --criterion functional-tests" in said
+    message = objection(judged(prove(tmp_path, release(), key), key, release()))
+    assert "criterion functional-tests is missing" in message
+    assert "patchwave evidence attach --stack dev --criterion functional-tests" in message
 
 
 @pytest.mark.parametrize(
-    ("record", "name", "says"),
+    ("record", "name", "text"),
     [
         (("gate", gate(passed=False)), "gates", "batch 1"),
         (("restore", {"host": "dev-blue-0", "reason": "503"}), "gates", "dev-blue-0: 503"),
@@ -62,13 +62,13 @@ def test_a_result_that_nobody_attached_is_missing_and_the_mend_is_named(tmp_path
     ],
 )
 def test_what_the_wave_itself_shows_can_hold_it_back(
-    tmp_path: Path, key: Key, record: tuple[str, dict[str, Any]], name: str, says: str
+    tmp_path: Path, key: Key, record: tuple[str, dict[str, Any]], name: str, text: str
 ) -> None:
     place = prove(tmp_path, release(), key, records=(record, ("state", state())))
     attach(place, release(), key, "functional-tests")
     found = judged(place, key, release())
     assert found[name].state == "failed"
-    assert says in objection(found)
+    assert text in objection(found)
 
 
 @pytest.mark.parametrize(("before", "after"), [(1000.0, 1100.0), (20.0, 119.0)])
@@ -103,7 +103,7 @@ def test_a_release_is_remediated_when_the_scan_finds_it_wherever_no_waiver_is(
 
 
 @pytest.mark.parametrize(
-    ("changed", "after", "state", "says"),
+    ("changed", "after", "state", "text"),
     [
         ({"result": "fail"}, timedelta(hours=1), "failed", "fail, runner"),
         ({"run": "another-run"}, timedelta(hours=1), "stale", "about run another-run"),
@@ -115,12 +115,12 @@ def test_a_release_is_remediated_when_the_scan_finds_it_wherever_no_waiver_is(
     ],
 )
 def test_a_result_counts_for_its_own_run_after_its_end_and_for_a_while(
-    tmp_path: Path, key: Key, changed: dict[str, Any], after: timedelta, state: str, says: str
+    tmp_path: Path, key: Key, changed: dict[str, Any], after: timedelta, state: str, text: str
 ) -> None:
     place = prove(tmp_path, release(), key)
     attach(place, release(), key, "functional-tests", **changed)
     found = judged(place, key, release(), after)["functional-tests"]
-    assert (found.state, says in found.detail) == (state, True), found.detail
+    assert (found.state, text in found.detail) == (state, True), found.detail
 
 
 def test_the_newest_result_decides(tmp_path: Path, key: Key) -> None:

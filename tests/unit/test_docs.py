@@ -8,18 +8,22 @@ from typing import Any, get_args, get_origin
 
 import pytest
 import typer.main
+import yaml
 from pydantic import BaseModel
 
 from patchwave import cli
-from patchwave.config.settings import Settings
+from patchwave.base.documents import load_yaml, read_document
+from patchwave.config.settings import SETTINGS, Settings, read_stack
 from patchwave.config.standard import Remedy, Standard
 from patchwave.evidence.chain import FILE, SIGNATURE
 from patchwave.schedule import sla
 from patchwave.wave import run as wave
 from patchwave.wave.states import State
 from policy.judge import CHECKS
+from sandbox.estate import Estates
 
 PROJECT = Path(__file__).resolve().parents[2]
+EXAMPLES = (("services", "docs/services.md"), ("stacks", "docs/sandbox.md"))
 PAGES = sorted([*PROJECT.glob("*.md"), *(PROJECT / "docs").glob("*.md")])
 
 
@@ -80,6 +84,17 @@ def parts(annotation: Any) -> Iterator[type[BaseModel]]:
 def test_every_field_is_explained(model: type[BaseModel]) -> None:
     words = set(re.findall(r"[a-z_]+", text("docs/settings.md")))
     assert {field for field in fields(model) if field not in words} == set()
+
+
+def test_printed_examples_are_accepted(tmp_path: Path) -> None:
+    printed = [re.search(rf"```yaml\n({key}:.*?)```", text(page), re.DOTALL) for key, page in EXAMPLES]
+    services, estate = (one[1] for one in printed if one)
+    stack = yaml.safe_load(text("tests/fixtures/desk/Pulumi.dev.yaml"))
+    stack["config"][SETTINGS] |= yaml.safe_load(services)
+    for name, content in (("stack.yaml", yaml.safe_dump(stack)), ("estate.yaml", estate)):
+        (tmp_path / name).write_text(content, encoding="utf-8")
+    assert {*read_stack(read_document(tmp_path / "stack.yaml")).settings.services} == {"site", "orders"}
+    assert load_yaml(tmp_path / "estate.yaml", Estates).stacks["qa"].machines
 
 
 def test_every_rule_has_its_row() -> None:

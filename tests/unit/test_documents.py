@@ -60,7 +60,7 @@ def test_times_and_dates_are_text_and_only_decimal_numbers_are_numbers(text: str
 
 
 @pytest.mark.parametrize(
-    ("text", "line", "says"),
+    ("text", "line", "message"),
     [
         ("a: 1\nb:\n  c: 1\n  d: 2\n  c: 3\n", 5, "key 'c' stands there twice, first in line 3"),
         ("a: {b: 1,\n b: 2}\n", 2, "key 'b' stands there twice"),
@@ -82,13 +82,13 @@ def test_times_and_dates_are_text_and_only_decimal_numbers_are_numbers(text: str
         ("a: 1\n".encode("utf-16"), 1, "it is not UTF-8"),
     ],
 )
-def test_what_is_not_read_is_named_with_its_line(text: str | bytes, line: int, says: str) -> None:
+def test_what_is_not_read_is_named_with_its_line(text: str | bytes, line: int, message: str) -> None:
     with pytest.raises(UsageError) as caught:
         read(text)
-    said = str(caught.value)
-    assert said.startswith(f"file.yaml:{line}: ")
-    assert says in said
-    assert "\n" not in said
+    shown = str(caught.value)
+    assert shown.startswith(f"file.yaml:{line}: ")
+    assert message in shown
+    assert "\n" not in shown
 
 
 def test_one_anchor_may_be_used_again() -> None:
@@ -96,7 +96,7 @@ def test_one_anchor_may_be_used_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "line", "says"),
+    ("text", "line", "message"),
     [
         ("inner:\n  at: 9:00\n", 2, "inner.at: '9:00' is none: write a time of day as HH:MM"),
         ("inner:\n  at: 36000\n", 2, "write a time of day as HH:MM"),
@@ -109,11 +109,11 @@ def test_one_anchor_may_be_used_again() -> None:
         ("inner: word\n", 1, "write keys and values here"),
     ],
 )
-def test_what_a_model_refuses_is_named_with_its_line(text: str, line: int, says: str) -> None:
+def test_what_a_model_refuses_is_named_with_its_line(text: str, line: int, message: str) -> None:
     with pytest.raises(UsageError) as caught:
         read(text).parse(Outer)
     assert str(caught.value).startswith(f"file.yaml:{line}: ")
-    assert says in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["", "- a\n", "word\n", "inner\n", "~\n"])
@@ -125,8 +125,13 @@ def test_what_is_no_mapping_is_refused_by_the_model(text: str) -> None:
 def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "large").write_bytes(b"#" * (documents.LARGEST + 1))
     (tmp_path / "loop").symlink_to("loop")
-    for name, says in (("large", "more than 1 MiB"), ("loop", "cannot be read"), ("none", "missing"), (".", "direc")):
-        with pytest.raises(UsageError, match=says):
+    for name, message in (
+        ("large", "more than 1 MiB"),
+        ("loop", "cannot be read"),
+        ("none", "missing"),
+        (".", "direc"),
+    ):
+        with pytest.raises(UsageError, match=message):
             documents.read(tmp_path / name)
 
 

@@ -47,7 +47,7 @@ def record(folder: Path, keys: Path, step: str, hours: float, who: str = LEAD, *
 
 
 @pytest.mark.parametrize(
-    ("changed", "says"),
+    ("changed", "message"),
     [
         ({"cvss": 8.9}, "CVSS 8.9 is below 9.0"),
         ({"exploit": ""}, "no exploit is named"),
@@ -56,12 +56,12 @@ def record(folder: Path, keys: Path, step: str, hours: float, who: str = LEAD, *
     ],
 )
 def test_each_criterion_that_is_not_met_keeps_the_lane_closed(
-    tmp_path: Path, keys: Path, changed: dict[str, Any], says: str
+    tmp_path: Path, keys: Path, changed: dict[str, Any], message: str
 ) -> None:
     facts = FACTS.model_copy(update=changed)
     with pytest.raises(Refused, match="CVE-2026-1234 is no emergency by the standard") as refused:
         emergencies.open_(tmp_path, facts, RULES.criteria, signer(keys), NOW + HOUR)
-    assert says in str(refused.value)
+    assert message in str(refused.value)
     assert not emergencies.home(tmp_path).exists()
 
 
@@ -199,7 +199,7 @@ def byte(folder: Path, records: list[dict[str, Any]]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tamper", "says"),
+    ("tamper", "message"),
     [
         (other_person, "record 2: its signature does not fit"),
         (other_step, "record 2: its signature does not fit"),
@@ -211,7 +211,7 @@ def byte(folder: Path, records: list[dict[str, Any]]) -> None:
     ],
 )
 def test_a_record_that_somebody_touched_is_named_and_nothing_follows_it(
-    tmp_path: Path, tamper: Tamper, says: str
+    tmp_path: Path, tamper: Tamper, message: str
 ) -> None:
     mine = make_keys(tmp_path, LEAD, CTO)
     folder = opened(tmp_path, mine)
@@ -220,7 +220,7 @@ def test_a_record_that_somebody_touched_is_named_and_nothing_follows_it(
     lines = (folder / evidence.FILE).read_text(encoding="utf-8").splitlines()
     tamper(folder, [json.loads(line) for line in lines])
     found = read(folder, mine)
-    assert str(found.problem).startswith(says)
+    assert str(found.problem).startswith(message)
     with pytest.raises(Refused, match="nothing may follow it"):
         emergencies.step(folder, found, "affected", {}, signer(mine), NOW + 4 * HOUR)
 

@@ -14,7 +14,7 @@ import pytest
 from patchwave.azure.inventory import FILE, HOSTS, discover
 from patchwave.config.settings import load_stack
 from sandbox.azure.server.conditions import Conditions
-from sandbox.azure.server.endpoints import Doors
+from sandbox.azure.server.endpoints import Endpoints
 from sandbox.config import Sandbox
 from tests.fleet import IdleHosts, seed, with_fleets
 from tests.slow_server import served
@@ -26,16 +26,16 @@ MACHINES = 2300
 
 
 @pytest.fixture(scope="module")
-def door() -> Iterator[tuple[dict[str, str], set[str], Doors]]:
-    with tempfile.TemporaryDirectory(prefix="patchwave-door-") as folder:
-        sandbox = Sandbox("door", Path(folder), Path(folder), IPv4Network("10.219.7.0/24"))
+def endpoint() -> Iterator[tuple[dict[str, str], set[str], Endpoints]]:
+    with tempfile.TemporaryDirectory(prefix="patchwave-endpoint-") as folder:
+        sandbox = Sandbox("endpoint", Path(folder), Path(folder), IPv4Network("10.219.7.0/24"))
         unsteady = Conditions(throttled=0.1, failing=0.3, seed=7)
-        doors = Doors(sandbox, IdleHosts(), (Path("/layer"),), StillBalancer(), shape_cache(), unsteady)
-        names = seed(doors.store, MACHINES)
-        with served(doors) as environment, pytest.MonkeyPatch.context() as patch:
+        endpoints = Endpoints(sandbox, IdleHosts(), (Path("/layer"),), StillBalancer(), shape_cache(), unsteady)
+        names = seed(endpoints.store, MACHINES)
+        with served(endpoints) as environment, pytest.MonkeyPatch.context() as patch:
             for name, value in environment.items():
                 patch.setenv(name, value)
-            yield environment, names, doors
+            yield environment, names, endpoints
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +44,9 @@ def decisions(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_no_machine_is_missing_when_the_service_fails_often(
-    door: tuple[dict[str, str], set[str], Doors], decisions: Path
+    endpoint: tuple[dict[str, str], set[str], Endpoints], decisions: Path
 ) -> None:
-    _, names, _ = door
+    _, names, _ = endpoint
     found = discover("prod", load_stack(decisions, "prod").settings)
     assert {host.name for host in found.hosts} == names
     assert len(found.hosts) == MACHINES
@@ -56,16 +56,18 @@ def test_no_machine_is_missing_when_the_service_fails_often(
 
 
 def test_a_file_in_the_environment_is_not_the_inventory(
-    door: tuple[dict[str, str], set[str], Doors], decisions: Path, tmp_path: Path
+    endpoint: tuple[dict[str, str], set[str], Endpoints], decisions: Path, tmp_path: Path
 ) -> None:
-    environment, names, _ = door
+    environment, names, _ = endpoint
     (tmp_path / "hosts.json").write_bytes(HOSTS.dump_json((host("prod-vm-000001"),)))
     found = discover("prod", load_stack(decisions, "prod").settings, environment | {FILE: str(tmp_path / "hosts.json")})
     assert {host.name for host in found.hosts} == names
 
 
-def test_the_command_line_shows_the_machines(door: tuple[dict[str, str], set[str], Doors], decisions: Path) -> None:
-    environment, names, _ = door
+def test_the_command_line_shows_the_machines(
+    endpoint: tuple[dict[str, str], set[str], Endpoints], decisions: Path
+) -> None:
+    environment, names, _ = endpoint
     shown = subprocess.run(
         [sys.executable, "-m", "patchwave.cli", "inventory", "--stack", "prod", "--json"],
         cwd=decisions, env=os.environ | environment | {"PYTHONPATH": str(PROJECT)}, check=True, stdout=subprocess.PIPE,

@@ -676,10 +676,10 @@ def test_a_host_that_cannot_be_proved_well_fails_with_what_was_found(tmp_path, m
 
 def postgres(monkeypatch, clusters, answers):
     """A host with these clusters as its tool lists them, and what each port answers."""
-    asked = []
+    wanted = []
 
     def run(argv, *, timeout, **_):
-        asked.append(list(argv))
+        wanted.append(list(argv))
         if argv[0] == "pg_lsclusters":
             return host.Done(tuple(argv), 0, clusters, "")
         port = int(next(one for one in argv if one.startswith("--port=")).partition("=")[2])
@@ -687,7 +687,7 @@ def postgres(monkeypatch, clusters, answers):
 
     monkeypatch.setattr(data, "run", run)
     monkeypatch.setattr(data.shutil, "which", lambda program, path: f"/usr/bin/{program}")
-    return asked
+    return wanted
 
 
 TWO = (
@@ -707,12 +707,12 @@ PLACES = [
 
 @pytest.mark.parametrize(("setting", "answer", "state"), PLACES)
 def test_a_database_is_dumped_where_its_primary_is_and_nowhere_else(monkeypatch, setting, answer, state):
-    asked = postgres(monkeypatch, TWO, {5432: answer, 5433: answer})
+    wanted = postgres(monkeypatch, TWO, {5432: answer, 5433: answer})
     found = data.find(plain(services.Postgresql, driver="postgresql", database="desk", **setting))
     assert found.state == state
     assert "desk" in found.detail or "no cluster" in found.detail
     if setting.get("cluster") == "13/old":
-        assert "--port=5433" in asked[-1]
+        assert "--port=5433" in wanted[-1]
 
 
 def test_a_cluster_that_is_down_is_not_taken_for_one_without_the_database(monkeypatch):
@@ -748,12 +748,12 @@ def test_a_host_without_postgresql_has_nothing_to_dump(monkeypatch):
 
 @pytest.mark.parametrize("bad", ["desk'", "desk; drop", "-h evil", "host=evil", "", "x\ny"])
 def test_a_hostile_database_name_reaches_no_program(monkeypatch, bad):
-    asked = postgres(monkeypatch, TWO, {})
+    wanted = postgres(monkeypatch, TWO, {})
     with pytest.raises(host.StepError, match="not a plain name"):
         data.query("select 1", database=bad, port=5432)
     with pytest.raises(host.StepError, match="not a plain name"):
         data.find({"database": bad, "cluster": None, "port": 5432})
-    assert all(argv[0] == "pg_lsclusters" for argv in asked)
+    assert all(argv[0] == "pg_lsclusters" for argv in wanted)
 
 
 def test_rows_of_a_query_are_split_by_what_no_text_has(monkeypatch):

@@ -76,12 +76,12 @@ def failed_tests(project: Path) -> None:
 def quarantined(project: Path) -> None:
     package = RELEASE.packages[0]
     entry = {"package": package.name, "version": package.to, "stack": "prod", "release": RELEASE.id, "run": "run-1"}
-    said = {"at": "2026-12-12T00:00:00Z", "reason": "prod-blue-0: 503"}
-    (project / "releases" / "quarantine.json").write_text(json.dumps({"entries": [entry | said]}), encoding="utf-8")
+    shown = {"at": "2026-12-12T00:00:00Z", "reason": "prod-blue-0: 503"}
+    (project / "releases" / "quarantine.json").write_text(json.dumps({"entries": [entry | shown]}), encoding="utf-8")
 
 
 @pytest.mark.parametrize(
-    ("change", "at", "says"),
+    ("change", "at", "message"),
     [
         (no_evidence, IN_WINDOW, "has no evidence from staging: patch staging with it first"),
         (of_dev, IN_WINDOW, "the evidence in the place of staging's is dev's: restore staging's own"),
@@ -104,13 +104,13 @@ def test_each_reason_refuses_a_promotion_in_one_line(
     capsys: pytest.CaptureFixture[str],
     change: Change,
     at: datetime,
-    says: str,
+    message: str,
 ) -> None:
     before = (project / "Pulumi.prod.yaml").read_bytes()
     change(project)
     assert command(monkeypatch, at, "promote", "staging", "prod") == 3
-    said = capsys.readouterr().err
-    assert (says in said, said.count("\n")) == (True, 1), said
+    shown = capsys.readouterr().err
+    assert (message in shown, shown.count("\n")) == (True, 1), shown
     assert (project / "Pulumi.prod.yaml").read_bytes() == before
 
 
@@ -151,8 +151,8 @@ def test_an_expired_waiver_is_left_out_by_a_promotion_and_refused_by_a_decision(
     (project / "waivers" / "W-1.yaml").write_text(json.dumps(waiver), encoding="utf-8")
     with (project / "Pulumi.prod.yaml").open("a", encoding="utf-8") as file:
         file.write("  patchwave:waivers: [W-1]\n")
-    asked = from_files(project, "prod", RELEASE, needs=HOUR, at=IN_WINDOW, environ={})
-    (refusal,) = decide(asked).refusals
+    wanted = from_files(project, "prod", RELEASE, needs=HOUR, at=IN_WINDOW, environ={})
+    (refusal,) = decide(wanted).refusals
     assert (refusal.about, "relies on waiver W-1, which expired 2026-12-12T02:00:00Z" in refusal.why) == (
         "waivers",
         True,
@@ -177,5 +177,5 @@ def test_a_stack_file_with_a_key_twice_is_named_in_one_line(
     with (project / "Pulumi.prod.yaml").open("a", encoding="utf-8") as file:
         file.write("  patchwave:release: 2026-01-01.1\n")
     assert command(monkeypatch, IN_WINDOW + timedelta(seconds=1), "promote", "staging", "prod") == 2
-    said = capsys.readouterr().err
-    assert ("key 'patchwave:release' stands there twice, first in line" in said, said.count("\n")) == (True, 1), said
+    shown = capsys.readouterr().err
+    assert ("key 'patchwave:release' stands there twice, first in line" in shown, shown.count("\n")) == (True, 1), shown

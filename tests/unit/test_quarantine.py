@@ -25,7 +25,7 @@ def entry(package: str = "openssl", version: str = "3.0.20-1~deb12u2", reason: s
     return Entry.model_validate_json(json.dumps({"package": package, "version": version, **fields}))
 
 
-def told(folder: Path, *records: tuple[str, dict[str, Any]]) -> list[Record]:
+def expected(folder: Path, *records: tuple[str, dict[str, Any]]) -> list[Record]:
     with Chain.open(folder) as chain:
         chain.append("wave-started", RUN, {"stack": "dev", "release": "2026-11-22.1"}, at=NOW)
         for kind, data in records:
@@ -47,7 +47,7 @@ def restore(host: str, ok: bool = True, blamed: bool = True) -> tuple[str, dict[
 
 @pytest.mark.parametrize("ok", [True, False])
 def test_what_a_restored_host_had_been_given_is_taken_back(tmp_path: Path, ok: bool) -> None:
-    records = told(
+    records = expected(
         tmp_path, preflight("a", openssl="2", nginx="5"), preflight("b", bash="7"), changed("a"), restore("a", ok)
     )
     found = quarantine.taken_back(records)
@@ -56,16 +56,16 @@ def test_what_a_restored_host_had_been_given_is_taken_back(tmp_path: Path, ok: b
 
 
 def test_a_host_that_failed_before_its_packages_changed_accuses_none(tmp_path: Path) -> None:
-    assert quarantine.taken_back(told(tmp_path, preflight("a", openssl="2"), restore("a"))) == ()
+    assert quarantine.taken_back(expected(tmp_path, preflight("a", openssl="2"), restore("a"))) == ()
 
 
 def test_a_batch_that_was_only_cut_off_accuses_none(tmp_path: Path) -> None:
-    records = told(tmp_path, preflight("a", openssl="2"), changed("a"), restore("a", blamed=False))
+    records = expected(tmp_path, preflight("a", openssl="2"), changed("a"), restore("a", blamed=False))
     assert quarantine.taken_back(records) == ()
 
 
 def test_a_wave_that_restored_nothing_accuses_none(tmp_path: Path) -> None:
-    assert quarantine.taken_back(told(tmp_path, preflight("a", openssl="2"), changed("a"))) == ()
+    assert quarantine.taken_back(expected(tmp_path, preflight("a", openssl="2"), changed("a"))) == ()
     assert quarantine.taken_back([]) == ()
 
 
@@ -73,12 +73,12 @@ def test_a_release_with_a_version_on_the_list_is_refused_on_every_stack(tmp_path
     quarantine.add(tmp_path, [entry()])
     held = quarantine.load(tmp_path).of(release())
     for stack in STANDARD.stacks:
-        asked = inputs(stack, quarantined=held)
-        (refusal,) = (one for one in decision.decide(asked).refusals if one.about == "quarantine")
+        query = inputs(stack, quarantined=held)
+        (refusal,) = (one for one in decision.decide(query).refusals if one.about == "quarantine")
         assert "openssl 3.0.20-1~deb12u2" in refusal.why
         assert "taken back on dev" in refusal.why
         with pytest.raises(Refused, match="openssl"):
-            messages.require_promotion(asked)
+            messages.require_promotion(query)
 
 
 def test_a_newer_version_is_free_and_a_removed_entry_lifts(tmp_path: Path) -> None:

@@ -43,10 +43,10 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         monkeypatch.setattr("sys.argv", ["patchwave", *words])
         with pytest.raises(SystemExit) as ended:
             cli.main()
-        said = capsys.readouterr()
-        assert said.err.count("\n") <= 1
+        shown = capsys.readouterr()
+        assert shown.err.count("\n") <= 1
         assert isinstance(ended.value.code, int)
-        return ended.value.code, said.out, said.err
+        return ended.value.code, shown.out, shown.err
 
     return command
 
@@ -138,7 +138,7 @@ def test_an_attached_result_is_shown_as_met(proved: Path, run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "says"),
+    ("words", "code", "message"),
     [
         (criterion("--result", "maybe"), 2, "maybe"),
         (criterion("--result", "pass", by="ben@dcmms.com"), 3, "does not list for ben@dcmms.com"),
@@ -151,10 +151,10 @@ def test_an_attached_result_is_shown_as_met(proved: Path, run: Run) -> None:
     ],
 )
 def test_a_result_that_would_prove_nothing_is_not_attached(
-    proved: Path, run: Run, words: tuple[str, ...], code: int, says: str
+    proved: Path, run: Run, words: tuple[str, ...], code: int, message: str
 ) -> None:
     ended, _, err = run(*words)
-    assert (ended, says in err) == (code, True), err
+    assert (ended, message in err) == (code, True), err
     assert not (proved / "evidence/patching/dev/2026-11-22.1" / criteria.FOLDER / evidence.FILE).exists()
 
 
@@ -171,7 +171,7 @@ STACK, RULES = "Pulumi.dev.yaml", "policy/standard.yaml"
 
 
 @pytest.mark.parametrize(
-    ("file", "text", "words", "says"),
+    ("file", "text", "words", "message"),
     [
         (RULES, "- sla\n", ["waivers"], "policy/standard.yaml: write keys and values here"),
         (RULES, "sla: []\nsla: []\n", ["waivers"], "policy/standard.yaml:2: key 'sla' stands there twice"),
@@ -182,12 +182,12 @@ STACK, RULES = "Pulumi.dev.yaml", "policy/standard.yaml"
     ],
 )
 def test_a_file_that_cannot_be_read_is_one_line_and_wrong_use(
-    project: Path, run: Run, file: str, text: str, words: list[str], says: str
+    project: Path, run: Run, file: str, text: str, words: list[str], message: str
 ) -> None:
     (project / file).write_text(text, encoding="utf-8")
     load_standard.cache_clear()
     code, _, err = run(*words)
-    assert (code, says in err) == (2, True), err
+    assert (code, message in err) == (2, True), err
 
 
 def test_a_waiver_with_a_key_twice_is_refused_with_its_line(project: Path, run: Run) -> None:

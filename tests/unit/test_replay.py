@@ -117,10 +117,10 @@ def wave(project: Path, stack: StackName, at: datetime, *, decide: bool = True) 
             chain.append(kind, run, data, at=at + timedelta(minutes=minutes))
 
         def decides(before: str, minutes: int) -> bool:
-            asked = asks(project, stack, at + timedelta(minutes=minutes))
-            decided = decision.decide(asked)
+            wanted = asks(project, stack, at + timedelta(minutes=minutes))
+            decided = decision.decide(wanted)
             earlier = [one.data for one in chain.records if (one.run, one.kind) == (run, "decision")]
-            say("decision", minutes, record(before, asked, decided, earlier))
+            say("decision", minutes, record(before, wanted, decided, earlier))
             return decided.allowed
 
         outcome = "succeeded"
@@ -223,8 +223,10 @@ def test_a_refusal_that_was_recorded_as_a_permission_differs_loudly(project: Pat
     def lie(data: dict[str, Any]) -> None:
         data["decision"] |= {"allowed": True, "refusals": []}
 
-    (said,) = tampered(project, lie, IN_WINDOW + 10 * HOUR)
-    assert said.startswith("record 2: recorded as allowed, decided again it is refused (they differ in allowed, refus")
+    (message,) = tampered(project, lie, IN_WINDOW + 10 * HOUR)
+    assert message.startswith(
+        "record 2: recorded as allowed, decided again it is refused (they differ in allowed, refus"
+    )
 
 
 def later(data: dict[str, Any]) -> None:
@@ -280,7 +282,7 @@ def garbled(data: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "expected"),
     [
         (later, "the clocks disagree"),
         (softer, "the recorded standard is not policy/standard.yaml with that digest"),
@@ -299,9 +301,9 @@ def garbled(data: dict[str, Any]) -> None:
     ],
 )
 def test_recorded_inputs_that_do_not_match_the_files_are_named(
-    project: Path, change: Callable[[dict[str, Any]], None], says: str
+    project: Path, change: Callable[[dict[str, Any]], None], expected: str
 ) -> None:
-    assert [one for one in tampered(project, change) if one.startswith("record 2: ") and says in one]
+    assert [one for one in tampered(project, change) if one.startswith("record 2: ") and expected in one]
 
 
 def test_an_approval_that_is_gone_is_named(project: Path) -> None:
@@ -328,9 +330,9 @@ def test_an_approval_recorded_as_good_that_is_not_is_named(project: Path) -> Non
 def test_a_batch_without_its_permission_is_named(project: Path) -> None:
     place = wave(project, "staging", IN_WINDOW - 4 * DAY, decide=False)
     shutil.copytree(place, promotion.folder(project, "prod", RELEASE.id))
-    said = problems(project)
-    assert "it recorded no decision" in said
-    assert "record 6: patch began without a decision before batch 1 that allowed it" in said
+    message = problems(project)
+    assert "it recorded no decision" in message
+    assert "record 6: patch began without a decision before batch 1 that allowed it" in message
 
 
 def test_records_dated_backwards_are_named(project: Path) -> None:
@@ -363,15 +365,15 @@ def test_the_command_says_whether_a_run_was_allowed(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     wave(project, "prod", IN_WINDOW)
-    asked = ("evidence", "replay", "--stack", "prod")
-    assert command(monkeypatch, IN_WINDOW, *asked, "--json") == 0
+    wanted = ("evidence", "replay", "--stack", "prod")
+    assert command(monkeypatch, IN_WINDOW, *wanted, "--json") == 0
     shown = json.loads(capsys.readouterr().out)
     assert (shown["consistent"], shown["allowed"], len(shown["decisions"])) == (True, True, 2)
     (project / "releases" / f"{RELEASE.id}.json").unlink()
-    assert command(monkeypatch, IN_WINDOW, *asked) == 1
-    said = capsys.readouterr()
-    assert said.err.count("\n") == 1
-    assert "was not allowed" in said.out
+    assert command(monkeypatch, IN_WINDOW, *wanted) == 1
+    message = capsys.readouterr()
+    assert message.err.count("\n") == 1
+    assert "was not allowed" in message.out
 
 
 def test_from_approvals_to_a_promotion_by_hand(
@@ -379,15 +381,15 @@ def test_from_approvals_to_a_promotion_by_hand(
 ) -> None:
     def run(*arguments: str, at: datetime = IN_WINDOW - HOUR) -> tuple[int, str]:
         code = command(monkeypatch, at, *arguments)
-        said = capsys.readouterr()
-        return code, said.out + said.err
+        message = capsys.readouterr()
+        return code, message.out + message.err
 
     shutil.rmtree(project / "approvals")
     shown = json.loads(run("approvals", "--stack", "prod", "--json")[1])
     assert [(one["role"], one["person"]) for one in shown["lists"][0]["roles"]] == [("CISO", None), ("CTO", None)]
     assert (shown["complete"], shown["files"]) == (False, [])
     ciso = ("--as", "ciso@dcmms.com", "--key", "keys/ciso@dcmms.com")
-    for arguments, code, says in (
+    for arguments, code, expected in (
         (("--role", "CISO", *ciso, "--note", "fine"), 0, "prod.ciso.ciso-dcmms-com.json"),
         (("--role", "CTO", *ciso), 3, "ciso@dcmms.com is not CTO by the standard"),
         (("--role", "Team Lead", *ciso), 2, "it is from CISO, CTO"),
@@ -396,16 +398,16 @@ def test_from_approvals_to_a_promotion_by_hand(
         (("--role", "CISO", "--emergency", *ciso), 3, "no open emergency is bound"),
         (("--role", "CISO", "--emergency", "--break-glass", *ciso), 2, "give only that"),
     ):
-        got, said = run("approve", "--stack", "prod", *arguments)
-        assert (got, says in said) == (code, True), said
+        got, message = run("approve", "--stack", "prod", *arguments)
+        assert (got, expected in message) == (code, True), message
     shown = json.loads(run("approvals", "--stack", "prod", "--json", at=IN_WINDOW)[1])
     assert [one["refused"] for one in shown["files"]] == [None]
     late = run("approvals", "--stack", "prod", at=IN_WINDOW + 4 * DAY)
     assert "it expired Wed 2026-12-16 01:00 UTC" in late[1]
-    code, said = run("promote", "staging", "prod", "--json", at=IN_WINDOW)
-    assert (code, json.loads(said)["soak"]["stack"]) == (0, "staging")
-    code, said = run("promote", "staging", "prod", at=IN_WINDOW - 4 * DAY)
-    assert (code, "has soaked 23.9 h of 48.0 h" in said) == (3, True)
+    code, message = run("promote", "staging", "prod", "--json", at=IN_WINDOW)
+    assert (code, json.loads(message)["soak"]["stack"]) == (0, "staging")
+    code, message = run("promote", "staging", "prod", at=IN_WINDOW - 4 * DAY)
+    assert (code, "has soaked 23.9 h of 48.0 h" in message) == (3, True)
 
 
 def test_an_emergency_from_its_advisory_to_the_permission_for_prod(
@@ -416,9 +418,9 @@ def test_an_emergency_from_its_advisory_to_the_permission_for_prod(
 
     def run(*arguments: str, hours: float, code: int = 0) -> str:
         got = command(monkeypatch, begin + hours * HOUR, *arguments)
-        said = capsys.readouterr()
-        assert got == code, said
-        return said.out + said.err
+        message = capsys.readouterr()
+        assert got == code, message
+        return message.out + message.err
 
     def step(name: str, *more: str, hours: float, code: int = 0) -> str:
         return run("emergency", "step", name, *lead, *more, hours=hours, code=code)
@@ -469,5 +471,5 @@ def test_an_emergency_from_its_advisory_to_the_permission_for_prod(
 
 
 def decided(project: Path, stack: StackName, at: datetime) -> tuple[Inputs, Decision]:
-    asked = asks(project, stack, at)
-    return asked, decision.decide(asked)
+    wanted = asks(project, stack, at)
+    return wanted, decision.decide(wanted)

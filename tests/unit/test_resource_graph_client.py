@@ -27,7 +27,7 @@ class Service:
 
     def __init__(self) -> None:
         self.answers: list[Answer] = []
-        self.asked: list[dict[str, Any]] = []
+        self.wanted: list[dict[str, Any]] = []
         self.slept: list[float] = []
         service = self
 
@@ -40,7 +40,7 @@ class Service:
                 self._reply(200, {}, TOKEN)
 
             def do_POST(self) -> None:
-                service.asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                service.wanted.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
                 answer = service.answers.pop(0)
                 if answer is DROPPED:
                     self.close_connection = True
@@ -90,9 +90,9 @@ def refused(status: int, **headers: str) -> Answer:
 def test_pages_follow_the_token_and_repeat_the_query(service: Service) -> None:
     rows = service.query(page("a", "b", total=3, follow="next"), page("c", total=3))
     assert [row["id"] for row in rows] == ["a", "b", "c"]
-    assert [asked["options"].get("$skipToken") for asked in service.asked] == [None, "next"]
-    assert {asked["options"]["$top"] for asked in service.asked} == {1000}
-    assert len({(asked["query"], *asked["subscriptions"]) for asked in service.asked}) == 1
+    assert [wanted["options"].get("$skipToken") for wanted in service.wanted] == [None, "next"]
+    assert {wanted["options"]["$top"] for wanted in service.wanted} == {1000}
+    assert len({(wanted["query"], *wanted["subscriptions"]) for wanted in service.wanted}) == 1
     assert service.slept == []
 
 
@@ -101,7 +101,7 @@ def test_one_call_covers_the_named_subscriptions_or_the_own_one(
     service: Service, named: tuple[str, ...], scope: list[str]
 ) -> None:
     service.query(page("x", total=1), subscriptions=named)
-    assert [asked["subscriptions"] for asked in service.asked] == [scope]
+    assert [wanted["subscriptions"] for wanted in service.wanted] == [scope]
 
 
 def test_subscriptions_of_which_none_can_be_read_are_named(service: Service) -> None:
@@ -122,7 +122,7 @@ def test_no_page_is_lost_when_the_service_refuses(service: Service) -> None:
         page("c", total=3),
     )
     assert [row["id"] for row in rows] == ["a", "b", "c"]
-    assert [asked["options"].get("$skipToken") for asked in service.asked] == [None, None, *"111", *"222"]
+    assert [wanted["options"].get("$skipToken") for wanted in service.wanted] == [None, None, *"111", *"222"]
     assert service.slept == pytest.approx([0.25, 3.1, 0.5, 4.1, 0.5])
 
 

@@ -35,11 +35,11 @@ def test_the_author_is_who_the_environment_names_else_who_git_knows(repository: 
 
 
 @pytest.mark.parametrize(
-    ("environ", "says"),
+    ("environ", "message"),
     [({}, "nobody is known who seals"), ({"PATCHWAVE_AUTHOR": "the release team"}, "is no e-mail address")],
 )
-def test_a_release_without_an_author_is_not_sealed(repository: Path, environ: dict[str, str], says: str) -> None:
-    with pytest.raises(UsageError, match=says):
+def test_a_release_without_an_author_is_not_sealed(repository: Path, environ: dict[str, str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         sealing.author(repository, environ)
 
 

@@ -77,9 +77,9 @@ def objections(project: Path, *ids: str, at: datetime = NOW, of: Release | None 
     digests = {name: one.reference.digest for name, one in known.items() if one}
     ordered = [Named(id=name, digest=digests.get(name, "0" * 64)) for name in ids]
     found = waivers.relied(project, ordered, STANDARD, of or sealed())
-    said = list(waivers.objections(found, "dev", at))
-    assert not any("\n" in one for one in said)
-    return said
+    shown = list(waivers.objections(found, "dev", at))
+    assert not any("\n" in one for one in shown)
+    return shown
 
 
 def test_a_waiver_that_the_standard_allows_may_be_relied_on(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_a_waiver_that_the_standard_allows_may_be_relied_on(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("changed", "says"),
+    ("changed", "message"),
     [
         ({"expires": None}, "expires"),
         ({"expires": (NOW + timedelta(days=31)).isoformat()}, "it lasts 31 days, 30 days are allowed for high"),
@@ -116,52 +116,52 @@ def test_a_waiver_that_the_standard_allows_may_be_relied_on(tmp_path: Path) -> N
     ],
 )
 def test_a_waiver_that_is_malformed_or_too_wide_is_refused_and_named(
-    tmp_path: Path, changed: dict[str, Any], says: str
+    tmp_path: Path, changed: dict[str, Any], message: str
 ) -> None:
     data = {key: value for key, value in document(**changed).items() if value is not None}
     (tmp_path / "waivers").mkdir()
     (tmp_path / "waivers" / "W-1.yaml").write_text(yaml.safe_dump(data), encoding="utf-8")
-    (said,) = objections(tmp_path, "W-1")
-    assert says in said, said
-    assert "W-1" in said
+    (shown,) = objections(tmp_path, "W-1")
+    assert message in shown, shown
+    assert "W-1" in shown
     with pytest.raises(Refused, match=r"waivers/W-1\.yaml"):
         waivers.load(tmp_path, STANDARD)
 
 
 @pytest.mark.parametrize(
-    ("at", "says"),
+    ("at", "message"),
     [
         (END, "which expired 2026-12-13T09:00:00Z"),
         (NOW - timedelta(seconds=1), "which begins 2026-11-23T09:00:00Z"),
         (END - timedelta(seconds=1), None),
     ],
 )
-def test_a_waiver_counts_from_its_grant_until_its_expiry(tmp_path: Path, at: datetime, says: str | None) -> None:
+def test_a_waiver_counts_from_its_grant_until_its_expiry(tmp_path: Path, at: datetime, message: str | None) -> None:
     write(tmp_path)
-    said = objections(tmp_path, "W-1", at=at)
-    assert [says in one for one in said] == ([True] if says else [])
-    assert all("patchwave waivers --stack dev --pin" in one for one in said)
+    shown = objections(tmp_path, "W-1", at=at)
+    assert [message in one for one in shown] == ([True] if message else [])
+    assert all("patchwave waivers --stack dev --pin" in one for one in shown)
 
 
 @pytest.mark.parametrize("name", ["W-9", "../../etc/passwd"])
 def test_a_waiver_that_is_not_there_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(Refused, match=f"waiver {name}: "):
         waivers.references(tmp_path, [name])
-    (said,) = objections(tmp_path, name)
-    assert "there is no such file" in said
+    (shown,) = objections(tmp_path, name)
+    assert "there is no such file" in shown
 
 
 def test_a_waiver_for_another_stack_is_no_help(tmp_path: Path) -> None:
     write(tmp_path, scope={"packages": ["openssl"], "stacks": ["prod"]})
-    (said,) = objections(tmp_path, "W-1")
-    assert "which is for prod" in said
+    (shown,) = objections(tmp_path, "W-1")
+    assert "which is for prod" in shown
 
 
 def test_a_fix_more_severe_than_the_waiver_ends_it(tmp_path: Path) -> None:
     write(tmp_path)
-    (said,) = objections(tmp_path, "W-1", of=sealed(severity="critical"))
-    assert "it is for high fixes" in said
-    assert "is critical" in said
+    (shown,) = objections(tmp_path, "W-1", of=sealed(severity="critical"))
+    assert "it is for high fixes" in shown
+    assert "is critical" in shown
     assert waivers.waived([waiver()], sealed(severity="critical")) == {}
     assert objections(tmp_path, "W-1", of=sealed(severity="medium")) == []
 
@@ -212,8 +212,8 @@ def test_a_fix_without_cves_is_not_waived_by_one_that_names_cves() -> None:
 )
 def test_a_waiver_holds_only_where_its_scope_reaches(narrowed: dict[str, Any], reached: bool) -> None:
     one = waiver(scope=scope(packages=["openssl"], **narrowed))
-    asked = waivers.holds([one], sealed(), stack="dev", host=host("dev-blue-0"), now=NOW)
-    assert asked.packages == ({"openssl": "W-1"} if reached else {})
+    wanted = waivers.holds([one], sealed(), stack="dev", host=host("dev-blue-0"), now=NOW)
+    assert wanted.packages == ({"openssl": "W-1"} if reached else {})
     assert waivers.holds([one], sealed(), stack="prod", host=host("dev-blue-0"), now=NOW).packages == {}
 
 
@@ -397,8 +397,8 @@ def test_at_its_expiry_everything_that_follows_from_a_waiver_goes_back_in_the_sa
     project: Path,
 ) -> None:
     def refused(at: datetime) -> list[str]:
-        asked = from_files(project, "dev", releases.load(project, "2026-11-22.1"), at=at, environ={})
-        return list(waivers.objections(asked.waivers, "dev", at))
+        wanted = from_files(project, "dev", releases.load(project, "2026-11-22.1"), at=at, environ={})
+        return list(waivers.objections(wanted.waivers, "dev", at))
 
     last = END - timedelta(seconds=1)
     pin(project, last)
@@ -409,8 +409,8 @@ def test_at_its_expiry_everything_that_follows_from_a_waiver_goes_back_in_the_sa
     assert before.waits
     assert len(before.reported) == 1
     assert refused(last) == []
-    (said,) = refused(END)
-    assert "W-1, which expired" in said
+    (shown,) = refused(END)
+    assert "W-1, which expired" in shown
     with pytest.raises(Refused, match="W-1, which expired"):
         consequences(project, END)
     pin(project, END)
@@ -442,10 +442,10 @@ def test_a_wave_that_kept_to_other_waivers_is_not_done(tmp_path: Path) -> None:
         started = {"stack": "dev", "digest": "d" * 64, "waivers": [waiver().model_dump(mode="json")]}
         for kind, data in (("wave-started", started), ("wave-ended", {"outcome": "succeeded"})):
             chain.append(kind, "run-1", data, at=NOW)
-    asked = tmp_path, "dev", "2026-11-22.1", "d" * 64
-    assert promotion.is_done(*asked, [waiver().reference])
-    assert not promotion.is_done(*asked, [])
-    assert not promotion.is_done(*asked, [waiver(severity="medium").reference])
+    wanted = tmp_path, "dev", "2026-11-22.1", "d" * 64
+    assert promotion.is_done(*wanted, [waiver().reference])
+    assert not promotion.is_done(*wanted, [])
+    assert not promotion.is_done(*wanted, [waiver(severity="medium").reference])
 
 
 @given(st.lists(st.integers(0, 40), min_size=1, max_size=3), st.integers(0, 60))

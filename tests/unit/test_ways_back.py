@@ -1,4 +1,4 @@
-"""A machine's snapshots and a scale set's repairs, by the real client at the emulator's doors; hosts only remember."""
+"""A machine's snapshots and a scale set's repairs, by the real client at the emulator; hosts only remember."""
 
 import os
 from collections.abc import Iterator
@@ -11,14 +11,14 @@ from patchwave.azure import disk_snapshots, repairs, restore_points
 from patchwave.azure.client import COMPUTE, Arm
 from patchwave.base.errors import Failed
 from sandbox.azure.resources.ids import SUBSCRIPTION
-from tests.unit.azure_emulator import BLUE, LOCATION, MACHINE, StandIn, compute, declare, scale_set, served
+from tests.unit.azure_emulator import BLUE, LOCATION, MACHINE, Emulator, compute, declare, scale_set, served
 
 WAYS = {"restore point": restore_points, "disk snapshot": disk_snapshots}
 RUN = "20261124T090000Z-abc123"
 
 
 @pytest.fixture(scope="module")
-def standing() -> Iterator[StandIn]:
+def standing() -> Iterator[Emulator]:
     with served() as azure:
         declare(azure)
         path = compute(f"restorePointCollections/{restore_points.collection_name('dev-vm-0')}")
@@ -27,7 +27,7 @@ def standing() -> Iterator[StandIn]:
 
 
 @pytest.fixture
-def arm(standing: StandIn, monkeypatch: pytest.MonkeyPatch) -> Iterator[Arm]:
+def arm(standing: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Arm]:
     trusted = {"SSL_CERT_FILE": str(standing.sandbox.ca_bundle), "ARM_SUBSCRIPTION_ID": SUBSCRIPTION}
     for name, value in (standing.environment | trusted).items():
         monkeypatch.setenv(name, value)
@@ -36,16 +36,16 @@ def arm(standing: StandIn, monkeypatch: pytest.MonkeyPatch) -> Iterator[Arm]:
 
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=list(WAYS))
-def test_a_machine_gets_the_disk_back_that_it_had_and_keeps_the_other(standing: StandIn, arm: Arm, way: Any) -> None:
+def test_a_machine_gets_the_disk_back_that_it_had_and_keeps_the_other(standing: Emulator, arm: Arm, way: Any) -> None:
     def disk() -> str:
         return str(arm.call("GET", MACHINE, api=COMPUTE)["properties"]["storageProfile"]["osDisk"]["managedDisk"]["id"])
 
     patched, run = disk(), f"{RUN}-{way.__name__.rsplit('.', 1)[1]}"
     taken = way.take(arm, MACHINE, run)
-    standing.hosts.asked.clear()
+    standing.hosts.calls.clear()
     way.swap_back(arm, MACHINE, run)
     assert disk() != patched
-    assert ("restore", "dev-vm-0") in standing.hosts.asked
+    assert ("restore", "dev-vm-0") in standing.hosts.calls
     assert standing.hosts.running("dev-vm-0")
     assert arm.call("GET", patched, api="2024-03-02")["properties"]["diskState"] == "Unattached"
     now = datetime.now(UTC)
@@ -55,7 +55,7 @@ def test_a_machine_gets_the_disk_back_that_it_had_and_keeps_the_other(standing: 
         arm.call("GET", taken, api="2024-03-02" if way is disk_snapshots else COMPUTE)
 
 
-def test_repairs_are_held_off_and_go_on(standing: StandIn, arm: Arm) -> None:
+def test_repairs_are_held_off_and_go_on(standing: Emulator, arm: Arm) -> None:
     body = scale_set()
     body["properties"]["automaticRepairsPolicy"] = {"enabled": True, "gracePeriod": "PT30M"}
     standing.put(BLUE, body)
@@ -72,7 +72,7 @@ def test_repairs_are_held_off_and_go_on(standing: StandIn, arm: Arm) -> None:
     assert states == ["Running", "Suspended", "Suspended", "Running"]
 
 
-def test_repairs_that_there_are_not_are_refused(standing: StandIn, arm: Arm) -> None:
+def test_repairs_that_there_are_not_are_refused(standing: Emulator, arm: Arm) -> None:
     standing.put(BLUE, scale_set())
     with pytest.raises(Failed, match="not enabled"):
         repairs.switch(arm, BLUE, "Suspend")

@@ -106,7 +106,7 @@ class World:
             return self._locks[key]
 
     def converge(self, row: Row) -> None:
-        """Makes the world like this row, and says so in its state."""
+        """Makes the lab match this row, and records that in its state."""
         if row.type == SCALE_SET and row.properties.get("orchestrationMode") != "Flexible":
             self._scale_set(row)
         elif "host" in row.hidden:
@@ -264,7 +264,7 @@ class World:
             self._mark(row.key, row.properties["provisioningState"], disk=wanted, saved=None)
 
     def act(self, row: Row, verb: str) -> None:
-        """Power: what the machine's owner asked for by POST."""
+        """Power: what the machine's owner requested by POST."""
         name = row.hidden["host"]
         self._mark(row.key, "Updating", power=_POWERS[verb])
         if verb == "restart":

@@ -52,7 +52,7 @@ class Manager:
         self.operations = Operations(store, places.endpoint, self.world.run)
 
     def resume(self) -> None:
-        """After a start: hosts and load balancer as the store says, and what was under way goes on."""
+        """After a start: hosts and load balancer in step with the store, and what was under way goes on."""
         self.store.forget_operations(OPERATIONS_KEPT)
         self.world.reconcile()
         for operation in self.store.unfinished():
@@ -546,7 +546,7 @@ class Manager:
         return self.operations.begun(BY_TYPE[row.type], operation)
 
     def _hold_repairs(self, row: Row, body: Json) -> Answer:
-        """The sandbox repairs nothing by itself; it keeps the state that a caller asked for."""
+        """The sandbox repairs nothing by itself; it keeps the state that a caller set."""
         wanted = {"Suspend": "Suspended", "Resume": "Running"}.get(str(dig(body, "action")))
         if dig(body, "serviceName") != "AutomaticRepairs" or wanted is None:
             raise bad_request("InvalidParameter", "serviceName must be AutomaticRepairs, action Suspend or Resume.")

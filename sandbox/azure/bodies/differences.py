@@ -62,7 +62,7 @@ def same(old: Json, new: Json, path: str = "") -> bool:
 
 
 def refreshed(inputs: Json, olds: Json, news: Json) -> Json:
-    """The inputs with whatever has changed between what Azure said before and says now, and nothing else.
+    """The inputs with whatever has changed between Azure's earlier answer and the present one, and nothing else.
 
     What Azure spells otherwise than it was declared is therefore no drift, as long as it is spelt the same each time.
     """

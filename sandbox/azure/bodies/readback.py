@@ -1,4 +1,4 @@
-"""How Azure spells a resource when it is read: some providers answer otherwise than they were asked."""
+"""How Azure spells a resource when it is read: some providers return other spellings than they were sent."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ class Shape:
 
 
 class Shapes(dict[str, Shape]):
-    """All shapes reachable from the models asked for, by name."""
+    """All shapes reachable from the given models, by name."""
 
     def add(self, reference: str) -> str:
         """The shape of `module:Class`, with everything below it."""

@@ -61,7 +61,7 @@ class Wire:
         return outputs
 
     def foreseen(self, inputs: Mapping[str, Json], shape: str) -> dict[str, Json]:
-        """The outputs as far as the inputs tell; every other property of the answer is unknown, also inside objects."""
+        """The outputs as far as the inputs determine them; every other property, also of nested objects, is unknown."""
         outputs: dict[str, Json] = {}
         for name, one in self._chosen(shape, inputs).fields.items():
             if not name.endswith(SHADOWED):

@@ -183,7 +183,7 @@ def _kind(duckdb_type: object) -> str:
 
 
 def resolve(query: str, tables: Mapping[str, Mapping[str, str]]) -> None:
-    """Raises Unresolved for a table or column that these tables do not have; KQL tells `Host` from `host`.
+    """Raises Unresolved for a table or column that these tables do not have; KQL distinguishes `Host` and `host`.
 
     The engine does not, so a query that Azure refuses would be answered here.
     """
@@ -191,7 +191,7 @@ def resolve(query: str, tables: Mapping[str, Mapping[str, str]]) -> None:
         with _problems(query):
             _resolve(parsed(query), {name: list(columns) for name, columns in tables.items()})
     except (Unsupported, Wrong):
-        return  # the engine does not know it, and `ask` says so
+        return  # the engine does not know it, and `ask` reports that
 
 
 def parsed(query: str) -> ir.Query:

@@ -1,4 +1,4 @@
-"""The plugin's way to the HTTPS door: the official SDK's client, with the identity that azure-identity finds."""
+"""The plugin's way to the HTTPS endpoint: the official SDK's client, with the identity that azure-identity finds."""
 
 from __future__ import annotations
 

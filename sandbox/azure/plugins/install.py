@@ -20,7 +20,7 @@ _MODULES = {"azure-native": "sandbox.azure.plugins.plugin", "command": "sandbox.
 
 
 def install_plugins(sandbox: Sandbox, pulumi: Path, *, official: bool = True) -> dict[str, str]:
-    """Both plugins are in PULUMI_HOME afterwards; says of each where it comes from.
+    """Both plugins are in PULUMI_HOME afterwards; reports of each where it comes from.
 
     The command plugin is the official one where it can be had; `official=False` does not try.
     """
@@ -37,7 +37,7 @@ def install_plugins(sandbox: Sandbox, pulumi: Path, *, official: bool = True) ->
 
 
 def launcher(python: Path, project: Path, module: str) -> str:
-    """The plugin's executable: this environment's Python, whatever PATH says."""
+    """The plugin's executable: this environment's Python, whatever is on PATH."""
     return f'#!/bin/sh\nPYTHONPATH="{project}" exec "{python}" -m {module} "$@"\n'
 
 
@@ -77,13 +77,13 @@ def _fetch(sandbox: Sandbox, pulumi: Path) -> bool:
 
 def _run(sandbox: Sandbox, pulumi: Path, *arguments: str, patience: float = 60) -> None:
     environment = {**os.environ, "PULUMI_HOME": str(sandbox.home), "PULUMI_SKIP_UPDATE_CHECK": "1"}
-    asked = f"`pulumi {' '.join(arguments)}`"
+    command = f"`pulumi {' '.join(arguments)}`"
     try:
         done = subprocess.run(
             [str(pulumi), *arguments], env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
             timeout=patience, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        raise Failed(f"{asked} did not end within {patience:.0f} s") from None
+        raise Failed(f"{command} did not end within {patience:.0f} s") from None
     if done.returncode:
-        raise Failed(f"{asked} failed: {' '.join((done.stderr or done.stdout).split())}")
+        raise Failed(f"{command} failed: {' '.join((done.stderr or done.stdout).split())}")

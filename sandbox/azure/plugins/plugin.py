@@ -1,4 +1,4 @@
-"""pulumi-resource-azure-native: the engine's door to the resource manager, in the official provider's terms."""
+"""pulumi-resource-azure-native: the engine's way to the resource manager, in the official provider's terms."""
 
 from __future__ import annotations
 
@@ -239,13 +239,13 @@ class AzureNative(rpc.Provider):
         return outputs | {"azureApiVersion": kind.api}
 
     def _foreseen(self, kind: Kind, inputs: Mapping[str, Json]) -> dict[str, Json]:
-        """What a preview can say of the outputs: the inputs that come back; whatever else Azure answers is unknown."""
+        """What a preview knows of the outputs: the inputs that come back; whatever else Azure answers is unknown."""
         outputs = self._wire.foreseen(inputs, kind.shape)
         outputs.pop("id", None)
         return outputs | {"azureApiVersion": kind.api}
 
     def _as_declared(self, kind: Kind, there: Json, inputs: Mapping[str, Json]) -> bool:
-        """Whether a resource is what a create that never heard its answer has asked for."""
+        """Whether a resource is what a create whose answer was lost has made."""
         fields = self._wire.fields(kind.shape)
         wanted = {name: value for name, value in inputs.items() if name in fields and name not in kind.arguments}
         fresh = self._declarable(kind, self._outputs(kind, there))
@@ -269,7 +269,7 @@ def _replaces(kind: Kind, path: str) -> bool:
 
 
 def _said(path: str, olds: Mapping[str, Json], news: Mapping[str, Json], known: Mapping[str, Json]) -> bool:
-    """Whether an input only says now what Azure has chosen before."""
+    """Whether an input only spells out what Azure has chosen before."""
     return path not in olds and path in known and known[path] == news.get(path)
 
 

@@ -146,7 +146,7 @@ def serve(make: Callable[[str], Provider], workers: int = 64) -> None:
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     print(port, flush=True)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the engine says Cancel; the terminal's Ctrl-C is not for plugins
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the engine sends Cancel; the terminal's Ctrl-C is not for plugins
     server.wait_for_termination()
 
 

@@ -1,1 +1,1 @@
-"""What can be asked of many resources at once: Resource Graph, logs, and rows that come in."""
+"""Queries over many resources at once: Resource Graph, logs, and rows that come in."""

@@ -75,7 +75,7 @@ class Graph:
         self._store = store
         self._extended = extended
         self._clock = clock
-        self._asked: deque[float] = deque()
+        self._requests: deque[float] = deque()
         self._quota_guard = threading.Lock()
         self._guard = threading.Lock()
         self._tables: dict[frozenset[str] | None, kql.Database] = {}
@@ -105,10 +105,10 @@ class Graph:
         size, skip, shape = _options(options)
         named = body.get("subscriptions")
         scope = None if named is None else frozenset(str(one).lower() for one in named)
-        asked = hashlib.sha256(f"{sorted(scope or ())} {body['query']}".encode()).hexdigest()[:16]
+        query_digest = hashlib.sha256(f"{sorted(scope or ())} {body['query']}".encode()).hexdigest()[:16]
         name = ""
         if (token := options.get("$skipToken")) is not None:
-            name, skip = _read_token(token, asked)
+            name, skip = _read_token(token, query_digest)
         with self._guard:
             if name not in self._kept:
                 name = self._ask(body["query"], scope)
@@ -125,18 +125,18 @@ class Graph:
             else [dict(zip(names, row, strict=True)) for row in page],
         }
         if more and pageable:
-            answer["$skipToken"] = _token(name, skip + len(page), asked)
+            answer["$skipToken"] = _token(name, skip + len(page), query_digest)
         return answer
 
     def _quota(self) -> dict[str, str]:
         with self._quota_guard:
             now = self._clock()
-            while self._asked and now - self._asked[0] >= PERIOD:
-                self._asked.popleft()
-            resets = max(0.0, PERIOD - (now - self._asked[0])) if self._asked else PERIOD
-            left = QUOTA - len(self._asked)
+            while self._requests and now - self._requests[0] >= PERIOD:
+                self._requests.popleft()
+            resets = max(0.0, PERIOD - (now - self._requests[0])) if self._requests else PERIOD
+            left = QUOTA - len(self._requests)
             if left > 0:
-                self._asked.append(now)
+                self._requests.append(now)
         headers = {
             "x-ms-user-quota-remaining": str(max(0, left - 1)),
             "x-ms-user-quota-resets-after": f"00:00:{max(1, round(resets)):02d}",
@@ -252,17 +252,17 @@ def _wrong_option(message: str) -> GraphError:
     return GraphError(400, "BadRequest", ("BadRequest", message))
 
 
-def _token(name: str, offset: int, asked: str) -> str:
-    return base64.urlsafe_b64encode(json.dumps([name, offset, asked]).encode()).decode()
+def _token(name: str, offset: int, query_digest: str) -> str:
+    return base64.urlsafe_b64encode(json.dumps([name, offset, query_digest]).encode()).decode()
 
 
-def _read_token(token: Json, asked: str) -> tuple[str, int]:
+def _read_token(token: Json, query_digest: str) -> tuple[str, int]:
     """The name of the answer and the offset in it; a token goes with the query and the scope of its first page."""
     try:
         name, offset, digest = json.loads(base64.urlsafe_b64decode(token))
     except (ValueError, TypeError):
         name, offset, digest = None, None, None
-    if digest != asked or type(offset) is not int or not isinstance(name, str):
+    if digest != query_digest or type(offset) is not int or not isinstance(name, str):
         raise _wrong_option("The $skipToken is invalid for this query.")
     return name, offset
 

@@ -42,7 +42,7 @@ def group_not_found(group: str) -> AzureError:
 
 
 def too_many(code: str, message: str, seconds: int, headers: dict[str, str] | None = None) -> AzureError:
-    """A 429 that says how long to wait."""
+    """A 429 with the time to wait."""
     return AzureError(429, code, message, {**(headers or {}), "Retry-After": str(max(1, seconds))})
 
 

@@ -10,7 +10,7 @@ from functools import cached_property
 SUBSCRIPTION = "00000000-0000-4000-8000-000000000001"
 TENANT = "00000000-0000-4000-8000-000000000002"
 PRINCIPAL = str(uuid.uuid5(uuid.NAMESPACE_URL, "patchwave sandbox identity"))
-"""The one identity of the sandbox, for which the identity door gives tokens."""
+"""The one identity of the sandbox, for which the identity endpoint gives tokens."""
 _UNREAL = ("backupfabrics", "protectioncontainers")
 _ID = re.compile(r"/subscriptions/[^/]+(/.*)?", re.IGNORECASE)
 

@@ -64,6 +64,6 @@ def definitions(query: str = "") -> Iterator[dict[str, Any]]:
 
 
 def definition(one: str) -> dict[str, Any]:
-    """One definition; what it permits is not told, because the sandbox asks nobody for a permission."""
+    """One definition; what it permits is left out, because the sandbox checks no permissions."""
     properties = {"roleName": ROLES[one], "type": "BuiltInRole", "assignableScopes": ["/"], "permissions": []}
     return {"id": definition_id(one), "type": TYPE, "name": one, "properties": properties}

@@ -72,7 +72,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Operation:
-    """Something long that was asked for."""
+    """A long-running operation."""
 
     id: str
     key: str
@@ -85,7 +85,7 @@ class Operation:
 
     @property
     def result(self) -> Any:
-        """What an operation gave that has more to say than that it is done."""
+        """The result of an operation that has one."""
         return self.detail.get("result")
 
 

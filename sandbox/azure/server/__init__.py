@@ -1,1 +1,1 @@
-"""The HTTPS door, identity, and the conditions under which it answers."""
+"""The HTTPS endpoint, identity, and the conditions under which it answers."""

@@ -1,4 +1,4 @@
-"""The two doors: Azure's REST over HTTPS, and the managed-identity endpoint over loopback HTTP."""
+"""The two endpoints: Azure's REST over HTTPS, and the managed-identity endpoint over loopback HTTP."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ LARGEST_BODY = 16 * 1024 * 1024
 def resource_manager(
     manager: Manager, graph: Graph, identity: Identity, traffic: Traffic, ready: Callable[[], bool]
 ) -> Starlette:
-    """The HTTPS door."""
+    """The HTTPS endpoint."""
     logs = Logs(manager.store)
 
     def to_manager(request: Request) -> dict[str, str]:
@@ -123,7 +123,7 @@ def resource_manager(
 
 
 def identity_door(manager: Manager, identity: Identity) -> Starlette:
-    """The HTTP door: tokens for whoever is on this machine, and the enrolment of Arc machines."""
+    """The HTTP endpoint: tokens for whoever is on this machine, and the enrolment of Arc machines."""
 
     def token(request: Request, body: bytes) -> Answer:
         if request.headers.get("metadata", "").lower() != "true":

@@ -1,4 +1,4 @@
-"""The conditions under which the HTTPS door answers: latency, Azure's request limits, and failures by chance."""
+"""The conditions under which the HTTPS endpoint answers: latency, Azure's request limits, and failures by chance."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ class _Bucket:
 
 
 class Traffic:
-    """Lets requests in under the given conditions; `exists` says whether a resource's key is in the store."""
+    """Lets requests in under the given conditions; `exists`: whether a resource's key is in the store."""
 
     def __init__(
         self, conditions: Conditions, exists: Callable[[str], bool], clock: Callable[[], float] = time.monotonic
@@ -153,7 +153,7 @@ class Traffic:
         self._guard = threading.Lock()
 
     def disturb(self) -> None:
-        """Answers 429 or 500 as often as the conditions say."""
+        """Answers 429 or 500 as often as the conditions set."""
         with self._guard:
             drawn = self._chance.random()
         if drawn < self._conditions.throttled:
@@ -163,7 +163,7 @@ class Traffic:
             raise AzureError(500, "InternalServerError", "Encountered internal server error.")
 
     def admit(self, method: str, path: str) -> dict[str, str]:
-        """The headers that say what is left, or Azure's 429; every request to a resource counts."""
+        """The headers with what is left, or Azure's 429; every request to a resource counts."""
         kind = {"GET": "read", "HEAD": "read", "DELETE": "delete"}.get(method, "write")
         headers = self._manager(kind)
         if counted := policy(method, path, self._exists):

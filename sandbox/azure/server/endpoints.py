@@ -1,4 +1,4 @@
-"""Both doors over one store, put together."""
+"""Both endpoints over one store, put together."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from sandbox.sample import package
 LOG = logging.getLogger("patchwave.azure")
 
 
-class Doors:
-    """The HTTPS door and the identity door of one sandbox."""
+class Endpoints:
+    """The HTTPS endpoint and the identity endpoint of one sandbox."""
 
     def __init__(
         self,

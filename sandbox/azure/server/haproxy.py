@@ -1,4 +1,4 @@
-"""The load balancer: HAProxy, driven by what the declared load balancers say; a switch of pools loses no request."""
+"""The load balancer: HAProxy, driven by the declared load balancers; a switch of pools loses no request."""
 
 from __future__ import annotations
 
@@ -65,12 +65,12 @@ class Frontend:
 
     @property
     def http(self) -> bool:
-        """Requests are told apart only where the probe shows that what answers on the rule's port speaks HTTP."""
+        """Requests are handled one by one only where the probe shows that the rule's port speaks HTTP."""
         return any(backend.http for backend in self.backends)
 
 
 def frontends(store: Store) -> list[Frontend]:
-    """What the stored load balancers ask for."""
+    """What the stored load balancers declare."""
     there = members(store)
     found = []
     for balancer in store.of_type("Microsoft.Network/loadBalancers"):
@@ -189,7 +189,7 @@ def rules(wanted: list[Frontend]) -> dict[str, str]:
 
 
 class Balancer:
-    """Keeps HAProxy as the store says: a reload for a new structure, a map entry for a switch, nothing otherwise."""
+    """Keeps HAProxy as the store has it: a reload for a new structure, a map entry for a switch, nothing otherwise."""
 
     def __init__(self, sandbox: Sandbox, store: Store) -> None:
         self._sandbox = sandbox
@@ -197,7 +197,7 @@ class Balancer:
         self._lock = threading.Lock()
 
     def refresh(self) -> None:
-        """Requests go where the store says when this returns."""
+        """Requests go where the store has them go when this returns."""
         with self._lock:
             self._refresh(frontends(self._store))
 

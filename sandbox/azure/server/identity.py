@@ -1,4 +1,4 @@
-"""The identity door's tokens: managed identity's protocol, signed with a key of the sandbox's own."""
+"""The identity endpoint's tokens: managed identity's protocol, signed with a key of the sandbox's own."""
 
 from __future__ import annotations
 

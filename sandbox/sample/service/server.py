@@ -1,4 +1,4 @@
-"""FieldOps desk: answers with work orders from the database, and tells the load balancer whether to send any more."""
+"""FieldOps desk: answers with work orders from the database, and shows the load balancer whether to send any more."""
 
 import http.client
 import json
@@ -51,7 +51,7 @@ class Database:
 
 
 class Counters:
-    """What /statz tells; every number is exact, whichever thread counts."""
+    """What /statz returns; every number is exact, whichever thread counts."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

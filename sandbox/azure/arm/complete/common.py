@@ -29,7 +29,7 @@ def etag() -> str:
 
 
 def stable(text: str) -> str:
-    """The same GUID for the same resource, whenever it is asked for."""
+    """The same GUID for the same resource, at any time."""
     return str(uuid.uuid5(uuid.NAMESPACE_URL, text.lower()))
 
 

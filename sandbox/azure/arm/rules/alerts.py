@@ -83,7 +83,7 @@ def query_rule(change: Change) -> Iterator[AzureError]:
 
 @refuses("Microsoft.Insights/scheduledQueryRules")
 def query(change: Change) -> Iterator[AzureError]:
-    """The workspace answers the rule's queries, unless the rule says to skip that."""
+    """The workspace answers the rule's queries, unless the rule skips that."""
     workspace = change.view.get(str(change.at("scopes", [""])[0]))
     kind = "microsoft.operationalinsights/workspaces"
     if change.at("skipQueryValidation") or workspace is None or workspace.type != kind:

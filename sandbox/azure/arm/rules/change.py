@@ -26,7 +26,7 @@ class View(Protocol):
 
 @dataclass(frozen=True)
 class Change:
-    """A body about to be stored over what is there; `rationed` asks for the limits that Azure sets by the hour."""
+    """A body about to be stored over what is there; `rationed` adds the limits that Azure sets by the hour."""
 
     id: str
     body: Mapping[str, Json]

@@ -90,7 +90,7 @@ def maintenance_window(change: Change) -> Iterator[AzureError]:
 
 
 def _on_the_clock(change: Change, window: Mapping[str, Json]) -> Iterator[AzureError]:
-    """A start in the past is admitted: the reference asks for a later one, and Azure's verified modules declare one.
+    """A start in the past is admitted: the reference wants a later one, and Azure's verified modules declare one.
 
     https://github.com/Azure/bicep-registry-modules/tree/main/avm/res/maintenance/maintenance-configuration/tests/e2e
     """
