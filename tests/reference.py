@@ -115,14 +115,8 @@ def _table(title: str, *columns: str) -> Iterator[str]:
 
 def _described(check: Check) -> str:
     """A check's name, how it is enforced, its parameters and what it holds."""
-    return "<br>".join(
-        [
-            f"**{_named(check.name, check.source)}**",
-            check.mode,
-            *_parameters(check),
-            " ".join(check.description.split()),
-        ]
-    )
+    described = " ".join(check.description.split())
+    return "<br>".join([f"**{_named(check.name, check.source)}**", check.mode, *_parameters(check), described])
 
 
 def _named(name: str, source: str) -> str:
