@@ -10,7 +10,6 @@ from patchwave.config.settings import Settings
 from patchwave.config.settings.types import Name
 from patchwave.config.standard import StackName
 
-
 _IN_AZURE = {"live", "size", "image", "rolling", "balancer", "image_upgrade", "repairs", "traffic_manager"}
 """What of a fleet's hosts is declared and changes nothing that is done on them."""
 

@@ -83,7 +83,7 @@ def carry_out(lab: Laboratory, line: str) -> list[str]:
                 (ring,) = (
                     one for one in settings["rollout"]["rings"] if f"rollout.rings[{one['name']}].batch" == field
                 )
-                ring["batch"] = int(value)
+                rings[field]["batch"] = int(value)
 
         edit(lab, stack, made)
         done.append(field)
