@@ -80,9 +80,7 @@ def carry_out(lab: Laboratory, line: str) -> list[str]:
             elif field == "services.desk.max_unavailable":
                 settings["services"]["desk"]["max_unavailable"] = int(value)
             else:
-                (ring,) = (
-                    one for one in settings["rollout"]["rings"] if f"rollout.rings[{one['name']}].batch" == field
-                )
+                rings = {f"rollout.rings[{one['name']}].batch": one for one in settings["rollout"]["rings"]}
                 rings[field]["batch"] = int(value)
 
         edit(lab, stack, made)
