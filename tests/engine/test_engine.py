@@ -82,9 +82,10 @@ def test_what_another_file_orders_is_judged_permitted_and_carried_out_as_one_and
     lab, begins = patched.lab, shift(patched.lab.opening() + timedelta(minutes=1))
     config = yaml.safe_load((lab.project / "Pulumi.dev.yaml").read_text(encoding="utf-8"))["config"]
     config["patchwave:release"] = unproved.id
-    rollout, other = config["patchwave:settings"]["rollout"], lab.project / "other.yaml"
-    for timeout, code in (("PT3H", 255), ("PT9M", 0)):  # the first is longer than any window
-        rollout["batch_timeout"] = timeout
+    settings, other = config["patchwave:settings"], lab.project / "other.yaml"
+    settings["rollout"]["batch_timeout"] = "PT9M"
+    for starts, code in (("13:00", 255), ("09:00", 0)):
+        settings["calendar"]["windows"][0]["starts"] = starts
         other.write_text(yaml.safe_dump({"config": config}), encoding="utf-8")
         printed = lab.run(*UP, *PACK, "--config-file", str(other), code=code, **begins)
         assert ("waves-are-permitted: calendar, " in printed) == bool(code)

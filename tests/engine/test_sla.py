@@ -28,11 +28,10 @@ CHANGES = re.compile(r"(?:set|add the window) (\S+) to (\S+) in Pulumi\.(\w+)\.y
 @pytest.fixture
 def lab_with_fix(lab: Laboratory) -> Iterator[Laboratory]:
     """The laboratory with a sealed release of one fix that is published on Monday, and no wave of it."""
+    update = pending("madeup", to="2-1")
     entry = ChangelogEntry(version="2-1", date=MONDAY, urgency="high", cves=(CVE,))
-    sealed = Sealed(stack="dev", at=MONDAY, hosts=("dev-blue-0",))
-    made, _ = releases.seal(
-        RELEASE, AUTHOR, sealed, [pending("madeup", to="2-1")], {"madeup": [entry]}, STANDARD, NOTHING
-    )
+    sealed = Sealed(stack="dev", at=MONDAY, hosts=("dev-web-blue-0",))
+    made, _ = releases.seal(RELEASE, AUTHOR, sealed, [update], {update.key: [entry]}, STANDARD, NOTHING)
     assert made is not None
     stacks = {path: path.read_bytes() for path in lab.project.glob("Pulumi.*.yaml")}
     releases.save(lab.project, made)
@@ -75,15 +74,14 @@ def carry_out(lab: Laboratory, line: str) -> list[str]:
         field, value = (second, first) if second == "calendar.extra" else (first, second)
 
         def made(settings: dict[str, Any], field: str = field, value: str = value) -> None:
-            rollout = settings["rollout"]
             if field == "calendar.extra":
                 starts, ends = value.split("/")
                 settings["calendar"]["extra"] = [{"starts": starts, "ends": ends, "reason": "in time for the SLA"}]
-            elif field == "rollout.live_out_of_service":
-                rollout["live_out_of_service"] = int(value)
+            elif field == "services.desk.max_unavailable":
+                settings["services"]["desk"]["max_unavailable"] = int(value)
             else:
-                (ring,) = (one for one in rollout["rings"] if f"rollout.rings.{one['name']}.batch" == field)
-                ring["batch"] = int(value)
+                rings = {f"rollout.rings[{one['name']}].batch": one for one in settings["rollout"]["rings"]}
+                rings[field]["batch"] = int(value)
 
         edit(lab, stack, made)
         done.append(field)
@@ -91,7 +89,7 @@ def carry_out(lab: Laboratory, line: str) -> list[str]:
 
 
 def forty(settings: dict[str, Any]) -> None:
-    settings["slots"]["instances"] = 40
+    settings["fleets"]["web"]["hosts"]["instances"] = 40
 
 
 def as_it_is(settings: dict[str, Any]) -> None:
@@ -102,7 +100,7 @@ def as_it_is(settings: dict[str, Any]) -> None:
     ("stack", "change", "kinds"),
     [
         ("prod", as_it_is, {"calendar.extra"}),
-        ("staging", forty, {"rollout.live_out_of_service", "rollout.rings.rest.batch"}),
+        ("staging", forty, {"services.desk.max_unavailable", "rollout.rings[rest].batch"}),
     ],
 )
 def test_a_preview_passes_after_exactly_the_change_that_it_named(

@@ -16,6 +16,7 @@ from sandbox.azure.arm.machines import enrol
 from sandbox.azure.plugins.install import install_plugins
 from sandbox.azure.server.endpoints import Endpoints
 from sandbox.config import Sandbox
+from sandbox.estate import Estate, joining
 from sandbox.lab import engine
 from sandbox.stack import Stack
 from tests.clients import serving
@@ -69,9 +70,8 @@ def lets_go_of_deleted_backups(project: Path, name: StackName) -> bool:
 
 @pytest.mark.parametrize("name", STANDARD.stacks)
 def test_a_stack_is_made_does_not_drift_and_leaves_nothing(standing: Standing, name: StackName) -> None:
-    maintenance = load_stack(standing.sandbox.project, name).settings.maintenance
-    for one in maintenance.assigned if maintenance else ():
-        enrol(standing.endpoints.manager, {"name": one.name, "resourceGroup": one.resource_group})
+    for one in joining(load_stack(standing.sandbox.project, name).settings, name, Estate()):
+        enrol(standing.endpoints.manager, {"name": one.name, "resourceGroup": one.group})
     before = {row.key for row in standing.endpoints.store.all()}
     stack = Stack(standing.sandbox, standing.engine, name)
     stack.prepare()

@@ -17,8 +17,8 @@ HOUR = timedelta(hours=1)
 LEAD = "security-lead@dcmms.com"
 SMALL = (
     ("instances: 6", "instances: 2"),
-    ("live_out_of_service: 2", "live_out_of_service: 1"),
-    ("machines: {instances: 2", "machines: {instances: 1"),
+    ("max_unavailable: 2", "max_unavailable: 1"),
+    ("{source: machines, instances: 2", "{source: machines, instances: 1"),
 )
 
 

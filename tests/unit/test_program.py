@@ -144,7 +144,7 @@ def test_the_gate_asks_the_public_port_of_what_the_probe_asks(
     ("change", "again"),
     [
         ({"alerts.retention_days": 60}, False),
-        ({"fleets.web.hosts.size": "Standard_B4ms"}, True),
+        ({"fleets.web.hosts.size": "Standard_B4ms", "fleets.web.hosts.live": "green"}, False),
         ({"services.desk.max_unavailable": 2, "fleets.web.hosts.instances": 3}, True),
     ],
 )
