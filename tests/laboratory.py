@@ -176,9 +176,9 @@ def wait_until(true: Callable[[], bool], seconds: float, what: str) -> None:
         time.sleep(0.1)
 
 
-def shift(instant: datetime) -> dict[str, str]:
-    """The variable that moves a command's clock to an instant."""
-    return {"PATCHWAVE_CLOCK_SHIFT": str(round((instant - datetime.now(UTC)).total_seconds()))}
+def shift(instant: datetime) -> str:
+    """What PATCHWAVE_CLOCK_SHIFT is for a command whose clock shows an instant."""
+    return str(round((instant - datetime.now(UTC)).total_seconds()))
 
 
 def descendants(pid: int) -> list[int]:

@@ -1,9 +1,9 @@
 """The official Azure SDK clients, unmodified, over real sockets: every kind, every verb, and Azure's refusals."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from azure.core.exceptions import HttpResponseError
@@ -67,7 +67,7 @@ def test_rows_uploaded_by_the_ingestion_client_reach_their_table(standing: Stand
     rule = standing.to.monitor.data_collection_rules.get(RG, "dcr").immutable_id
     now = datetime.now(UTC).replace(microsecond=0)
     times = [(now - timedelta(minutes=n)).isoformat().replace("+00:00", "Z") for n in range(50)]
-    rows = [{"TimeGenerated": at, "Host": f"host-{n}"} for n, at in enumerate(times)]
+    rows: list[MutableMapping[str, Any]] = [{"TimeGenerated": at, "Host": f"host-{n}"} for n, at in enumerate(times)]
     standing.to.ingestion(endpoint).upload(rule, "Custom-Wave", rows)
     kept = standing.endpoints.store.logged(WORKSPACE, "Wave_CL")
     assert sorted(row["TimeGenerated"] for row in kept) == sorted(times)

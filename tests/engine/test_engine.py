@@ -62,16 +62,18 @@ def test_what_the_command_line_orders_is_refused_three_ways_out_of_its_window(
     lab, opens = patched.lab, patched.lab.opening()
     closed = shift(opens - timedelta(hours=1))
     given = ("-c", f"patchwave:release={unproved.id}")
-    by_hook = lab.run(*UP, *given, code=255, **closed)
+    by_hook = lab.run(*UP, *given, code=255, PATCHWAVE_CLOCK_SHIFT=closed)
     assert f'before hook "dev-wave-guard" failed: dev: patching is refused at {opens:%a %Y-%m-%d}' in by_hook
-    by_policy = lab.run(*UP, *given, *PACK, code=255, **closed)
+    by_policy = lab.run(*UP, *given, *PACK, code=255, PATCHWAVE_CLOCK_SHIFT=closed)
     assert "waves-are-permitted: calendar, " in by_policy
-    previewed = lab.run("pulumi", "preview", "--stack", "dev", *given, *PACK, **closed)
+    previewed = lab.run("pulumi", "preview", "--stack", "dev", *given, *PACK, PATCHWAVE_CLOCK_SHIFT=closed)
     assert f"run again at {opens:%a %Y-%m-%d %H:%M} UTC" in previewed
     assert lab.records(release=unproved.id) == []
     order = Order.read(json.dumps(lab.records(release=patched.release)[0]["data"]["order"]))
     text = order.model_copy(update={"release": unproved}).model_dump_json()
-    assert "refused" in lab.run("patchwave", "wave", "preflight", "--stack", "dev", code=3, stdin=text, **closed)
+    assert "refused" in lab.run(
+        "patchwave", "wave", "preflight", "--stack", "dev", code=3, stdin=text, PATCHWAVE_CLOCK_SHIFT=closed
+    )
     assert "host" not in {record["kind"] for record in lab.records(release=unproved.id)}
     assert lab.shown("evidence", "show", "--stack", "dev", "--release", unproved.id)["outcome"] == "refused"
 
@@ -87,7 +89,7 @@ def test_what_another_file_orders_is_judged_permitted_and_carried_out_as_one_and
     for starts, code in (("13:00", 255), ("09:00", 0)):
         settings["calendar"]["windows"][0]["starts"] = starts
         other.write_text(yaml.safe_dump({"config": config}), encoding="utf-8")
-        printed = lab.run(*UP, *PACK, "--config-file", str(other), code=code, **begins)
+        printed = lab.run(*UP, *PACK, "--config-file", str(other), code=code, PATCHWAVE_CLOCK_SHIFT=begins)
         assert ("waves-are-permitted: calendar, " in printed) == bool(code)
     first, *_ = records = lab.records(release=unproved.id)
     order = first["data"]["order"]

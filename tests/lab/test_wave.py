@@ -60,7 +60,9 @@ def test_the_canary_went_first_and_one_live_host_at_a_time(patched: Patched) -> 
 
 
 def is_batch(record: dict[str, Any]) -> bool:
-    return record["kind"] == "phase" and record["data"]["phase"] == "patch" and record["data"]["event"] == "started"
+    return (
+        bool(record["kind"] == "phase") and record["data"]["phase"] == "patch" and record["data"]["event"] == "started"
+    )
 
 
 def test_a_reboot_is_a_new_boot(patched: Patched) -> None:

@@ -121,6 +121,15 @@ def taken_back(project: Path) -> None:
     quarantine.add(project, [Entry(package="madeup", version="2-1", **fields)])
 
 
+def cut_off(project: Path) -> None:
+    """a wave that was cut off in a batch"""
+    started = {"stack": "dev", "release": SEALED.id, "digest": SEALED.digest, "waivers": []}
+    batch = {"phase": "patch", "event": "started", "batch": 1}
+    with evidence.Chain.open(promotion.folder(project, "dev", SEALED.id)) as chain:
+        for kind, data in (("wave-started", started), ("phase", batch)):
+            chain.append(kind, proofs.RUN, data, at=OPEN)
+
+
 def approved(project: Path) -> None:
     """signed by the Security Lead"""
     folder = keys(project)
@@ -353,6 +362,7 @@ CASES = (
     Case("waves-are-permitted", Scene(at=STAGING), Scene(at=STAGING, done=tested_on_dev), stack="staging"),
     Case("waves-are-permitted", Scene(at=STAGING, done=proved_on_dev), Scene({"release": ...}), stack="staging"),
     Case("waves-are-permitted", Scene(done=taken_back), stack="dev"),
+    Case("waves-are-permitted", Scene(at=CLOSED), Scene(at=CLOSED, done=cut_off), stack="dev"),
     Case("waves-are-permitted", Scene(at=PROD), Scene(at=PROD, done=proved_and_approved)),
     Case(
         "waves-are-permitted",
