@@ -85,10 +85,7 @@ def waivers_count(declared: Declared, context: Context) -> Iterator[str]:
 def a_canary_goes_first(
     declared: Declared, context: Context, *, at_most_percent: Annotated[int, Field(ge=1, le=100)] = 25
 ) -> Iterator[str]:
-    """Each fleet has a first ring of one host or a few; those that users reach come first in it by themselves.
-
-    One that is patched after another fleet of its service, host by host, has that one's canary: a database's primary.
-    """
+    """Each fleet has a first ring of one host or a few, or follows another of its service, host by host."""
     found = inputs(declared, context)
     hosts = [fleet for fleet, _ in found.settings.declared_hosts(found.stack).values()]
     for name, fleet in found.settings.fleets.items():
