@@ -4,6 +4,7 @@ https://learn.microsoft.com/azure/virtual-machines/virtual-machines-create-resto
 """
 
 from datetime import datetime, timedelta
+from typing import Any
 
 from patchwave.azure.client import COMPUTE, Arm
 from patchwave.azure.disks import group_of, swap
@@ -33,9 +34,14 @@ def ensure_collection(arm: Arm, machine_id: str) -> None:
 
 
 def take(arm: Arm, machine_id: str, run: str) -> str:
-    """The id of this run's restore point, which exists and is complete when this returns."""
+    """The id of this run's restore point, which exists and is complete when this returns.
+
+    A point cannot be written twice: one that a process of this run ordered before it was killed is this run's.
+    """
     path = f"{_collection(machine_id)}/restorePoints/{run.lower()}"
-    point = arm.call("PUT", path, api=COMPUTE, body={"properties": {"consistencyMode": "CrashConsistent"}})
+    point = _points(arm, machine_id).get(run.lower())
+    if point is None:
+        point = arm.call("PUT", path, api=COMPUTE, body={"properties": {"consistencyMode": "CrashConsistent"}})
     state = point["properties"]["provisioningState"]
     if state != "Succeeded":
         raise Failed(f"{path}: the restore point is {state}: look at it in the portal, then run again")
@@ -51,12 +57,17 @@ def swap_back(arm: Arm, machine_id: str, run: str) -> None:
 
 def expire(arm: Arm, machine_id: str, keep: timedelta, now: datetime) -> int:
     """Deletes the machine's restore points older than `keep`; how many."""
-    points = arm.call("GET", f"{_collection(machine_id)}?$expand=restorePoints", api=COMPUTE)
     old = [
         point["id"]
-        for point in points["properties"].get("restorePoints", [])
+        for point in _points(arm, machine_id).values()
         if now - datetime.fromisoformat(point["properties"]["timeCreated"]) > keep
     ]
     for point in old:
         arm.call("DELETE", point, api=COMPUTE)
     return len(old)
+
+
+def _points(arm: Arm, machine_id: str) -> dict[str, dict[str, Any]]:
+    """The machine's restore points by name, in lower case."""
+    found = arm.call("GET", f"{_collection(machine_id)}?$expand=restorePoints", api=COMPUTE)
+    return {point["name"].lower(): point for point in found["properties"].get("restorePoints", [])}

@@ -42,6 +42,7 @@ def test_a_machine_gets_the_disk_back_that_it_had_and_keeps_the_other(standing: 
 
     patched, run = disk(), f"{RUN}-{way.__name__.rsplit('.', 1)[1]}"
     taken = way.take(arm, MACHINE, run)
+    assert way.take(arm, MACHINE, run) == taken, "a run that was killed meanwhile goes on with the same"
     standing.hosts.calls.clear()
     way.swap_back(arm, MACHINE, run)
     assert disk() != patched
