@@ -285,10 +285,11 @@ def _stopped(why: str, what: str) -> PatchwaveError:
 
 def _prove(stack: Stack, moment: datetime) -> None:
     """The lab's suites are run and their results attached, where the standard has such criteria."""
-    for criterion in acceptance.missing(stack, _moved(moment)):
+    moved = _moved(moment)  # one clock for all of them: each result is dated after the one before
+    for criterion in acceptance.missing(stack, moved):
         with console.step("proof") as report:
             console.working("proof", criterion)
-            report(acceptance.attach(stack, criterion, _moved(moment)))
+            report(acceptance.attach(stack, criterion, moved))
 
 
 def _latest(stack: Stack) -> dict[str, Any] | None:
