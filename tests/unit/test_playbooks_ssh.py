@@ -115,3 +115,10 @@ def test_a_hosts_name_is_never_an_option(tmp_path):
     with pytest.raises(UsageError):
         inventory.addresses([hostile], config)
     assert not marker.exists()
+
+
+def test_a_kept_connection_is_shared_only_with_the_same_machine(tmp_path):
+    other = HOST.model_copy(update={"address": "10.40.0.5"})
+    names = {inventory.connection(*one) for one in ((HOST, None), (other, None), (HOST, tmp_path))}
+    assert len(names) == 3
+    assert inventory.connection(HOST, None) in names

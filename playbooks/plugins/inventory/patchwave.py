@@ -8,6 +8,7 @@ import shlex
 import subprocess
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,11 @@ def addresses(hosts: Sequence[Host], config: Path | None) -> dict[str, str]:
     return {host.name: host.address for host, name in zip(hosts, known, strict=True) if name == host.name}
 
 
+def connection(host: Host, config: Path | None) -> str:
+    """The name of a host's kept connection: another one for another machine, address or configuration."""
+    return sha256(f"{host.id}\0{host.address}\0{config}".encode()).hexdigest()[:16]
+
+
 def _names_hosts(path: Path, seen: set[Path]) -> bool:
     """Whether a configuration, or one that it includes, sets HostName anywhere: most set it nowhere."""
     if path in seen or not path.is_file():
@@ -137,6 +143,8 @@ class InventoryModule(BaseInventoryPlugin):  # type: ignore[misc]
         for host in hosts:
             self.inventory.add_host(host.name)
             values = {"ansible_host": host.name, "ansible_become": True, "ansible_become_method": "patchwave"}
+            # Two stacks may have hosts of one name: a kept connection is shared only with the same machine.
+            values["ansible_control_path"] = f"%(directory)s/{connection(host, config)}"
             address = ["-o", f"HostName={known[host.name]}"] if host.name in known else []
             values["ansible_ssh_common_args"] = shlex.join([*common, *address])
             values |= {f"pw_{key}": getattr(host, key) for key in VARIABLES}
