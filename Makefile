@@ -9,7 +9,7 @@ SANDBOX_RUN := $(BIN)/python -m sandbox
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help up preview down status test check format schemas lock venv
+.PHONY: help up preview down status test check nightly format schemas lock venv
 
 help:
 	@sed -n '1s/^# //p' Makefile
@@ -42,6 +42,12 @@ test: venv
 	@$(SANDBOX_RUN) tools
 	@$(MAKE) --no-print-directory check
 	pytest tests/engine tests/lab
+
+# The long rehearsals, and properties with thousands of examples.
+nightly: venv
+	@$(SANDBOX_RUN) tools
+	HYPOTHESIS_PROFILE=nightly pytest tests/unit -n 2 --dist loadfile
+	pytest tests/nightly
 
 format: venv schemas
 	ruff format .
