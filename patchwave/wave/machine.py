@@ -11,8 +11,7 @@ from datetime import datetime, timedelta
 from patchwave.azure.inventory import Host
 from patchwave.config.order import Order
 from patchwave.config.settings import Settings
-from patchwave.config.settings.fleets import assign
-from patchwave.schedule.batches import Batch, batches, count_of, needed
+from patchwave.schedule.batches import Batch, batches, count_of, needed, rings
 from patchwave.wave.journal import Journal, Tried
 from patchwave.wave.states import UNWELL, Outcome, State, end_state
 
@@ -290,11 +289,8 @@ def _narrowed(journal: Journal, order: Order) -> Settings:
 
 
 def _ringed(hosts: Sequence[Host], settings: Settings) -> list[Host]:
-    rings: dict[str, str] = {}
-    for fleet in settings.fleets:
-        mine = {host.name: host.live for host in hosts if host.fleet == fleet}
-        rings |= assign(settings.rings(fleet), mine)
-    return [host.model_copy(update={"ring": rings[host.name]}) for host in hosts]
+    ring_of = rings(hosts, settings)
+    return [host.model_copy(update={"ring": ring_of[host.name]}) for host in hosts]
 
 
 def _begun(journal: Journal, order: Order, tried: Tried) -> Batch:
